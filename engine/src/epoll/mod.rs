@@ -1,0 +1,457 @@
+//! The `epoll` driver: for kernels and containers that refuse `io_uring`.
+//!
+//! Every socket is registered once, edge-triggered, for input, room and hang-up; what a core wants to hear is
+//! kept per slot. A send is one system call, made when it is commanded.
+
+mod slots;
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags};
+
+use self::slots::{Slots, State};
+use crate::close::{LINGER_BYTES_MAX, Lingering};
+use crate::driver::{CloseMode, Command, Commands, Conn, Driver, Event, Next};
+use crate::peers::{InTransit, Peers};
+use crate::time::Now;
+
+const SCRATCH_BYTES: usize = 16 * 1024;
+const READS_PER_TURN_MAX: usize = 4;
+const ACCEPTS_PER_TURN_MAX: usize = 256;
+const EVENTS: usize = 512;
+const LISTENER: u64 = u64::MAX;
+const WAKER: u64 = u64::MAX - 1;
+
+/// The `epoll` driver of one thread.
+pub struct Epoll<P> {
+    epoll: OwnedFd,
+    index: usize,
+    peers: Arc<Peers<P>>,
+    listener: Option<OwnedFd>,
+    accepting: bool,
+    slots: Slots,
+    lingering: Lingering,
+    events: Vec<epoll::Event>,
+    /// Sockets to read.
+    readable: Vec<Conn>,
+    /// Events that commands caused, for the next `wait`.
+    caused: Vec<Event<'static, P>>,
+    scratch: Box<[u8; SCRATCH_BYTES]>,
+}
+
+impl<P: Send + 'static> Epoll<P> {
+    /// Makes the driver `index` of `peers` with room for `slots` connections, which take from `listener` once
+    /// the core wants to accept.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub fn new(
+        index: usize,
+        peers: Arc<Peers<P>>,
+        slots: u32,
+        listener: Option<OwnedFd>,
+    ) -> io::Result<Epoll<P>> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let waker = epoll::EventData::new_u64(WAKER);
+        epoll::add(&epoll, peers.waker(index).event(), waker, epoll::EventFlags::IN)?;
+        if let Some(listener) = &listener {
+            rustix::io::ioctl_fionbio(listener, true)?;
+        }
+        Ok(Epoll {
+            epoll,
+            index,
+            peers,
+            listener,
+            accepting: false,
+            slots: Slots::new(slots),
+            lingering: Lingering::default(),
+            events: Vec::with_capacity(EVENTS),
+            readable: Vec::new(),
+            caused: Vec::new(),
+            scratch: Box::new([0; SCRATCH_BYTES]),
+        })
+    }
+
+    fn register(&mut self, socket: OwnedFd, state: State) -> io::Result<Conn> {
+        let conn = self.slots.insert(socket, state).map_err(drop_socket)?;
+        let flags =
+            epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        let data = epoll::EventData::new_u64(u64::from(conn.generation) << 32 | u64::from(conn.slot));
+        if let Some(slot) = self.slots.get(conn)
+            && let Err(error) = epoll::add(&self.epoll, &slot.socket, data, flags)
+        {
+            self.slots.remove(conn);
+            return Err(error.into());
+        }
+        Ok(conn)
+    }
+
+    fn set_accepting(&mut self, on: bool) {
+        let Some(listener) = &self.listener else { return };
+        if on == self.accepting {
+            return;
+        }
+        let result = if on {
+            epoll::add(&self.epoll, listener, epoll::EventData::new_u64(LISTENER), epoll::EventFlags::IN)
+        } else {
+            epoll::delete(&self.epoll, listener)
+        };
+        if let Err(error) = result {
+            tracing::error!(%error, on, "the listener cannot be watched");
+            return;
+        }
+        self.accepting = on;
+    }
+
+    fn accept(&mut self, report: &mut dyn FnMut(Now, Event<'_, P>)) {
+        for _ in 0..ACCEPTS_PER_TURN_MAX {
+            if self.slots.is_full() {
+                // Clients wait in the backlog until a slot is free.
+                self.slots.accept_when_free = true;
+                return self.set_accepting(false);
+            }
+            let Some(listener) = &self.listener else { return };
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            match rustix::net::acceptfrom_with(listener, flags) {
+                Ok((socket, address)) => {
+                    let peer = address
+                        .and_then(|address| SocketAddr::try_from(address).ok())
+                        .unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+                    match self.register(socket, State::default()) {
+                        Ok(conn) => report(Now::read(), Event::Accepted { conn, peer }),
+                        Err(error) => tracing::error!(%error, "an accepted connection is dropped"),
+                    }
+                }
+                Err(rustix::io::Errno::AGAIN) => return,
+                Err(rustix::io::Errno::CONNABORTED | rustix::io::Errno::INTR) => {}
+                Err(_) => {
+                    // Out of descriptors: as with a full table.
+                    self.slots.accept_when_free = true;
+                    return self.set_accepting(false);
+                }
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command<P>, report: &mut dyn FnMut(Event<'_, P>)) {
+        match command {
+            Command::Send { conn, bytes } => self.send(conn, bytes, report),
+            Command::WatchOnce { conn } => self.watch(conn, false),
+            Command::Watch { conn } => self.watch(conn, true),
+            Command::Pause { conn } => {
+                if let Some(slot) = self.slots.get(conn) {
+                    slot.state.watched = false;
+                }
+            }
+            Command::WatchWritable { conn } => {
+                if let Some(slot) = self.slots.get(conn) {
+                    if slot.state.writable {
+                        self.caused.push(Event::Writable { conn });
+                    } else {
+                        slot.state.wants_writable = true;
+                    }
+                }
+            }
+            Command::Close { conn, mode } => self.close(conn, mode),
+            Command::HandOff { conn, to, parcel } => self.hand_off(conn, to, parcel),
+            Command::Wake { to } => self.peers.waker(to).wake(),
+            Command::Connect { tag, from, to } => self.connect(tag, from, to),
+            Command::Accept { on } => {
+                self.slots.accept_when_free = false;
+                self.set_accepting(on);
+            }
+        }
+    }
+
+    fn watch(&mut self, conn: Conn, on: bool) {
+        let Some(slot) = self.slots.get(conn).filter(|slot| !slot.state.lingering) else { return };
+        slot.state.watched = on;
+        slot.state.once = !on;
+        if slot.state.readable {
+            self.readable.push(conn);
+        }
+    }
+
+    fn send(&mut self, conn: Conn, bytes: Bytes, report: &mut dyn FnMut(Event<'_, P>)) {
+        let Some(slot) = self.slots.get(conn).filter(|slot| !slot.state.lingering) else {
+            let error = Some(io::ErrorKind::NotConnected);
+            return report(Event::SendIncomplete { conn, rest: bytes, error });
+        };
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let (sent, error) = match rustix::net::send(&slot.socket, &bytes, flags) {
+            Ok(sent) => (sent, None),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => (0, None),
+            Err(error) => (0, Some(error.kind())),
+        };
+        if sent < bytes.len() {
+            slot.state.writable = false;
+            report(Event::SendIncomplete { conn, rest: bytes.slice(sent..), error });
+        }
+    }
+
+    fn close(&mut self, conn: Conn, mode: CloseMode) {
+        let now = Now::read().time;
+        let Some(slot) = self.slots.get(conn).filter(|slot| !slot.state.lingering) else { return };
+        if mode == CloseMode::Abort || rustix::net::shutdown(&slot.socket, Shutdown::Write).is_err() {
+            return self.release(conn);
+        }
+        slot.state.lingering = true;
+        self.lingering.begin(now, conn);
+        self.readable.push(conn);
+    }
+
+    fn release(&mut self, conn: Conn) {
+        self.slots.remove(conn);
+        if self.slots.accept_when_free && !self.slots.is_full() {
+            self.slots.accept_when_free = false;
+            self.set_accepting(true);
+        }
+    }
+
+    fn hand_off(&mut self, conn: Conn, to: usize, parcel: Box<P>) {
+        let Some(slot) = self.slots.get(conn).filter(|slot| !slot.state.lingering) else { return };
+        // The duplicate goes, so that a refusal leaves everything as it was.
+        let attempt = slot.socket.try_clone().map(|socket| InTransit { socket, parcel });
+        let refused = match attempt {
+            Ok(transit) => self.peers.arriving(to).push(transit).err().map(|transit| transit.parcel),
+            Err(_) => return self.release(conn),
+        };
+        match refused {
+            Some(parcel) => self.caused.push(Event::HandOffFailed { conn, parcel }),
+            None => {
+                let _ = self.slots.get(conn).map(|slot| epoll::delete(&self.epoll, &slot.socket));
+                self.release(conn);
+                self.peers.waker(to).wake();
+            }
+        }
+    }
+
+    fn take_arrivals(&mut self, report: &mut dyn FnMut(Now, Event<'_, P>)) {
+        while !self.slots.is_full() {
+            let Some(InTransit { socket, parcel }) = self.peers.arriving(self.index).pop() else { return };
+            match self.register(socket, State { readable: true, ..State::default() }) {
+                Ok(conn) => report(Now::read(), Event::HandedIn { conn, parcel }),
+                Err(error) => tracing::error!(%error, "a connection that was handed over is dropped"),
+            }
+        }
+    }
+
+    fn connect(&mut self, tag: u64, from: Option<SocketAddr>, to: SocketAddr) {
+        let attempt = start_connect(from, to)
+            .and_then(|socket| self.register(socket, State { connecting: Some(tag), ..State::default() }));
+        if let Err(error) = attempt {
+            self.caused.push(Event::ConnectFailed { tag, error: error.kind() });
+        }
+    }
+
+    /// Takes one readiness event of a connection.
+    fn ready(&mut self, event: epoll::Event, report: &mut dyn FnMut(Now, Event<'_, P>)) {
+        let data = event.data.u64();
+        let conn = Conn { slot: data as u32, generation: (data >> 32) as u32 };
+        let Some(slot) = self.slots.get(conn) else { return };
+        let flags = event.flags;
+        let broken = flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP);
+        if let Some(tag) = slot.state.connecting {
+            if broken || flags.contains(epoll::EventFlags::OUT) {
+                self.connected(conn, tag, report);
+            }
+            return;
+        }
+        if broken || flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::RDHUP) {
+            slot.state.readable = true;
+            if slot.state.watched || slot.state.once || slot.state.lingering {
+                self.readable.push(conn);
+            }
+        }
+        let Some(slot) = self.slots.get(conn) else { return };
+        if flags.contains(epoll::EventFlags::OUT) {
+            slot.state.writable = true;
+            if std::mem::take(&mut slot.state.wants_writable) {
+                report(Now::read(), Event::Writable { conn });
+            }
+        }
+    }
+
+    fn connected(&mut self, conn: Conn, tag: u64, report: &mut dyn FnMut(Now, Event<'_, P>)) {
+        let Some(slot) = self.slots.get(conn) else { return };
+        slot.state.connecting = None;
+        slot.state.writable = true;
+        match rustix::net::sockopt::socket_error(&slot.socket) {
+            Ok(Ok(())) => report(Now::read(), Event::Connected { conn, tag }),
+            Ok(Err(error)) | Err(error) => {
+                self.release(conn);
+                report(Now::read(), Event::ConnectFailed { tag, error: error.kind() });
+            }
+        }
+    }
+
+    fn read(&mut self, report: &mut dyn FnMut(Now, Event<'_, P>)) {
+        for conn in std::mem::take(&mut self.readable) {
+            for _ in 0..READS_PER_TURN_MAX {
+                if !self.read_once(conn, report) {
+                    break;
+                }
+            }
+            // Edges come once: what is left is read in the next turn.
+            if self.slots.get(conn).is_some_and(|slot| slot.state.readable && slot.state.listens()) {
+                self.readable.push(conn);
+            }
+        }
+    }
+
+    /// Whether there may be more for this core now.
+    fn read_once(&mut self, conn: Conn, report: &mut dyn FnMut(Now, Event<'_, P>)) -> bool {
+        let Some(slot) = self.slots.get(conn).filter(|slot| slot.state.listens() && slot.state.readable)
+        else {
+            return false;
+        };
+        let result = rustix::net::recv(&slot.socket, &mut self.scratch[..], RecvFlags::DONTWAIT);
+        let (length, error) = match result {
+            Ok((length, _)) => (length, None),
+            Err(rustix::io::Errno::AGAIN) => {
+                slot.state.readable = false;
+                return false;
+            }
+            Err(rustix::io::Errno::INTR) => return true,
+            Err(error) => (0, Some(error.kind())),
+        };
+        if slot.state.lingering {
+            slot.state.discarded += length as u32;
+            if length == 0 || slot.state.discarded > LINGER_BYTES_MAX {
+                self.release(conn);
+                return false;
+            }
+            return true;
+        }
+        slot.state.once = false;
+        if length == 0 {
+            slot.state.watched = false;
+            report(Now::read(), Event::HungUp { conn, error });
+            return false;
+        }
+        report(Now::read(), Event::Received { conn, data: &mut self.scratch[..length] });
+        true
+    }
+
+    /// How long to sleep at most.
+    fn patience(&self, next: Next, has_mail: &dyn Fn() -> bool) -> Option<Duration> {
+        let waiting = !self.readable.is_empty()
+            || !self.caused.is_empty()
+            || !self.peers.arriving(self.index).is_empty() && !self.slots.is_full();
+        if next == Next::Now || waiting {
+            return Some(Duration::ZERO);
+        }
+        let now = Now::read().time;
+        let patience = match next {
+            Next::At(time) => Some(time.since(now)),
+            _ => None,
+        };
+        let lingering = self.lingering.next_deadline().map(|deadline| deadline.since(now));
+        let waker = self.peers.waker(self.index);
+        waker.fall_asleep();
+        if has_mail() || !self.peers.arriving(self.index).is_empty() && !self.slots.is_full() {
+            waker.awake();
+            return Some(Duration::ZERO);
+        }
+        patience.into_iter().chain(lingering).min()
+    }
+}
+
+impl<P: Send + 'static> Driver for Epoll<P> {
+    type Parcel = P;
+
+    fn now(&self) -> Now {
+        Now::read()
+    }
+
+    fn capacity(&self) -> u32 {
+        self.slots.capacity()
+    }
+
+    fn in_use(&self) -> u32 {
+        self.slots.in_use()
+    }
+
+    fn submit(&mut self, commands: &mut Commands<P>, report: &mut dyn FnMut(Event<'_, P>)) -> io::Result<()> {
+        for command in commands.queue.drain(..) {
+            self.command(command, report);
+        }
+        Ok(())
+    }
+
+    fn wait(
+        &mut self,
+        next: Next,
+        has_mail: &dyn Fn() -> bool,
+        report: &mut dyn FnMut(Now, Event<'_, P>),
+    ) -> io::Result<()> {
+        let now = Now::read().time;
+        while let Some(conn) = self.lingering.overdue(now) {
+            self.release(conn);
+        }
+        let patience = self.patience(next, has_mail);
+        let timeout = patience.map(|patience| Timespec {
+            tv_sec: patience.as_secs() as i64,
+            tv_nsec: i64::from(patience.subsec_nanos()),
+        });
+        self.events.clear();
+        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.peers.waker(self.index).awake();
+        for event in std::mem::take(&mut self.caused) {
+            report(Now::read(), event);
+        }
+        let events = std::mem::take(&mut self.events);
+        for &event in &events {
+            match event.data.u64() {
+                LISTENER => self.accept(report),
+                WAKER => self.peers.waker(self.index).clear(),
+                _ => self.ready(event, report),
+            }
+        }
+        self.events = events;
+        self.take_arrivals(report);
+        self.read(report);
+        Ok(())
+    }
+}
+
+fn start_connect(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<OwnedFd> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    if let Some(from) = from {
+        // The port is then chosen by the connect, which knows the destination.
+        set_bind_address_no_port(&socket)?;
+        socket.bind(&from.into())?;
+    }
+    match socket.connect(&to.into()) {
+        Ok(()) => Ok(socket.into()),
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(socket.into()),
+        Err(error) => Err(error),
+    }
+}
+
+fn set_bind_address_no_port(socket: &impl AsRawFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    let (level, name) = (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT);
+    // SAFETY: the kernel reads `length` bytes of `on` during the call.
+    match unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const on).cast(), length) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn drop_socket(_: OwnedFd) -> io::Error {
+    io::Error::new(io::ErrorKind::QuotaExceeded, "the table is full")
+}

@@ -1,0 +1,94 @@
+//! The connections of an `epoll` driver by slot.
+
+use std::os::fd::OwnedFd;
+
+use crate::driver::Conn;
+
+/// What is known of a socket and what the core wants to hear of it.
+#[derive(Default)]
+pub(super) struct State {
+    /// The tag of a connect that is not over.
+    pub(super) connecting: Option<u64>,
+    /// There may be input: an edge was seen and the socket has not been read dry since.
+    pub(super) readable: bool,
+    /// There may be room.
+    pub(super) writable: bool,
+    pub(super) wants_writable: bool,
+    pub(super) watched: bool,
+    pub(super) once: bool,
+    pub(super) lingering: bool,
+    /// Bytes of input discarded while lingering.
+    pub(super) discarded: u32,
+}
+
+impl State {
+    /// Whether the socket is to be read when there is input.
+    pub(super) fn listens(&self) -> bool {
+        self.watched || self.once || self.lingering
+    }
+}
+
+pub(super) struct Slot {
+    pub(super) socket: OwnedFd,
+    pub(super) state: State,
+}
+
+struct Entry {
+    generation: u32,
+    slot: Option<Slot>,
+}
+
+pub(super) struct Slots {
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    capacity: u32,
+    /// Accepting stopped because there was no room.
+    pub(super) accept_when_free: bool,
+}
+
+impl Slots {
+    pub(super) fn new(capacity: u32) -> Slots {
+        Slots { entries: Vec::new(), free: Vec::new(), capacity, accept_when_free: false }
+    }
+
+    pub(super) fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    pub(super) fn in_use(&self) -> u32 {
+        (self.entries.len() - self.free.len()) as u32
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.in_use() >= self.capacity
+    }
+
+    /// Gives the socket back when the table is full.
+    pub(super) fn insert(&mut self, socket: OwnedFd, state: State) -> Result<Conn, OwnedFd> {
+        if self.is_full() {
+            return Err(socket);
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(Entry { generation: 1, slot: None });
+            self.entries.len() as u32 - 1
+        });
+        let entry = &mut self.entries[slot as usize];
+        entry.slot = Some(Slot { socket, state });
+        Ok(Conn { slot, generation: entry.generation })
+    }
+
+    pub(super) fn get(&mut self, conn: Conn) -> Option<&mut Slot> {
+        let entry = self.entries.get_mut(conn.slot as usize)?;
+        entry.slot.as_mut().filter(|_| entry.generation == conn.generation)
+    }
+
+    /// Closes the socket and frees its slot.
+    pub(super) fn remove(&mut self, conn: Conn) {
+        if self.get(conn).is_some() {
+            let entry = &mut self.entries[conn.slot as usize];
+            entry.slot = None;
+            entry.generation = (entry.generation + 1) & 0x00ff_ffff;
+            self.free.push(conn.slot);
+        }
+    }
+}
