@@ -25,3 +25,5 @@
 #![forbid(unsafe_code)]
 
 pub mod frame;
+pub mod proxy;
+pub mod upgrade;
