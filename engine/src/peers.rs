@@ -11,7 +11,10 @@ use rustix::event::{EventfdFlags, eventfd};
 /// How many connections may wait to be taken over by one `epoll` driver. Beyond it a hand-off is refused.
 pub const HAND_OFFS_WAITING_MAX: usize = 1_024;
 
-/// Wakes one driver from any thread; costs a system call only when the driver sleeps.
+/// Wakes one thread from any other; costs a system call only when that thread sleeps.
+///
+/// The sleeper calls [`Waker::fall_asleep`], looks for work once more, and then waits for [`Waker::event`] to become
+/// readable. Only one thread may sleep on a waker.
 #[derive(Debug)]
 pub struct Waker {
     event: OwnedFd,
@@ -19,12 +22,16 @@ pub struct Waker {
 }
 
 impl Waker {
-    fn new() -> io::Result<Waker> {
+    /// A waker whose thread is awake.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub fn new() -> io::Result<Waker> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Waker { event, asleep: AtomicBool::new(false) })
     }
 
-    /// Makes the driver take a turn. Call it after the work has been put where the core finds it.
+    /// Makes the sleeper look for work. Call it after the work has been put where the core finds it.
     pub fn wake(&self) {
         // Pairs with the fence in `fall_asleep`: either we see that the driver sleeps, or it sees our work.
         fence(Ordering::SeqCst);
@@ -34,13 +41,14 @@ impl Waker {
         }
     }
 
-    /// Declares that the driver is about to sleep. It must look for work once more before it does.
-    pub(crate) fn fall_asleep(&self) {
+    /// Declares that the thread is about to sleep. It must look for work once more before it does.
+    pub fn fall_asleep(&self) {
         self.asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 
-    pub(crate) fn awake(&self) {
+    /// Declares that the thread is awake, so that nobody spends a system call on it.
+    pub fn awake(&self) {
         self.asleep.store(false, Ordering::Relaxed);
     }
 
@@ -50,12 +58,13 @@ impl Waker {
         self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed)
     }
 
-    pub(crate) fn event(&self) -> BorrowedFd<'_> {
+    /// The event descriptor: readable after a wake-up.
+    pub fn event(&self) -> BorrowedFd<'_> {
         self.event.as_fd()
     }
 
     /// Empties the event descriptor.
-    pub(crate) fn clear(&self) {
+    pub fn clear(&self) {
         let mut count = [0u8; 8];
         let _ = rustix::io::read(&self.event, &mut count);
     }

@@ -1,0 +1,3 @@
+//! The gateway: what the `campanile` binary is made of.
+
+pub mod shard;

@@ -1,0 +1,304 @@
+//! Between the control plane and the shards: bounded queues in both directions, and a wake-up.
+//!
+//! A request reserves the place of its answer before it is queued, so that a shard can always answer and never
+//! waits. The shard takes no lock: questions and answers are lock-free queues, and what wakes the control plane is
+//! an event descriptor, written only when the control plane sleeps.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use campanile_engine::Waker;
+use campanile_protocol::ids::{DeviceId, UserId};
+use campanile_protocol::messages::Event;
+use crossbeam_queue::ArrayQueue;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::counters::ShardCounters;
+use super::requests::{
+    Answer, ConnectedDevice, PUSHES_PER_REQUEST_MAX, Push, Pushed, Request, RequestBody, Targets, Ticket,
+};
+
+/// Requests that may wait for one shard, unanswered ones included. Beyond it new ones are refused.
+pub const REQUESTS_WAITING_MAX: usize = 4_096;
+
+/// A shard takes no more work now; try again after a moment.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// [`REQUESTS_WAITING_MAX`] requests wait already.
+    #[error("the node is overloaded: too many requests wait")]
+    Overloaded,
+    /// The shard has ended.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+/// The shard's side of the queues.
+pub struct Inbox {
+    requests: ArrayQueue<Request>,
+    answers: ArrayQueue<(Ticket, Answer)>,
+    answers_waker: Waker,
+}
+
+impl Inbox {
+    /// Empty queues.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub fn new() -> io::Result<Arc<Inbox>> {
+        Ok(Arc::new(Inbox {
+            requests: ArrayQueue::new(REQUESTS_WAITING_MAX),
+            answers: ArrayQueue::new(REQUESTS_WAITING_MAX),
+            answers_waker: Waker::new()?,
+        }))
+    }
+
+    /// Whether requests wait.
+    pub fn has_mail(&self) -> bool {
+        !self.requests.is_empty()
+    }
+
+    /// The oldest request that waits.
+    pub fn take(&self) -> Option<Request> {
+        self.requests.pop()
+    }
+
+    /// Asks, when the place of the answer is known to be free. The control plane uses [`Shards`]; tests of the
+    /// shard ask here. Gives the request back when the queue is full.
+    pub fn ask(&self, request: Request) -> Result<(), Request> {
+        self.requests.push(request)
+    }
+
+    /// Answers. Its place was reserved by the asker.
+    pub fn answer(&self, ticket: Ticket, answer: Answer) {
+        let reserved = self.answers.push((ticket, answer));
+        debug_assert!(reserved.is_ok(), "an answer nobody reserved a place for");
+    }
+
+    /// Once after a number of answers.
+    pub fn answered(&self) {
+        self.answers_waker.wake();
+    }
+
+    /// The oldest answer that waits.
+    pub fn take_answer(&self) -> Option<(Ticket, Answer)> {
+        self.answers.pop()
+    }
+}
+
+/// The control plane's side of one shard.
+struct Link {
+    inbox: Arc<Inbox>,
+    waker: Arc<Waker>,
+    counters: Arc<ShardCounters>,
+    /// One permit for each place in the queues.
+    places: Semaphore,
+    next_ticket: AtomicU32,
+    waiting: Mutex<HashMap<Ticket, oneshot::Sender<Answer>>>,
+}
+
+/// All shards of the node, as the control plane sees them.
+pub struct Shards {
+    links: Vec<Link>,
+    home: HomeShard,
+}
+
+/// Where users live: the same for every part of one process.
+#[derive(Copy, Clone, Debug)]
+pub struct HomeShard {
+    hasher: rustc_hash::FxBuildHasher,
+    count: usize,
+}
+
+impl HomeShard {
+    /// Users spread over `count` shards.
+    pub fn new(count: usize) -> HomeShard {
+        HomeShard { hasher: rustc_hash::FxBuildHasher, count }
+    }
+
+    /// The home shard of a user.
+    pub fn of(&self, user: &UserId) -> usize {
+        // The high bits are the well-mixed ones; the directory of each shard uses the others.
+        let hash = self.hasher.hash_one(user.as_str());
+        ((u128::from(hash) * self.count as u128) >> 64) as usize
+    }
+}
+
+impl Shards {
+    /// Joins the shards' inboxes. `wakers` wake their drivers.
+    pub fn new(parts: Vec<(Arc<Inbox>, Arc<Waker>, Arc<ShardCounters>)>) -> Arc<Shards> {
+        let home = HomeShard::new(parts.len());
+        let links = parts
+            .into_iter()
+            .map(|(inbox, waker, counters)| Link {
+                inbox,
+                waker,
+                counters,
+                places: Semaphore::new(REQUESTS_WAITING_MAX),
+                next_ticket: AtomicU32::new(0),
+                waiting: Mutex::new(HashMap::new()),
+            })
+            .collect();
+        Arc::new(Shards { links, home })
+    }
+
+    /// How many shards there are.
+    pub fn count(&self) -> usize {
+        self.links.len()
+    }
+
+    /// What each shard has counted.
+    pub fn counters(&self) -> impl Iterator<Item = &ShardCounters> {
+        self.links.iter().map(|link| &*link.counters)
+    }
+
+    /// Hands answers to those who asked, until the task is dropped. One task for each shard.
+    ///
+    /// # Errors
+    /// When the event descriptor cannot be watched.
+    pub async fn pump_answers(self: Arc<Self>, shard: usize) -> io::Result<()> {
+        let link = &self.links[shard];
+        let inbox = &link.inbox;
+        let event = AsyncFd::new(inbox.answers_waker.event())?;
+        loop {
+            inbox.answers_waker.fall_asleep();
+            link.deliver_answers();
+            let mut guard = event.readable().await?;
+            inbox.answers_waker.clear();
+            guard.clear_ready();
+        }
+    }
+
+    /// Pushes messages. The answers are in the order of the pushes.
+    ///
+    /// # Errors
+    /// When a shard takes no more work; other shards may have done their part then.
+    pub async fn push(&self, pushes: Vec<Push>) -> Result<Vec<Result<Pushed, Unavailable>>, Unavailable> {
+        let mut places: Vec<Vec<usize>> = vec![Vec::new(); self.links.len()];
+        let mut parts: Vec<Vec<Push>> = (0..self.links.len()).map(|_| Vec::new()).collect();
+        let count = pushes.len();
+        for (place, push) in pushes.into_iter().enumerate() {
+            let home = self.home.of(&push.user);
+            places[home].push(place);
+            parts[home].push(push);
+        }
+        let mut asked = Vec::new();
+        for (shard, part) in parts.into_iter().enumerate().filter(|(_, part)| !part.is_empty()) {
+            let mut part = part.into_iter().peekable();
+            let mut at = 0;
+            while part.peek().is_some() {
+                let chunk: Vec<Push> = part.by_ref().take(PUSHES_PER_REQUEST_MAX).collect();
+                let range = at..at + chunk.len();
+                at = range.end;
+                asked.push((shard, range, self.links[shard].ask(RequestBody::Push(chunk))));
+            }
+        }
+        let mut results: Vec<Result<Pushed, Unavailable>> =
+            (0..count).map(|_| Err(Unavailable::Stopping)).collect();
+        let refused_all = asked.iter().all(|(_, _, asked)| asked.is_err());
+        for (shard, range, asked) in asked {
+            let places = &places[shard][range];
+            match asked {
+                Ok(answer) => {
+                    if let Ok(Answer::Pushed(pushed)) = answer.await {
+                        for (&place, pushed) in places.iter().zip(pushed) {
+                            results[place] = Ok(pushed);
+                        }
+                    }
+                }
+                Err(unavailable) if refused_all => return Err(unavailable),
+                Err(unavailable) => places.iter().for_each(|&place| results[place] = Err(unavailable)),
+            }
+        }
+        Ok(results)
+    }
+
+    /// Sends an event to every session of the node. How many were sent it, and how many did not keep up.
+    ///
+    /// # Errors
+    /// When a shard takes no more work; other shards may have done their part then.
+    pub async fn broadcast(&self, event: Event) -> Result<(u64, u64), Unavailable> {
+        let event = Arc::new(event);
+        let asked: Vec<_> =
+            self.links.iter().map(|link| link.ask(RequestBody::Broadcast(Arc::clone(&event)))).collect();
+        let mut totals = (0, 0);
+        for answer in asked {
+            if let Answer::Broadcast { sent, skipped } = answer?.await.map_err(|_| Unavailable::Stopping)? {
+                totals.0 += u64::from(sent);
+                totals.1 += u64::from(skipped);
+            }
+        }
+        Ok(totals)
+    }
+
+    /// Which devices of a user are connected.
+    ///
+    /// # Errors
+    /// When the shard takes no more work.
+    pub async fn devices(&self, user: &UserId) -> Result<Vec<ConnectedDevice>, Unavailable> {
+        let link = &self.links[self.home.of(user)];
+        match link.ask(RequestBody::Devices(user.clone()))?.await {
+            Ok(Answer::Devices(devices)) => Ok(devices),
+            _ => Err(Unavailable::Stopping),
+        }
+    }
+
+    /// Closes the sessions of a user, or of one device. How many were closed.
+    ///
+    /// # Errors
+    /// When the shard takes no more work.
+    pub async fn disconnect(&self, user: &UserId, device: Option<DeviceId>) -> Result<u32, Unavailable> {
+        let link = &self.links[self.home.of(user)];
+        match link.ask(RequestBody::Disconnect(user.clone(), device))?.await {
+            Ok(Answer::Disconnected(count)) => Ok(count),
+            _ => Err(Unavailable::Stopping),
+        }
+    }
+
+    /// Begins the end of every shard: see [`RequestBody::Drain`].
+    pub fn drain(&self, reconnect_within_ms: u32) {
+        for link in &self.links {
+            let _ = link.ask(RequestBody::Drain { reconnect_within_ms });
+        }
+    }
+}
+
+impl Link {
+    fn ask(&self, body: RequestBody) -> Result<oneshot::Receiver<Answer>, Unavailable> {
+        let place = self.places.try_acquire().map_err(|_| Unavailable::Overloaded)?;
+        // Given back with the answer.
+        place.forget();
+        let ticket = Ticket(self.next_ticket.fetch_add(1, Ordering::Relaxed));
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(ticket, sender);
+        if self.inbox.ask(Request { ticket, body }).is_err() {
+            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&ticket);
+            self.places.add_permits(1);
+            return Err(Unavailable::Overloaded);
+        }
+        self.waker.wake();
+        Ok(receiver)
+    }
+
+    fn deliver_answers(&self) {
+        while let Some((ticket, answer)) = self.inbox.take_answer() {
+            let asker = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&ticket);
+            self.places.add_permits(1);
+            // An asker that has gone away wanted no answer.
+            let _ = asker.map(|asker| asker.send(answer));
+        }
+    }
+}
+
+impl Targets {
+    /// Whether `device` is meant.
+    pub fn include(&self, device: DeviceId) -> bool {
+        match self {
+            Targets::All => true,
+            Targets::Listed(devices) => devices.contains(&device),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The core of the gateway.
+
+pub mod counters;
+pub mod link;
+pub mod requests;
