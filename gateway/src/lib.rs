@@ -1,3 +1,4 @@
 //! The gateway: what the `campanile` binary is made of.
 
+pub mod limits;
 pub mod shard;

@@ -1,0 +1,49 @@
+//! Every limit that an operator can set, in one table. The limits that are part of the construction (queue lengths,
+//! turns, buffers) are constants beside the code that keeps them.
+
+use serde::{Deserialize, Serialize};
+
+/// The table `[limits]` of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Connections of the node. It decides how many shards there are, since one descriptor table holds no more
+    /// than `nofile`. Beyond it an upgrade is answered 503.
+    pub max_connections: u32,
+    /// Devices of one user that may be connected at the same time.
+    pub devices_per_user_max: u32,
+    /// The largest message that a client may send, in bytes, over all its fragments.
+    pub message_bytes_max: usize,
+    /// The largest payload that may be pushed, in bytes.
+    pub push_bytes_max: usize,
+    /// Frames that one message may come in.
+    pub fragments_max: u32,
+    /// Frames, pings and pongs included, that a client may send per second on average. Short bursts may be ten times
+    /// as large.
+    pub frames_per_second_max: u32,
+    /// From the accepted connection to the authenticated session, in milliseconds, whatever arrives in between.
+    pub handshake_timeout_ms: u32,
+    /// Handshakes that may be under way from one address, on each shard.
+    pub handshakes_per_address_max: u32,
+    /// The server pings every connection so often, in milliseconds.
+    pub ping_interval_ms: u32,
+    /// A connection that has sent nothing for so long after a ping is closed, in milliseconds.
+    pub pong_timeout_ms: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_connections: 100_000,
+            devices_per_user_max: 5,
+            message_bytes_max: 64 * 1024,
+            push_bytes_max: 64 * 1024,
+            fragments_max: 64,
+            frames_per_second_max: 50,
+            handshake_timeout_ms: 5_000,
+            handshakes_per_address_max: 4_096,
+            ping_interval_ms: 25_000,
+            pong_timeout_ms: 10_000,
+        }
+    }
+}
