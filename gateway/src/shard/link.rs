@@ -121,9 +121,9 @@ impl HomeShard {
 
     /// The home shard of a user.
     pub fn of(&self, user: &UserId) -> usize {
-        // The high bits are the well-mixed ones; the directory of each shard uses the others.
-        let hash = self.hasher.hash_one(user.as_str());
-        ((u128::from(hash) * self.count as u128) >> 64) as usize
+        // Mixed once more, since the directory of each shard uses the same hash.
+        let hash = self.hasher.hash_one(user.as_str()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        ((hash * self.count as u64) >> 32) as usize
     }
 }
 
@@ -162,7 +162,7 @@ impl Shards {
     pub async fn pump_answers(self: Arc<Self>, shard: usize) -> io::Result<()> {
         let link = &self.links[shard];
         let inbox = &link.inbox;
-        let event = AsyncFd::new(inbox.answers_waker.event())?;
+        let event = AsyncFd::register(inbox.answers_waker.event())?;
         loop {
             inbox.answers_waker.fall_asleep();
             link.deliver_answers();
