@@ -39,7 +39,7 @@ impl HeadReader {
         {
             self.searched += front.len();
         }
-        match find_end(last_three(&self.pending), front)? {
+        match find_end(last_two(&self.pending), front)? {
             Some(end) => {
                 *input = &input[end..];
                 if self.pending.is_empty() {
@@ -64,26 +64,27 @@ impl HeadReader {
     }
 }
 
-/// The last three bytes, preceded by zeros if there are fewer.
-fn last_three(bytes: &[u8]) -> [u8; 3] {
-    let mut last = [0; 3];
-    let tail = &bytes[bytes.len().saturating_sub(3)..];
-    last[3 - tail.len()..].copy_from_slice(tail);
+/// The last two bytes, preceded by zeros if there are fewer.
+fn last_two(bytes: &[u8]) -> [u8; 2] {
+    let mut last = [0; 2];
+    let tail = &bytes[bytes.len().saturating_sub(2)..];
+    last[2 - tail.len()..].copy_from_slice(tail);
     last
 }
 
-/// The length of `bytes` up to and with the first empty line; `before` are the three bytes before them.
-fn find_end(before: [u8; 3], bytes: &[u8]) -> Result<Option<usize>, UpgradeError> {
+/// The length of `bytes` up to and with the first empty line; `before` are the two bytes before them.
+fn find_end(before: [u8; 2], bytes: &[u8]) -> Result<Option<usize>, UpgradeError> {
     // The byte `back` places before `index`.
     let earlier = |index: usize, back: usize| match index.checked_sub(back) {
         Some(index) => bytes[index],
-        None => before[3 + index - back],
+        None => before[2 + index - back],
     };
+    // Every line feed has passed the first check, so two of them one byte apart are an empty line.
     for index in memchr::memchr_iter(b'\n', bytes) {
         if earlier(index, 1) != b'\r' {
             return Err(UpgradeError::Malformed);
         }
-        if earlier(index, 2) == b'\n' && earlier(index, 3) == b'\r' {
+        if earlier(index, 2) == b'\n' {
             return Ok(Some(index + 1));
         }
     }
