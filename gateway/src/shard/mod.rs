@@ -244,7 +244,11 @@ impl Shard {
     /// The socket takes bytes again: the unsent rest goes first.
     fn writable(&mut self, conn: Conn) {
         let now_ms = self.now_ms();
-        let Some(connection) = self.tenant(conn) else { return };
+        let slot = conn.slot;
+        if self.tenant(conn).is_none() {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(slot) else { return };
         match &mut connection.state {
             State::Session(session) => {
                 // Reading is a sign of life.
