@@ -247,8 +247,9 @@ impl Server {
         self.readiness.totals
     }
 
-    /// Resets every connection.
-    pub fn close(mut self) -> Result<(), FloorError> {
+    /// Resets every connection. The server can only be dropped afterwards.
+    pub fn close(&mut self) -> Result<(), FloorError> {
+        self.slots.clear();
         self.ring.close_all()
     }
 }
