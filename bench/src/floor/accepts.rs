@@ -8,7 +8,7 @@ use campanile_engine::floor::{Accepted, FloorError, Server};
 use clap::Args;
 
 use super::client::{CONNECT, OPEN, Role, Sample};
-use super::machine::{connections_per_ring, pin_to};
+use super::machine::{OtherLoad, connections_per_ring, pin_to};
 use super::peer::Peer;
 use super::workers::{Measured, Workers, total_cpu};
 use super::{CONNECT_PATIENCE, Setup};
@@ -41,7 +41,9 @@ impl Accepts {
         let before = self.memory()?;
         let opened = peer.command(OPEN)?;
         let memory_opened = self.memory()?;
+        let others = OtherLoad::watch()?;
         let (accepted, connected) = connect(&servers, &mut peer, quotas.clone())?;
+        let others = others.core_percent(connected.cpu_seconds - opened.cpu_seconds)?;
         let memory_held = self.memory()?;
 
         let mut report = Report::new();
@@ -49,6 +51,7 @@ impl Accepts {
         report.add("connections", done.into());
         report.add("rings", quotas.len() as f64);
         add_speed(&mut report, &accepted, &opened, &connected);
+        report.add("other_load_core_percent", others);
         if self.hold {
             let per = |now: &KernelMemory, then: &KernelMemory| {
                 now.bytes_per_connection_since(then, done)

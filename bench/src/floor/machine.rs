@@ -1,7 +1,7 @@
 //! What the machine must have, with advice when it has not, and the clocks.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use campanile_engine::floor::sockets_per_ring_max;
@@ -36,6 +36,52 @@ pub(super) fn thread_cpu() -> Duration {
 
 fn cpu(clock: ClockId) -> Duration {
     Duration::try_from(clock_gettime(clock)).unwrap_or_default()
+}
+
+/// Watches how much CPU others took while something was measured, so that spoilt figures are seen to be spoilt.
+pub(super) struct OtherLoad {
+    start: Instant,
+    busy: Duration,
+    own: Duration,
+}
+
+impl OtherLoad {
+    /// Starts to watch.
+    pub(super) fn watch() -> anyhow::Result<Self> {
+        Ok(Self {
+            start: Instant::now(),
+            busy: machine_cpu()?,
+            own: process_cpu(),
+        })
+    }
+
+    /// What processes other than this one and the client, which took `client_seconds`, have taken since, and what
+    /// the hypervisor has withheld, on all cores together: in percent of one core, to about 1 % a second.
+    pub(super) fn core_percent(&self, client_seconds: f64) -> anyhow::Result<f64> {
+        let wall = self.start.elapsed().as_secs_f64();
+        let busy = machine_cpu()?.saturating_sub(self.busy).as_secs_f64();
+        let own = (process_cpu() - self.own).as_secs_f64() + client_seconds;
+        Ok((busy - own).max(0.0) / wall * 100.0)
+    }
+}
+
+/// CPU time that was not idle so far, of all cores.
+fn machine_cpu() -> anyhow::Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
+    let ticks = busy_ticks(&stat).context("/proc/stat has no line for all cores")?;
+    Ok(Duration::from_secs_f64(
+        ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
+    ))
+}
+
+/// user, nice, system, irq, softirq and steal of the first line, without idle and iowait; guest time is part of user.
+fn busy_ticks(stat: &str) -> Option<u64> {
+    let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    let ticks: Vec<u64> = line
+        .split_whitespace()
+        .map_while(|number| number.parse().ok())
+        .collect();
+    Some(ticks.get(0..3)?.iter().sum::<u64>() + ticks.get(5..8)?.iter().sum::<u64>())
 }
 
 /// Divides the connections among rings, after checking that tables, memory and ports suffice.
@@ -100,4 +146,16 @@ fn check_ports(connections_per_listener: u32, sources: u8) -> anyhow::Result<()>
          source addresses: use more --sources or --rings, or widen net.ipv4.ip_local_port_range"
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::busy_ticks;
+
+    #[test]
+    fn waiting_is_not_work() {
+        let stat = "cpu  1 20 300 9999 8888 4000 50000 600000 7 7\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
+        assert_eq!(busy_ticks(stat), Some(654_321));
+        assert_eq!(busy_ticks("cpu  1 2 3 4\n"), None);
+    }
 }

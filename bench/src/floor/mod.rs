@@ -55,7 +55,7 @@ struct Setup {
     /// Core that the client process is pinned to
     #[arg(long, default_value_t = 1)]
     client_core: usize,
-    /// Source addresses that clients are bound to: 127.0.0.1 to 127.0.0.<SOURCES>
+    /// Source addresses that clients are bound to: 127.0.0.1 to 127.0.0.n
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=254))]
     sources: u8,
     /// Also write the figures to this file

@@ -9,7 +9,7 @@ use clap::Args;
 use super::Setup;
 use super::accepts::{close, connect, listen, targets};
 use super::client::{OPEN, Role, SAMPLE};
-use super::machine::{connections_per_ring, pin_to};
+use super::machine::{OtherLoad, connections_per_ring, pin_to};
 use super::peer::Peer;
 use super::workers::{Measured, total_cpu};
 use crate::report::Report;
@@ -57,8 +57,11 @@ impl Ping {
             grace: GRACE,
         };
         let before = peer.command(SAMPLE)?;
+        let others = OtherLoad::watch()?;
         let pinged = servers.run(move |server, _| server.ping(plan))?;
         let after = peer.command(SAMPLE)?;
+        let client_seconds = after.cpu_seconds - before.cpu_seconds;
+        let others = others.core_percent(client_seconds)?;
         close(servers)?;
         peer.stop()?;
 
@@ -74,14 +77,12 @@ impl Ping {
             "server_cpu_msec_per_second",
             total_cpu(&pinged).as_secs_f64() * 1e3 / seconds,
         );
-        report.add(
-            "client_cpu_msec_per_second",
-            (after.cpu_seconds - before.cpu_seconds) * 1e3 / seconds,
-        );
+        report.add("client_cpu_msec_per_second", client_seconds * 1e3 / seconds);
         report.add(
             "ping_pong_server_cpu_usec",
             total_cpu(&pinged).as_secs_f64() * 1e6 / totals.pings.max(1) as f64,
         );
+        report.add("other_load_core_percent", others);
         report.publish(self.setup.json.as_deref())?;
         let unexpected = totals.unexpected_bytes + after.unexpected_bytes;
         ensure!(

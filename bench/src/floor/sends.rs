@@ -7,7 +7,7 @@ use campanile_engine::floor::{SendRound, Server};
 use clap::Args;
 
 use super::client::{CONNECT, OPEN, Role, SAMPLE, Sample};
-use super::machine::{connections_per_ring, pin_to, thread_cpu};
+use super::machine::{OtherLoad, connections_per_ring, pin_to, thread_cpu};
 use super::peer::Peer;
 use super::{CONNECT_PATIENCE, Setup};
 use crate::report::Report;
@@ -58,16 +58,19 @@ impl Sends {
         peer.command(OPEN)?;
         let before = self.connect(&mut servers, &quotas, &mut peer)?;
 
+        let others = OtherLoad::watch()?;
         let rounds = self.send(&mut servers)?;
         let after = peer.command(SAMPLE)?;
+        let others = others.core_percent(after.cpu_seconds - before.cpu_seconds)?;
         let received = drain(&mut peer, rounds.total.bytes)?;
         for server in &mut servers {
             server.close()?;
         }
         peer.stop()?;
 
-        self.report(&rounds, &before, &after, received)
-            .publish(self.setup.json.as_deref())?;
+        let mut report = self.report(&rounds, &before, &after, received);
+        report.add("other_load_core_percent", others);
+        report.publish(self.setup.json.as_deref())?;
         let sent = rounds.total.bytes;
         ensure!(
             received == sent,

@@ -141,7 +141,7 @@ impl Client {
         Ok(())
     }
 
-    /// Arms a multishot poll on every connection, which [`Client::serve`] needs.
+    /// Arms a multishot poll on every connection, which [`Self::serve`] needs.
     pub fn poll_all(&mut self) -> Result<(), FloorError> {
         for slot in 0..self.plan.connections {
             self.ring.push_poll(slot)?;

@@ -1,4 +1,6 @@
-//! The floor: what accepting, holding, writing to and pinging sockets costs when nothing else is done.
+//! The least work with which this machine can do the gateway's socket job: what `bench floor` measures.
+//!
+//! That is what accepting, holding, writing to and pinging sockets costs when nothing else is done.
 //!
 //! A gateway's figures mean little on their own; divided by the floor of the same machine in the same run they
 //! say how much of the time the gateway itself takes. So this module has no sessions, frames, limits or
