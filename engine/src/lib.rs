@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! Thread-per-core network I/O: the only crate of Campanile that talks to the kernel's sockets, and the only
 //! one that may hold `unsafe` code.
 //!
@@ -35,3 +36,8 @@ pub use peers::{Peers, Waker};
 pub use probe::{DriverChoice, DriverKind};
 pub use time::{Now, Time};
 pub use wheel::Wheel;
+=======
+//! To be written.
+
+pub mod floor;
+>>>>>>> floor
