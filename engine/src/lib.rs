@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! Thread-per-core network I/O: the only crate of Campanile that talks to the kernel's sockets, and the only
 //! one that may hold `unsafe` code.
 //!
@@ -21,6 +20,7 @@
 mod close;
 pub mod driver;
 pub mod epoll;
+pub mod floor;
 pub mod listener;
 pub mod peers;
 pub mod probe;
@@ -36,8 +36,3 @@ pub use peers::{Peers, Waker};
 pub use probe::{DriverChoice, DriverKind};
 pub use time::{Now, Time};
 pub use wheel::Wheel;
-=======
-//! To be written.
-
-pub mod floor;
->>>>>>> floor
