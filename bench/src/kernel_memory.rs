@@ -55,8 +55,7 @@ impl KernelMemory {
     /// Reads the counters now.
     pub(crate) fn read() -> anyhow::Result<Self> {
         let meminfo = fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
-        let sockstat =
-            fs::read_to_string("/proc/net/sockstat").context("cannot read /proc/net/sockstat")?;
+        let sockstat = fs::read_to_string("/proc/net/sockstat").context("cannot read /proc/net/sockstat")?;
         Self::parse(&meminfo, &sockstat)
     }
 
@@ -90,9 +89,8 @@ impl KernelMemory {
     }
 
     fn parse(meminfo: &str, sockstat: &str) -> anyhow::Result<Self> {
-        let bytes = |name| {
-            meminfo_bytes(meminfo, name).with_context(|| format!("/proc/meminfo has no {name}"))
-        };
+        let bytes =
+            |name| meminfo_bytes(meminfo, name).with_context(|| format!("/proc/meminfo has no {name}"));
         Ok(Self {
             slab_reclaimable: bytes("SReclaimable")?,
             slab_unreclaimable: bytes("SUnreclaim")?,
@@ -113,19 +111,14 @@ pub(crate) fn available_bytes() -> anyhow::Result<u64> {
 
 /// The value of a line such as `Slab:   1234 kB`.
 fn meminfo_bytes(meminfo: &str, name: &str) -> Option<u64> {
-    let (_, value) = meminfo
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .find(|(key, _)| *key == name)?;
+    let (_, value) = meminfo.lines().filter_map(|line| line.split_once(':')).find(|(key, _)| *key == name)?;
     let kibibytes: u64 = value.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
 }
 
 /// The number after `mem` in the line of `TCP:`.
 fn tcp_pages(sockstat: &str) -> Option<u64> {
-    let line = sockstat
-        .lines()
-        .find_map(|line| line.strip_prefix("TCP:"))?;
+    let line = sockstat.lines().find_map(|line| line.strip_prefix("TCP:"))?;
     let mut words = line.split_whitespace();
     words.find(|word| *word == "mem")?;
     words.next()?.parse().ok()
@@ -156,10 +149,7 @@ mod tests {
     #[test]
     fn growth_is_divided_by_the_connections() {
         let before = KernelMemory::default();
-        let after = KernelMemory {
-            slab_unreclaimable: 40_000,
-            ..before
-        };
+        let after = KernelMemory { slab_unreclaimable: 40_000, ..before };
         assert_eq!(after.bytes_per_connection_since(&before, 10), 4000.0);
         assert_eq!(before.bytes_per_connection_since(&after, 10), -4000.0);
     }

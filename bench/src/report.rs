@@ -29,14 +29,8 @@ impl Report {
     pub(crate) fn new() -> Self {
         let arguments = std::env::args().skip(1);
         Self {
-            command_line: std::iter::once("bench".into())
-                .chain(arguments)
-                .collect::<Vec<_>>()
-                .join(" "),
-            kernel: rustix::system::uname()
-                .release()
-                .to_string_lossy()
-                .into_owned(),
+            command_line: std::iter::once("bench".into()).chain(arguments).collect::<Vec<_>>().join(" "),
+            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             cpu_model: cpu_model(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
             date: rfc3339(SystemTime::now()),
             figures: Vec::new(),
@@ -71,23 +65,10 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "{}", self.command_line)?;
-        writeln!(
-            out,
-            "Linux {}, {}, {}",
-            self.kernel, self.cpu_model, self.date
-        )?;
-        let width = self
-            .figures
-            .iter()
-            .map(|(name, _)| name.len())
-            .max()
-            .unwrap_or(0);
+        writeln!(out, "Linux {}, {}, {}", self.kernel, self.cpu_model, self.date)?;
+        let width = self.figures.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, value) in &self.figures {
-            let decimals = if value.fract() == 0.0 || value.abs() >= 1000.0 {
-                0
-            } else {
-                2
-            };
+            let decimals = if value.fract() == 0.0 || value.abs() >= 1000.0 { 0 } else { 2 };
             writeln!(out, "  {name:width$}  {value:>14.decimals$}")?;
         }
         Ok(())
@@ -114,11 +95,7 @@ impl Spread {
         } else {
             at(middle)
         };
-        Self {
-            median,
-            min: at(0),
-            max: at(sorted.len().wrapping_sub(1)),
-        }
+        Self { median, min: at(0), max: at(sorted.len().wrapping_sub(1)) }
     }
 }
 
@@ -131,30 +108,20 @@ fn cpu_model(cpuinfo: &str) -> String {
         .lines()
         .filter_map(|line| line.split_once(':'))
         .find(|(key, _)| key.trim() == "model name")
-        .map_or_else(
-            || "unknown processor".into(),
-            |(_, model)| model.trim().into(),
-        )
+        .map_or_else(|| "unknown processor".into(), |(_, model)| model.trim().into())
 }
 
 /// Date and time in UTC to the second. The days are turned into a date as in Howard Hinnant's
 /// "chrono-Compatible Low-Level Date Algorithms": years start in March, so that the leap day is their last.
 fn rfc3339(time: SystemTime) -> String {
-    let seconds = time
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
@@ -178,14 +145,7 @@ mod tests {
     #[test]
     fn the_median_of_an_even_series_lies_between_the_middle_two() {
         let spread = Spread::of(&[4.0, 1.0, 3.0, 2.0]);
-        assert_eq!(
-            spread,
-            Spread {
-                median: 2.5,
-                min: 1.0,
-                max: 4.0
-            }
-        );
+        assert_eq!(spread, Spread { median: 2.5, min: 1.0, max: 4.0 });
         assert_eq!(Spread::of(&[3.0, 9.0, 1.0]).median, 3.0);
         assert!(Spread::of(&[]).median.is_nan());
     }
@@ -196,9 +156,6 @@ mod tests {
         report.add("zebras", 1.0);
         report.add("ants", 2.5);
         let json = serde_json::to_string(&report).expect("a report can be written");
-        assert!(
-            json.contains(r#""figures":{"zebras":1.0,"ants":2.5}"#),
-            "{json}"
-        );
+        assert!(json.contains(r#""figures":{"zebras":1.0,"ants":2.5}"#), "{json}");
     }
 }

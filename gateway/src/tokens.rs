@@ -56,7 +56,9 @@ struct Claims {
 
 /// A secret that signs tokens is too short.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the HS256 secret has {0} bytes; at least {SECRET_BYTES_MIN} are needed (RFC 7518 §3.2): head -c 32 /dev/urandom | base64")]
+#[error(
+    "the HS256 secret has {0} bytes; at least {SECRET_BYTES_MIN} are needed (RFC 7518 §3.2): head -c 32 /dev/urandom | base64"
+)]
 pub struct SecretTooShort(usize);
 
 /// Checks tokens.
@@ -92,12 +94,13 @@ impl Verifier {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Invalid);
         }
-        let token = jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation).map_err(|error| {
-            match error.kind() {
-                ErrorKind::Json(_) => TokenError::Claims,
-                _ => TokenError::Invalid,
-            }
-        })?;
+        let token =
+            jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation).map_err(
+                |error| match error.kind() {
+                    ErrorKind::Json(_) => TokenError::Claims,
+                    _ => TokenError::Invalid,
+                },
+            )?;
         let claims = token.claims;
         let user = UserId::try_from(claims.sub.as_str())?;
         let device = DeviceId::try_from(claims.did)?;
@@ -213,7 +216,8 @@ mod tests {
 
     #[test]
     fn a_token_is_not_valid_before_its_time() {
-        let claims = serde_json::json!({"sub": "ada", "did": 3, "exp": 4_000_000_000u64, "nbf": 3_000_000_000u64});
+        let claims =
+            serde_json::json!({"sub": "ada", "did": 3, "exp": 4_000_000_000u64, "nbf": 3_000_000_000u64});
         assert_eq!(verify(&encode(Algorithm::HS256, &claims)), Err(TokenError::NotYet));
     }
 

@@ -6,8 +6,8 @@ mod common;
 use campanile_protocol::{
     frame::{Decoder, Limits, Message, close_code},
     messages::{
-        Ack, ClientFrame, Content, DecodeError, Deliver, Device, Drain, Encoding, Error, Event,
-        Hello, JSON_DEPTH_MAX, JsonError, Payload, Ping, Pong, ServerFrame, Welcome,
+        Ack, ClientFrame, Content, DecodeError, Deliver, Device, Drain, Encoding, Error, Event, Hello,
+        JSON_DEPTH_MAX, JsonError, Payload, Ping, Pong, ServerFrame, Welcome,
     },
 };
 use common::{Owned, decode};
@@ -17,10 +17,7 @@ fn deliver(payload: Payload) -> ServerFrame {
     ServerFrame::Deliver(Deliver {
         id: "00000000000000010000000000000002".to_owned(),
         seq: 9_007_199_254_740_993,
-        from: Some(Device {
-            user: "ann".to_owned(),
-            device: 2,
-        }),
+        from: Some(Device { user: "ann".to_owned(), device: 2 }),
         payload: Some(payload),
         ..Deliver::default()
     })
@@ -44,15 +41,9 @@ fn the_json_mapping_is_that_of_protobuf() {
         r#""from":{"user":"ann","device":2},"payload":{"data":"//79"}}}"#
     );
     assert_eq!(data, expected);
-    let welcome = ServerFrame::Welcome(Welcome {
-        ping_interval_ms: 25_000,
-        server_time_ms: -1,
-        ..Welcome::default()
-    });
-    assert_eq!(
-        json(&welcome),
-        r#"{"welcome":{"pingIntervalMs":25000,"serverTimeMs":"-1"}}"#
-    );
+    let welcome =
+        ServerFrame::Welcome(Welcome { ping_interval_ms: 25_000, server_time_ms: -1, ..Welcome::default() });
+    assert_eq!(json(&welcome), r#"{"welcome":{"pingIntervalMs":25000,"serverTimeMs":"-1"}}"#);
     assert_eq!(json(&ServerFrame::Pong(Pong::default())), r#"{"pong":{}}"#);
 }
 
@@ -60,28 +51,19 @@ fn the_json_mapping_is_that_of_protobuf() {
 fn json_payloads_are_embedded_as_they_are() {
     let raw = r#"{"z":1.0,"a":[1e2, "\u00e9"], "z":null}"#;
     let text = json(&deliver(Payload::json(raw).unwrap()));
-    assert!(
-        text.contains(&format!(r#""payload":{{"json":{raw}}}"#)),
-        "{text}"
-    );
+    assert!(text.contains(&format!(r#""payload":{{"json":{raw}}}"#)), "{text}");
     let frame = ServerFrame::decode(Encoding::Json, &Message::Text(&text)).unwrap();
     assert_eq!(frame, deliver(Payload::json(raw).unwrap()));
     for value in ["null", "1", "\"x\"", "[]"] {
         let frame = deliver(Payload::json(value).unwrap());
-        assert_eq!(
-            ServerFrame::decode(Encoding::Json, &Message::Text(&json(&frame))).unwrap(),
-            frame
-        );
+        assert_eq!(ServerFrame::decode(Encoding::Json, &Message::Text(&json(&frame))).unwrap(), frame);
     }
 }
 
 #[test]
 fn what_is_not_json_cannot_break_out_of_its_place() {
     for bad in ["", "{", "1,\"x\":2", "1}}", "{} {}", "nul", "\"\n\""] {
-        assert!(
-            matches!(Payload::json(bad), Err(JsonError::Syntax(_))),
-            "{bad}"
-        );
+        assert!(matches!(Payload::json(bad), Err(JsonError::Syntax(_))), "{bad}");
         let frame = deliver(Content::Json(bad.to_owned()).into());
         let mut out = b"before".to_vec();
         assert!(frame.encode_frame(Encoding::Json, &mut out).is_err());
@@ -93,25 +75,15 @@ fn what_is_not_json_cannot_break_out_of_its_place() {
 fn depth_is_bounded() {
     let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
     assert!(Payload::json(nested(JSON_DEPTH_MAX)).is_ok());
-    assert!(
-        Payload::json(format!("[\"\\\"{}\"]", "[".repeat(1000))).is_ok(),
-        "brackets within a string"
-    );
+    assert!(Payload::json(format!("[\"\\\"{}\"]", "[".repeat(1000))).is_ok(), "brackets within a string");
     let wide = format!("[{}]", vec!["[]"; 1000].join(","));
     assert!(Payload::json(wide).is_ok());
-    assert!(matches!(
-        Payload::json(nested(JSON_DEPTH_MAX + 1)),
-        Err(JsonError::Depth)
-    ));
+    assert!(matches!(Payload::json(nested(JSON_DEPTH_MAX + 1)), Err(JsonError::Depth)));
     let embedded = |json: &str| format!(r#"{{"event":{{"payload":{{"json":{json}}}}}}}"#);
     let at_limit = embedded(&nested(JSON_DEPTH_MAX));
     assert!(ServerFrame::decode(Encoding::Json, &Message::Text(&at_limit)).is_ok());
     // Deep enough to overrun the stack of a parser that recurses.
-    for json in [
-        embedded(&nested(100_000)),
-        nested(100_000),
-        format!(r#"{{"x":{}}}"#, nested(100_000)),
-    ] {
+    for json in [embedded(&nested(100_000)), nested(100_000), format!(r#"{{"x":{}}}"#, nested(100_000))] {
         assert!(ServerFrame::decode(Encoding::Json, &Message::Text(&json)).is_err());
     }
 }
@@ -119,16 +91,9 @@ fn depth_is_bounded() {
 #[test]
 fn unknown_fields_are_ignored_and_unknown_frames_are_told_apart() {
     let newer = r#"{"future":[1,{}],"hello":{"token":"t","x":{"y":[{}]},"last":7,"epoch":"8"}}"#;
-    let hello = ClientFrame::Hello(Hello {
-        token: "t".to_owned(),
-        last: 7,
-        epoch: 8,
-        capabilities: Vec::new(),
-    });
-    assert_eq!(
-        ClientFrame::decode(Encoding::Json, &Message::Text(newer)).unwrap(),
-        hello
-    );
+    let hello =
+        ClientFrame::Hello(Hello { token: "t".to_owned(), last: 7, epoch: 8, capabilities: Vec::new() });
+    assert_eq!(ClientFrame::decode(Encoding::Json, &Message::Text(newer)).unwrap(), hello);
     for (encoding, message) in [
         (Encoding::Json, Message::Text(r#"{"future":{}}"#)),
         (Encoding::Json, Message::Text("{}")),
@@ -136,13 +101,7 @@ fn unknown_fields_are_ignored_and_unknown_frames_are_told_apart() {
         // Field 100, empty.
         (Encoding::Protobuf, Message::Binary(b"\xa2\x06\x00")),
     ] {
-        assert!(
-            matches!(
-                ClientFrame::decode(encoding, &message),
-                Err(DecodeError::Unknown)
-            ),
-            "{message:?}"
-        );
+        assert!(matches!(ClientFrame::decode(encoding, &message), Err(DecodeError::Unknown)), "{message:?}");
     }
 }
 
@@ -165,22 +124,11 @@ fn malformed_frames_are_refused() {
         assert!(matches!(error, DecodeError::Json(_)), "{text}: {error:?}");
         assert_eq!(error.close_code(), close_code::MALFORMED);
     }
-    for bytes in [
-        &b"\x0a"[..],
-        b"\x0a\x05\x0a",
-        b"\x0a\x03\x0a\x01\xff",
-        b"\xff\xff",
-    ] {
+    for bytes in [&b"\x0a"[..], b"\x0a\x05\x0a", b"\x0a\x03\x0a\x01\xff", b"\xff\xff"] {
         let error = ClientFrame::decode(Encoding::Protobuf, &Message::Binary(bytes)).unwrap_err();
-        assert!(
-            matches!(error, DecodeError::Protobuf(_)),
-            "{bytes:x?}: {error:?}"
-        );
+        assert!(matches!(error, DecodeError::Protobuf(_)), "{bytes:x?}: {error:?}");
     }
-    for two in [
-        r#"{"event":{"payload":{"text":"a","json":1}}}"#,
-        r#"{"event":{"payload":{"data":"!"}}}"#,
-    ] {
+    for two in [r#"{"event":{"payload":{"text":"a","json":1}}}"#, r#"{"event":{"payload":{"data":"!"}}}"#] {
         assert!(ServerFrame::decode(Encoding::Json, &Message::Text(two)).is_err());
     }
 }
@@ -192,24 +140,15 @@ fn the_kind_of_message_must_fit_the_subprotocol() {
         (Encoding::Protobuf, Message::Text("")),
         (Encoding::Protobuf, Message::Ping(b"")),
     ] {
-        assert!(matches!(
-            ClientFrame::decode(encoding, &message),
-            Err(DecodeError::Kind)
-        ));
+        assert!(matches!(ClientFrame::decode(encoding, &message), Err(DecodeError::Kind)));
     }
 }
 
 #[test]
 fn the_first_known_offer_is_chosen() {
     let negotiate = |offers: &[&str]| Encoding::negotiate(offers.iter().copied());
-    assert_eq!(
-        negotiate(&["campanile.v9", "campanile.v2+json", "campanile.v2"]),
-        Some(Encoding::Json)
-    );
-    assert_eq!(
-        negotiate(&["campanile.v2", "campanile.v2+json"]),
-        Some(Encoding::Protobuf)
-    );
+    assert_eq!(negotiate(&["campanile.v9", "campanile.v2+json", "campanile.v2"]), Some(Encoding::Json));
+    assert_eq!(negotiate(&["campanile.v2", "campanile.v2+json"]), Some(Encoding::Protobuf));
     assert_eq!(negotiate(&["Campanile.V2", "campanile.v1"]), None);
     assert_eq!(negotiate(&[]), None);
 }
@@ -227,39 +166,27 @@ fn payload() -> impl Strategy<Value = Option<Payload>> {
 }
 
 fn device() -> impl Strategy<Value = Option<Device>> {
-    proptest::option::of(
-        (any::<String>(), any::<u32>()).prop_map(|(user, device)| Device { user, device }),
-    )
+    proptest::option::of((any::<String>(), any::<u32>()).prop_map(|(user, device)| Device { user, device }))
 }
 
 fn server_frame() -> impl Strategy<Value = ServerFrame> {
     prop_oneof![
-        (
-            any::<(String, u64, String, i64, i64, String)>(),
-            device(),
-            payload()
-        )
-            .prop_map(
-                |((id, seq, kind, sent_at_ms, expires_at_ms, topic), from, payload)| {
-                    ServerFrame::Deliver(Deliver {
-                        id,
-                        seq,
-                        kind,
-                        from,
-                        sent_at_ms,
-                        expires_at_ms,
-                        topic,
-                        payload,
-                    })
-                }
-            ),
+        (any::<(String, u64, String, i64, i64, String)>(), device(), payload()).prop_map(
+            |((id, seq, kind, sent_at_ms, expires_at_ms, topic), from, payload)| {
+                ServerFrame::Deliver(Deliver {
+                    id,
+                    seq,
+                    kind,
+                    from,
+                    sent_at_ms,
+                    expires_at_ms,
+                    topic,
+                    payload,
+                })
+            }
+        ),
         (any::<(String, i64)>(), device(), payload()).prop_map(|((name, at_ms), from, payload)| {
-            ServerFrame::Event(Event {
-                name,
-                from,
-                at_ms,
-                payload,
-            })
+            ServerFrame::Event(Event { name, from, at_ms, payload })
         }),
         (any::<(u64, String, u64, u32)>(), device()).prop_map(
             |((generation, node, epoch, ping_interval_ms), device)| ServerFrame::Welcome(Welcome {
@@ -271,10 +198,8 @@ fn server_frame() -> impl Strategy<Value = ServerFrame> {
                 ..Welcome::default()
             })
         ),
-        any::<u32>()
-            .prop_map(|reconnect_after_ms| ServerFrame::Drain(Drain { reconnect_after_ms })),
-        any::<(u32, String)>()
-            .prop_map(|(code, message)| ServerFrame::Error(Error { code, message })),
+        any::<u32>().prop_map(|reconnect_after_ms| ServerFrame::Drain(Drain { reconnect_after_ms })),
+        any::<(u32, String)>().prop_map(|(code, message)| ServerFrame::Error(Error { code, message })),
         any::<u64>().prop_map(|nonce| ServerFrame::Pong(Pong { nonce })),
     ]
 }
@@ -282,22 +207,14 @@ fn server_frame() -> impl Strategy<Value = ServerFrame> {
 fn client_frame() -> impl Strategy<Value = ClientFrame> {
     prop_oneof![
         any::<(String, u64, u64, Vec<String>)>().prop_map(|(token, last, epoch, capabilities)| {
-            ClientFrame::Hello(Hello {
-                token,
-                last,
-                epoch,
-                capabilities,
-            })
+            ClientFrame::Hello(Hello { token, last, epoch, capabilities })
         }),
         any::<u64>().prop_map(|seq| ClientFrame::Ack(Ack { seq })),
         any::<u64>().prop_map(|nonce| ClientFrame::Ping(Ping { nonce })),
     ]
 }
 
-const LIMITS: Limits = Limits {
-    message_bytes_max: 1 << 20,
-    ..Limits::SERVER
-};
+const LIMITS: Limits = Limits { message_bytes_max: 1 << 20, ..Limits::SERVER };
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]

@@ -2,8 +2,7 @@
 
 use campanile_protocol::upgrade::{
     HEADERS_MAX, HeadReader, Refusal, Request, ResponseError, SwitchingProtocols, UpgradeError,
-    UpgradeRequest, client_key, parse_response, write_refusal, write_request,
-    write_switching_protocols,
+    UpgradeRequest, client_key, parse_response, write_refusal, write_request, write_switching_protocols,
 };
 
 const LINES: [&str; 6] = [
@@ -16,11 +15,7 @@ const LINES: [&str; 6] = [
 ];
 
 fn head<'a>(lines: impl IntoIterator<Item = &'a str>) -> String {
-    lines
-        .into_iter()
-        .flat_map(|line| [line, "\r\n"])
-        .chain(["\r\n"])
-        .collect()
+    lines.into_iter().flat_map(|line| [line, "\r\n"]).chain(["\r\n"]).collect()
 }
 
 /// The good head with the line at `index` replaced.
@@ -39,25 +34,15 @@ fn without(index: usize) -> String {
 
 #[track_caller]
 fn refused(head: &str, error: UpgradeError, status: u16) {
-    assert_eq!(
-        UpgradeRequest::parse(head.as_bytes()).map(|request| request.path),
-        Err(error),
-        "{head}"
-    );
+    assert_eq!(UpgradeRequest::parse(head.as_bytes()).map(|request| request.path), Err(error), "{head}");
     assert_eq!(error.status(), status);
     let mut answer = Vec::new();
     error.write_refusal(&mut answer);
     let answer = String::from_utf8(answer).unwrap();
-    assert!(
-        answer.starts_with(&format!("HTTP/1.1 {status} ")),
-        "{answer}"
-    );
+    assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
     assert!(answer.contains(error.code()));
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(
-        head.contains(&format!("Content-Length: {}", body.len())),
-        "{answer}"
-    );
+    assert!(head.contains(&format!("Content-Length: {}", body.len())), "{answer}");
 }
 
 #[test]
@@ -84,10 +69,7 @@ fn a_good_request() {
     assert_eq!(request.x_forwarded_for, Some("192.0.2.1"));
     assert_eq!(request.forwarded, Some("for=192.0.2.1"));
     let protocols: Vec<_> = request.protocols().collect();
-    assert_eq!(
-        protocols,
-        ["campanile.v9", "campanile.v2+json", "campanile.v2"]
-    );
+    assert_eq!(protocols, ["campanile.v9", "campanile.v2+json", "campanile.v2"]);
 }
 
 #[test]
@@ -103,10 +85,7 @@ fn other_spellings_of_a_good_request() {
     }
     let absolute = replaced(0, "GET http://other.example/path HTTP/1.1");
     let request = UpgradeRequest::parse(absolute.as_bytes()).unwrap();
-    assert_eq!(
-        (request.host, request.path, request.query),
-        ("other.example", "/path", None)
-    );
+    assert_eq!((request.host, request.path, request.query), ("other.example", "/path", None));
 }
 
 #[test]
@@ -123,31 +102,15 @@ fn every_refusal() {
     refused(&(head(LINES) + "x"), E::Malformed, 400);
     refused(&replaced(0, "GET * HTTP/1.1"), E::Target, 400);
     for target in ["push.example:443", "ftp://a/", "http:///x", "http://a?x"] {
-        refused(
-            &replaced(0, &format!("GET {target} HTTP/1.1")),
-            E::Target,
-            400,
-        );
+        refused(&replaced(0, &format!("GET {target} HTTP/1.1")), E::Target, 400);
     }
     refused(&without(1), E::HostMissing, 400);
     refused(&replaced(1, "Host: "), E::HostMissing, 400);
     for index in [1, 4, 5] {
         refused(&added(LINES[index]), E::Duplicate, 400);
     }
-    refused(
-        &head(
-            LINES
-                .into_iter()
-                .chain(["Authorization: a", "Authorization: b"]),
-        ),
-        E::Duplicate,
-        400,
-    );
-    refused(
-        &head(LINES.into_iter().chain(["Origin: a", "Origin: a"])),
-        E::Duplicate,
-        400,
-    );
+    refused(&head(LINES.into_iter().chain(["Authorization: a", "Authorization: b"])), E::Duplicate, 400);
+    refused(&head(LINES.into_iter().chain(["Origin: a", "Origin: a"])), E::Duplicate, 400);
     refused(&replaced(1, "Host: caf\u{e9}"), E::HeaderValue, 400);
     refused(&added("Content-Length: 5"), E::Body, 400);
     refused(&added("Content-Length: 0"), E::Body, 400);
@@ -158,37 +121,20 @@ fn every_refusal() {
     refused(&replaced(2, "Upgrade: websockets"), E::NotUpgrade, 426);
     refused(&replaced(3, "Connection: keep-alive"), E::NotUpgrade, 426);
     refused(&without(5), E::WebSocketVersion, 426);
-    refused(
-        &replaced(5, "Sec-WebSocket-Version: 8"),
-        E::WebSocketVersion,
-        426,
-    );
+    refused(&replaced(5, "Sec-WebSocket-Version: 8"), E::WebSocketVersion, 426);
     refused(&without(4), E::Key, 400);
     refused(&replaced(4, "Sec-WebSocket-Key: c2hvcnQ="), E::Key, 400);
     refused(&added("Sec-WebSocket-Protocol: a b"), E::Subprotocol, 400);
-    refused(
-        &added(&["Sec-WebSocket-Protocol: a"; 5].join("\r\n")),
-        E::Subprotocol,
-        400,
-    );
+    refused(&added(&["Sec-WebSocket-Protocol: a"; 5].join("\r\n")), E::Subprotocol, 400);
 }
 
 #[test]
 fn too_much_is_refused() {
-    let full = LINES
-        .into_iter()
-        .chain(["X: y"; HEADERS_MAX + 1 - LINES.len()]);
+    let full = LINES.into_iter().chain(["X: y"; HEADERS_MAX + 1 - LINES.len()]);
     assert!(UpgradeRequest::parse(head(full.clone()).as_bytes()).is_ok());
-    refused(
-        &head(full.chain(["X: y"])),
-        UpgradeError::TooManyHeaders,
-        431,
-    );
+    refused(&head(full.chain(["X: y"])), UpgradeError::TooManyHeaders, 431);
     let long = head(["GET / HTTP/1.1", &format!("X: {}", "y".repeat(9000))]);
-    assert_eq!(
-        HeadReader::new().next(&mut long.as_bytes()),
-        Err(UpgradeError::HeadTooLarge)
-    );
+    assert_eq!(HeadReader::new().next(&mut long.as_bytes()), Err(UpgradeError::HeadTooLarge));
     assert_eq!(UpgradeError::HeadTooLarge.status(), 431);
 }
 
@@ -196,12 +142,7 @@ fn too_much_is_refused() {
 fn refusals_carry_the_headers_that_their_status_requires() {
     let answer = |status, retry_after_seconds| {
         let mut out = Vec::new();
-        let refusal = Refusal {
-            status,
-            code: "code",
-            message: "a \"message\"",
-            retry_after_seconds,
-        };
+        let refusal = Refusal { status, code: "code", message: "a \"message\"", retry_after_seconds };
         write_refusal(&mut out, &refusal);
         String::from_utf8(out).unwrap()
     };
@@ -220,9 +161,7 @@ fn refusals_carry_the_headers_that_their_status_requires() {
     let body = r#"{"error":{"code":"code","message":"a \"message\""}}"#;
     assert!(answer(400, None).ends_with(&format!("\r\n\r\n{body}")));
     // Any HTTP parser takes them, also for a status that has no name here.
-    for status in [
-        400, 401, 403, 404, 405, 408, 426, 429, 431, 500, 503, 505, 418,
-    ] {
+    for status in [400, 401, 403, 404, 405, 408, 426, 429, 431, 500, 503, 505, 418] {
         let answer = answer(status, Some(1));
         let mut headers = [httparse::EMPTY_HEADER; 16];
         let mut parsed = httparse::Response::new(&mut headers);
@@ -257,18 +196,12 @@ fn client_and_server_understand_each_other() {
     let parsed = UpgradeRequest::parse(head).unwrap();
     assert_eq!((parsed.path, parsed.query), ("/v2/connect", Some("x=1")));
     assert_eq!(parsed.bearer_token(), request.bearer_token);
-    assert_eq!(
-        parsed.protocols().collect::<Vec<_>>(),
-        ["campanile.v2", "campanile.v2+json"]
-    );
+    assert_eq!(parsed.protocols().collect::<Vec<_>>(), ["campanile.v2", "campanile.v2+json"]);
 
     for subprotocol in [None, Some("campanile.v2+json")] {
         let mut answer = Vec::new();
         write_switching_protocols(&mut answer, parsed.key, subprotocol);
-        assert_eq!(
-            parse_response(&answer, &request),
-            Ok(SwitchingProtocols { subprotocol })
-        );
+        assert_eq!(parse_response(&answer, &request), Ok(SwitchingProtocols { subprotocol }));
     }
 }
 
@@ -283,50 +216,21 @@ fn a_client_checks_the_answer() {
         assert!(good.contains(from));
         parse_response(good.replace(from, to).as_bytes(), &request).map(|_| ())
     };
-    assert_eq!(
-        check("Upgrade: websocket", "Upgrade: h2c"),
-        Err(ResponseError::NotUpgrade)
-    );
-    assert_eq!(
-        check("Connection: Upgrade", "Connection: close"),
-        Err(ResponseError::NotUpgrade)
-    );
-    assert_eq!(
-        check("Sec-WebSocket-Accept: ", "Sec-WebSocket-Accept: x"),
-        Err(ResponseError::AcceptKey)
-    );
-    assert_eq!(
-        check("Sec-WebSocket-Accept", "X"),
-        Err(ResponseError::AcceptKey)
-    );
-    assert_eq!(
-        check("campanile.v2", "campanile.v3"),
-        Err(ResponseError::NotOffered)
-    );
-    assert_eq!(
-        check("Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"),
-        Err(ResponseError::NotOffered)
-    );
+    assert_eq!(check("Upgrade: websocket", "Upgrade: h2c"), Err(ResponseError::NotUpgrade));
+    assert_eq!(check("Connection: Upgrade", "Connection: close"), Err(ResponseError::NotUpgrade));
+    assert_eq!(check("Sec-WebSocket-Accept: ", "Sec-WebSocket-Accept: x"), Err(ResponseError::AcceptKey));
+    assert_eq!(check("Sec-WebSocket-Accept", "X"), Err(ResponseError::AcceptKey));
+    assert_eq!(check("campanile.v2", "campanile.v3"), Err(ResponseError::NotOffered));
+    assert_eq!(check("Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"), Err(ResponseError::NotOffered));
     assert_eq!(check("HTTP/1.1", "HTTP/1.0"), Err(ResponseError::Malformed));
-    assert_eq!(
-        parse_response(b"HTTP/1.1 101\r\n", &request),
-        Err(ResponseError::Malformed)
-    );
+    assert_eq!(parse_response(b"HTTP/1.1 101\r\n", &request), Err(ResponseError::Malformed));
 
     let mut refusal = Vec::new();
-    let refused = Refusal {
-        status: 503,
-        code: "full",
-        message: "full",
-        retry_after_seconds: Some(30),
-    };
+    let refused = Refusal { status: 503, code: "full", message: "full", retry_after_seconds: Some(30) };
     write_refusal(&mut refusal, &refused);
     let mut input = refusal.as_slice();
     let mut reader = HeadReader::new();
     let head = reader.next(&mut input).unwrap().unwrap();
-    let expected = ResponseError::Refused {
-        status: 503,
-        retry_after_seconds: Some(30),
-    };
+    let expected = ResponseError::Refused { status: 503, retry_after_seconds: Some(30) };
     assert_eq!(parse_response(head, &request), Err(expected));
 }

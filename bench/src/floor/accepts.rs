@@ -53,9 +53,7 @@ impl Accepts {
         add_speed(&mut report, &accepted, &opened, &connected);
         report.add("other_load_core_percent", others);
         if self.hold {
-            let per = |now: &KernelMemory, then: &KernelMemory| {
-                now.bytes_per_connection_since(then, done)
-            };
+            let per = |now: &KernelMemory, then: &KernelMemory| now.bytes_per_connection_since(then, done);
             report.add("kernel_client_end_bytes", per(&memory_opened, &before));
             report.add("kernel_server_end_bytes", per(&memory_held, &memory_opened));
             report.add("kernel_both_ends_bytes", per(&memory_held, &before));
@@ -63,39 +61,23 @@ impl Accepts {
                 servers.run(|server, _| server.poll_all())?;
                 let armed = self.memory()?;
                 report.add("kernel_server_poll_bytes", per(&armed, &memory_held));
-                report.add(
-                    "kernel_server_end_polled_bytes",
-                    per(&armed, &memory_opened),
-                );
+                report.add("kernel_server_end_polled_bytes", per(&armed, &memory_opened));
             }
         }
         close(servers)?;
         peer.stop()?;
         report.publish(self.setup.json.as_deref())?;
-        ensure!(
-            done == self.connections,
-            "only {done} of {} were accepted",
-            self.connections
-        );
+        ensure!(done == self.connections, "only {done} of {} were accepted", self.connections);
         Ok(())
     }
 
     /// The kernel's memory if it is asked for.
     fn memory(&self) -> anyhow::Result<KernelMemory> {
-        if self.hold {
-            KernelMemory::settled()
-        } else {
-            Ok(KernelMemory::default())
-        }
+        if self.hold { KernelMemory::settled() } else { Ok(KernelMemory::default()) }
     }
 }
 
-fn add_speed(
-    report: &mut Report,
-    accepted: &[Measured<Accepted>],
-    opened: &Sample,
-    connected: &Sample,
-) {
+fn add_speed(report: &mut Report, accepted: &[Measured<Accepted>], opened: &Sample, connected: &Sample) {
     let first = accepted.iter().filter_map(|one| one.value.first).min();
     let last = accepted.iter().filter_map(|one| one.value.last).max();
     let wall = match (first, last) {
@@ -108,39 +90,21 @@ fn add_speed(
     let wall = wall.as_secs_f64().max(1e-9);
     report.add("accepts_per_second", f64::from(done) / wall);
     report.add("accept_server_cpu_usec", server_cpu * 1e6 / f64::from(done));
-    report.add(
-        "connect_client_cpu_usec",
-        client_cpu * 1e6 / f64::from(done),
-    );
-    report.add(
-        "accepts_per_server_cpu_second",
-        f64::from(done) / server_cpu,
-    );
+    report.add("connect_client_cpu_usec", client_cpu * 1e6 / f64::from(done));
+    report.add("accepts_per_server_cpu_second", f64::from(done) / server_cpu);
     report.add("server_core_percent", server_cpu / wall * 100.0);
     report.add("client_core_percent", client_cpu / wall * 100.0);
 }
 
 /// One server per quota, each on a thread of its own.
 pub(super) fn listen(quotas: &[u32], payload: &'static [u8]) -> anyhow::Result<Workers<Server>> {
-    Workers::new(
-        quotas
-            .iter()
-            .map(|&quota| move || Server::listen(quota, payload))
-            .collect(),
-    )
+    Workers::new(quotas.iter().map(|&quota| move || Server::listen(quota, payload)).collect())
 }
 
 /// Where clients of each server go, and how many.
-pub(super) fn targets(
-    servers: &Workers<Server>,
-    quotas: &[u32],
-) -> anyhow::Result<Vec<(SocketAddrV4, u32)>> {
+pub(super) fn targets(servers: &Workers<Server>, quotas: &[u32]) -> anyhow::Result<Vec<(SocketAddrV4, u32)>> {
     let addresses = servers.run(|server, _| server.address())?;
-    Ok(addresses
-        .iter()
-        .map(|address| address.value)
-        .zip(quotas.iter().copied())
-        .collect())
+    Ok(addresses.iter().map(|address| address.value).zip(quotas.iter().copied()).collect())
 }
 
 /// Lets the peer connect while all servers accept; the peer's answer is from when its last connect was done.
@@ -154,11 +118,7 @@ pub(super) fn connect(
         let accepted = server.accept(quota, CONNECT_PATIENCE)?;
         if accepted.connections < quota {
             let done = accepted.connections;
-            return Err(FloorError::TimedOut {
-                what: "connections were accepted",
-                done,
-                expected: quota,
-            });
+            return Err(FloorError::TimedOut { what: "connections were accepted", done, expected: quota });
         }
         Ok(accepted)
     });

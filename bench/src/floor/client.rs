@@ -76,12 +76,7 @@ impl ClientProcess {
         pin_to(self.core)?;
         let stop = Arc::new(AtomicBool::new(false));
         let progress = Arc::new(Progress::default());
-        let workers = Workers::new(
-            self.plans()
-                .into_iter()
-                .map(|plan| move || Client::new(plan))
-                .collect(),
-        )?;
+        let workers = Workers::new(self.plans().into_iter().map(|plan| move || Client::new(plan)).collect())?;
         let mut serving: Option<Started<()>> = None;
         answer(&progress)?;
         for command in stdin().lock().lines() {
@@ -92,8 +87,7 @@ impl ClientProcess {
                     if self.role != Role::Hold {
                         workers.run(|client, _| client.poll_all())?;
                         let (stop, progress) = (stop.clone(), progress.clone());
-                        serving =
-                            Some(workers.start(move |client, _| client.serve(&stop, &progress)));
+                        serving = Some(workers.start(move |client, _| client.serve(&stop, &progress)));
                     }
                 }
                 SAMPLE => {}
@@ -112,9 +106,7 @@ impl ClientProcess {
     fn plans(&self) -> Vec<ClientPlan> {
         let plan = |&(target, connections)| ClientPlan {
             target,
-            sources: (1..=self.sources)
-                .map(|last| Ipv4Addr::new(127, 0, 0, last))
-                .collect(),
+            sources: (1..=self.sources).map(|last| Ipv4Addr::new(127, 0, 0, last)).collect(),
             connections,
             in_flight_max: IN_FLIGHT_MAX,
             answer: match self.role {
@@ -141,9 +133,7 @@ fn answer(progress: &Progress) -> anyhow::Result<()> {
 
 /// `127.0.0.1:4321=1000`.
 fn parse_target(text: &str) -> anyhow::Result<(SocketAddrV4, u32)> {
-    let (address, connections) = text
-        .split_once('=')
-        .context("expected <address>:<port>=<connections>")?;
+    let (address, connections) = text.split_once('=').context("expected <address>:<port>=<connections>")?;
     let address: SocketAddrV4 = address.parse()?;
     if !address.ip().is_loopback() {
         bail!("{address} is not a loopback address: this load is for the own machine only");
@@ -158,16 +148,8 @@ mod tests {
     #[test]
     fn only_loopback_targets_are_taken() {
         let (address, connections) = parse_target("127.0.0.3:80=5").expect("a loopback target");
-        assert_eq!(
-            (address.to_string().as_str(), connections),
-            ("127.0.0.3:80", 5)
-        );
-        for refused in [
-            "192.0.2.1:80=5",
-            "0.0.0.0:80=5",
-            "127.0.0.1:80",
-            "127.0.0.1=5",
-        ] {
+        assert_eq!((address.to_string().as_str(), connections), ("127.0.0.3:80", 5));
+        for refused in ["192.0.2.1:80=5", "0.0.0.0:80=5", "127.0.0.1:80", "127.0.0.1=5"] {
             assert!(parse_target(refused).is_err(), "{refused}");
         }
     }

@@ -48,11 +48,7 @@ pub(super) struct OtherLoad {
 impl OtherLoad {
     /// Starts to watch.
     pub(super) fn watch() -> anyhow::Result<Self> {
-        Ok(Self {
-            start: Instant::now(),
-            busy: machine_cpu()?,
-            own: process_cpu(),
-        })
+        Ok(Self { start: Instant::now(), busy: machine_cpu()?, own: process_cpu() })
     }
 
     /// What processes other than this one and the client, which took `client_seconds`, have taken since, and what
@@ -69,18 +65,13 @@ impl OtherLoad {
 fn machine_cpu() -> anyhow::Result<Duration> {
     let stat = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
     let ticks = busy_ticks(&stat).context("/proc/stat has no line for all cores")?;
-    Ok(Duration::from_secs_f64(
-        ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
-    ))
+    Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
 }
 
 /// user, nice, system, irq, softirq and steal of the first line, without idle and iowait; guest time is part of user.
 fn busy_ticks(stat: &str) -> Option<u64> {
     let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
-    let ticks: Vec<u64> = line
-        .split_whitespace()
-        .map_while(|number| number.parse().ok())
-        .collect();
+    let ticks: Vec<u64> = line.split_whitespace().map_while(|number| number.parse().ok()).collect();
     Some(ticks.get(0..3)?.iter().sum::<u64>() + ticks.get(5..8)?.iter().sum::<u64>())
 }
 
@@ -88,10 +79,7 @@ fn busy_ticks(stat: &str) -> Option<u64> {
 pub(super) fn connections_per_ring(connections: u32, setup: &Setup) -> anyhow::Result<Vec<u32>> {
     ensure!(connections > 0, "at least one connection is needed");
     let per_ring_max = sockets_per_ring_max();
-    ensure!(
-        per_ring_max > 0,
-        "nofile is too small to hold any socket: raise it with `ulimit -n`"
-    );
+    ensure!(per_ring_max > 0, "nofile is too small to hold any socket: raise it with `ulimit -n`");
     let needed = connections.div_ceil(per_ring_max);
     let rings = setup.rings.unwrap_or(needed);
     if rings < needed {
@@ -102,15 +90,10 @@ pub(super) fn connections_per_ring(connections: u32, setup: &Setup) -> anyhow::R
         );
     }
     let (each, rest) = (connections / rings, connections % rings);
-    ensure!(
-        each > 0,
-        "{rings} rings are too many for {connections} connections"
-    );
+    ensure!(each > 0, "{rings} rings are too many for {connections} connections");
     check_memory(connections)?;
     check_ports(each + 1, setup.sources)?;
-    Ok((0..rings)
-        .map(|ring| each + u32::from(ring < rest))
-        .collect())
+    Ok((0..rings).map(|ring| each + u32::from(ring < rest)).collect())
 }
 
 fn check_memory(connections: u32) -> anyhow::Result<()> {
@@ -127,19 +110,11 @@ fn check_memory(connections: u32) -> anyhow::Result<()> {
 
 /// Each source address gives as many connections to one listener as there are ephemeral ports.
 fn check_ports(connections_per_listener: u32, sources: u8) -> anyhow::Result<()> {
-    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
-        .context("cannot read the port range")?;
-    let ports: Vec<u32> = range
-        .split_whitespace()
-        .filter_map(|port| port.parse().ok())
-        .collect();
-    let [low, high] = ports[..] else {
-        bail!("the port range is not two numbers: {range}")
-    };
-    let available = high
-        .saturating_sub(low)
-        .saturating_add(1)
-        .saturating_mul(sources.into());
+    let range =
+        fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").context("cannot read the port range")?;
+    let ports: Vec<u32> = range.split_whitespace().filter_map(|port| port.parse().ok()).collect();
+    let [low, high] = ports[..] else { bail!("the port range is not two numbers: {range}") };
+    let available = high.saturating_sub(low).saturating_add(1).saturating_mul(sources.into());
     ensure!(
         connections_per_listener <= available,
         "{connections_per_listener} connections to one listener need more ports than the {available} of {sources} \

@@ -19,11 +19,7 @@ pub(super) struct Peer {
 
 impl Peer {
     /// Starts the process with one ring per listener and waits until its rings are set up; no socket exists yet.
-    pub(super) fn start(
-        setup: &Setup,
-        role: Role,
-        targets: &[(SocketAddrV4, u32)],
-    ) -> anyhow::Result<Self> {
+    pub(super) fn start(setup: &Setup, role: Role, targets: &[(SocketAddrV4, u32)]) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find this program")?;
         let role = role.to_possible_value().expect("no role is hidden");
         let mut command = Command::new(program);
@@ -31,9 +27,7 @@ impl Peer {
         command.arg("--core").arg(setup.client_core.to_string());
         command.arg("--sources").arg(setup.sources.to_string());
         for (address, connections) in targets {
-            command
-                .arg("--target")
-                .arg(format!("{address}={connections}"));
+            command.arg("--target").arg(format!("{address}={connections}"));
         }
         let mut process = command
             .stdin(Stdio::piped())
@@ -41,17 +35,8 @@ impl Peer {
             .spawn()
             .context("cannot start the client process")?;
         let commands = process.stdin.take();
-        let answers = BufReader::new(
-            process
-                .stdout
-                .take()
-                .context("the client's output is a pipe")?,
-        );
-        let mut peer = Self {
-            process,
-            commands,
-            answers,
-        };
+        let answers = BufReader::new(process.stdout.take().context("the client's output is a pipe")?);
+        let mut peer = Self { process, commands, answers };
         peer.sample()?;
         Ok(peer)
     }
@@ -63,22 +48,14 @@ impl Peer {
     }
 
     fn tell(&mut self, command: &str) -> anyhow::Result<()> {
-        let commands = self
-            .commands
-            .as_mut()
-            .context("the client has been stopped")?;
+        let commands = self.commands.as_mut().context("the client has been stopped")?;
         writeln!(commands, "{command}").context("the client process has ended")
     }
 
     fn sample(&mut self) -> anyhow::Result<Sample> {
         let mut line = String::new();
-        self.answers
-            .read_line(&mut line)
-            .context("cannot read from the client process")?;
-        ensure!(
-            !line.is_empty(),
-            "the client process has ended; its error is above"
-        );
+        self.answers.read_line(&mut line).context("cannot read from the client process")?;
+        ensure!(!line.is_empty(), "the client process has ended; its error is above");
         serde_json::from_str(&line).context("the client process answered something else")
     }
 

@@ -73,10 +73,7 @@ impl Ping {
         report.add("pings", totals.pings as f64);
         report.add("pongs", totals.pongs as f64);
         report.add("closed", totals.closed as f64);
-        report.add(
-            "server_cpu_msec_per_second",
-            total_cpu(&pinged).as_secs_f64() * 1e3 / seconds,
-        );
+        report.add("server_cpu_msec_per_second", total_cpu(&pinged).as_secs_f64() * 1e3 / seconds);
         report.add("client_cpu_msec_per_second", client_seconds * 1e3 / seconds);
         report.add(
             "ping_pong_server_cpu_usec",
@@ -85,29 +82,19 @@ impl Ping {
         report.add("other_load_core_percent", others);
         report.publish(self.setup.json.as_deref())?;
         let unexpected = totals.unexpected_bytes + after.unexpected_bytes;
-        ensure!(
-            unexpected == 0,
-            "{unexpected} bytes were neither ping nor pong"
-        );
-        ensure!(
-            totals.pings == totals.pongs,
-            "{} pongs for {} pings",
-            totals.pongs,
-            totals.pings
-        );
+        ensure!(unexpected == 0, "{unexpected} bytes were neither ping nor pong");
+        ensure!(totals.pings == totals.pongs, "{} pongs for {} pings", totals.pongs, totals.pings);
         Ok(())
     }
 }
 
 fn sum(pinged: &[Measured<PingTotals>]) -> PingTotals {
-    pinged
-        .iter()
-        .fold(PingTotals::default(), |sum, one| PingTotals {
-            pings: sum.pings + one.value.pings,
-            pongs: sum.pongs + one.value.pongs,
-            unexpected_bytes: sum.unexpected_bytes + one.value.unexpected_bytes,
-            closed: sum.closed + one.value.closed,
-        })
+    pinged.iter().fold(PingTotals::default(), |sum, one| PingTotals {
+        pings: sum.pings + one.value.pings,
+        pongs: sum.pongs + one.value.pongs,
+        unexpected_bytes: sum.unexpected_bytes + one.value.unexpected_bytes,
+        closed: sum.closed + one.value.closed,
+    })
 }
 
 fn seconds(text: &str) -> anyhow::Result<Duration> {

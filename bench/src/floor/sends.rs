@@ -72,20 +72,12 @@ impl Sends {
         report.add("other_load_core_percent", others);
         report.publish(self.setup.json.as_deref())?;
         let sent = rounds.total.bytes;
-        ensure!(
-            received == sent,
-            "{received} bytes were received of {sent} sent: the figures do not count"
-        );
+        ensure!(received == sent, "{received} bytes were received of {sent} sent: the figures do not count");
         Ok(())
     }
 
     /// Connects while this thread, which owns all servers, accepts for each in turn.
-    fn connect(
-        &self,
-        servers: &mut [Server],
-        quotas: &[u32],
-        peer: &mut Peer,
-    ) -> anyhow::Result<Sample> {
+    fn connect(&self, servers: &mut [Server], quotas: &[u32], peer: &mut Peer) -> anyhow::Result<Sample> {
         std::thread::scope(|scope| {
             let connecting = scope.spawn(|| peer.command(CONNECT));
             let deadline = Instant::now() + CONNECT_PATIENCE;
@@ -96,14 +88,8 @@ impl Sends {
                     accepted += server.accept(quota, ACCEPT_TURN)?.connections;
                 }
             }
-            ensure!(
-                accepted == self.connections,
-                "only {accepted} of {} were accepted",
-                self.connections
-            );
-            connecting
-                .join()
-                .expect("waiting for the client does not panic")
+            ensure!(accepted == self.connections, "only {accepted} of {} were accepted", self.connections);
+            connecting.join().expect("waiting for the client does not panic")
         })
     }
 
@@ -126,13 +112,8 @@ impl Sends {
 
     fn report(&self, rounds: &Rounds, before: &Sample, after: &Sample, received: u64) -> Report {
         let connections = f64::from(self.connections);
-        let per_round = |what: &dyn Fn(f64) -> f64| {
-            rounds
-                .seconds
-                .iter()
-                .map(|&round| what(round))
-                .collect::<Vec<_>>()
-        };
+        let per_round =
+            |what: &dyn Fn(f64) -> f64| rounds.seconds.iter().map(|&round| what(round)).collect::<Vec<_>>();
         let wall: f64 = rounds.seconds.iter().sum();
         let mut report = Report::new();
         report.add("connections", connections);
@@ -140,29 +121,12 @@ impl Sends {
         report.add("sends", rounds.total.sends as f64);
         report.add("sends_short", rounds.total.short as f64);
         report.add("received_bytes", received as f64);
-        report.add_spread(
-            "sends",
-            "per_second",
-            &per_round(&|round| connections / round),
-        );
-        report.add_spread(
-            "send",
-            "usec",
-            &per_round(&|round| round * 1e6 / connections),
-        );
+        report.add_spread("sends", "per_second", &per_round(&|round| connections / round));
+        report.add_spread("send", "usec", &per_round(&|round| round * 1e6 / connections));
         report.add_spread("round", "msec", &per_round(&|round| round * 1e3));
-        report.add(
-            "send_server_cpu_usec",
-            rounds.cpu.as_secs_f64() * 1e6 / rounds.total.sends as f64,
-        );
-        report.add(
-            "server_core_percent",
-            rounds.cpu.as_secs_f64() / wall * 100.0,
-        );
-        report.add(
-            "client_core_percent",
-            (after.cpu_seconds - before.cpu_seconds) / wall * 100.0,
-        );
+        report.add("send_server_cpu_usec", rounds.cpu.as_secs_f64() * 1e6 / rounds.total.sends as f64);
+        report.add("server_core_percent", rounds.cpu.as_secs_f64() / wall * 100.0);
+        report.add("client_core_percent", (after.cpu_seconds - before.cpu_seconds) / wall * 100.0);
         report
     }
 }

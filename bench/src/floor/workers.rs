@@ -36,10 +36,7 @@ impl<S: 'static> Workers<S> {
     where
         M: FnOnce() -> Result<S, FloorError> + Send + 'static,
     {
-        let mut workers = Self {
-            jobs: Vec::new(),
-            threads: Vec::new(),
-        };
+        let mut workers = Self { jobs: Vec::new(), threads: Vec::new() };
         let mut made = Vec::new();
         for maker in makers {
             let (jobs, todo) = channel::<Job<S>>();
@@ -82,9 +79,7 @@ impl<S: 'static> Workers<S> {
             }));
             result
         });
-        Started {
-            results: results.collect(),
-        }
+        Started { results: results.collect() }
     }
 
     /// Runs `job` on every thread and waits for it.
@@ -110,10 +105,8 @@ impl<S> Drop for Workers<S> {
 impl<T> Started<T> {
     /// The results in the threads' order, or the first failure.
     pub(super) fn wait(self) -> anyhow::Result<Vec<Measured<T>>> {
-        let results = self
-            .results
-            .into_iter()
-            .map(|result| Ok(result.recv().context("a thread has died")??));
+        let results =
+            self.results.into_iter().map(|result| Ok(result.recv().context("a thread has died")??));
         results.collect()
     }
 }

@@ -98,11 +98,7 @@ impl Client {
     fn finish_opening(&mut self, step: &'static str) -> Result<(), FloorError> {
         self.ring.submit()?;
         self.ring.take_completions(&mut self.completions);
-        match self
-            .completions
-            .drain(..)
-            .find_map(|completion| completion.error())
-        {
+        match self.completions.drain(..).find_map(|completion| completion.error()) {
             Some(error) => Err(FloorError::request(step)(error)),
             None => Ok(()),
         }
@@ -127,10 +123,7 @@ impl Client {
             }
             self.ring.wait(left)?;
             self.ring.take_completions(&mut self.completions);
-            for completion in self
-                .completions
-                .drain(..)
-                .filter(|completion| completion.kind == Kind::Connect)
+            for completion in self.completions.drain(..).filter(|completion| completion.kind == Kind::Connect)
             {
                 if let Some(error) = completion.error() {
                     return Err(FloorError::request("connecting")(error));
@@ -155,30 +148,20 @@ impl Client {
         while !stop.load(Ordering::Relaxed) {
             let before = self.readiness.totals;
             let (mut pings, mut unexpected) = (0, 0);
-            self.readiness
-                .turn(&mut self.ring, STOP_CHECK, |bytes| match answer {
-                    Answer::Nothing => 0,
-                    Answer::Pong => {
-                        let found = bytes
-                            .chunks(PING.len())
-                            .filter(|chunk| **chunk == PING)
-                            .count();
-                        pings += found as u64;
-                        unexpected += (bytes.len() - found * PING.len()) as u64;
-                        found as u32
-                    }
-                })?;
+            self.readiness.turn(&mut self.ring, STOP_CHECK, |bytes| match answer {
+                Answer::Nothing => 0,
+                Answer::Pong => {
+                    let found = bytes.chunks(PING.len()).filter(|chunk| **chunk == PING).count();
+                    pings += found as u64;
+                    unexpected += (bytes.len() - found * PING.len()) as u64;
+                    found as u32
+                }
+            })?;
             let after = self.readiness.totals;
-            progress
-                .bytes
-                .fetch_add(after.bytes - before.bytes, Ordering::Relaxed);
-            progress
-                .closed
-                .fetch_add(after.closed - before.closed, Ordering::Relaxed);
+            progress.bytes.fetch_add(after.bytes - before.bytes, Ordering::Relaxed);
+            progress.closed.fetch_add(after.closed - before.closed, Ordering::Relaxed);
             progress.pings.fetch_add(pings, Ordering::Relaxed);
-            progress
-                .unexpected_bytes
-                .fetch_add(unexpected, Ordering::Relaxed);
+            progress.unexpected_bytes.fetch_add(unexpected, Ordering::Relaxed);
         }
         Ok(())
     }

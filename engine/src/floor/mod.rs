@@ -99,9 +99,5 @@ pub fn sockets_per_ring_max() -> u32 {
 }
 
 fn require_loopback(address: SocketAddrV4) -> Result<SocketAddrV4, FloorError> {
-    if address.ip().is_loopback() {
-        Ok(address)
-    } else {
-        Err(FloorError::NotLoopback(*address.ip()))
-    }
+    if address.ip().is_loopback() { Ok(address) } else { Err(FloorError::NotLoopback(*address.ip())) }
 }

@@ -82,12 +82,7 @@ impl Readiness {
         Ok(())
     }
 
-    fn on_read(
-        &mut self,
-        ring: &mut Ring,
-        completion: Completion,
-        on_bytes: &mut impl FnMut(&[u8]) -> u32,
-    ) {
+    fn on_read(&mut self, ring: &mut Ring, completion: Completion, on_bytes: &mut impl FnMut(&[u8]) -> u32) {
         match completion.result {
             length @ 1.. => {
                 self.totals.bytes += length as u64;

@@ -88,9 +88,7 @@ impl Ring {
                 _ => FloorError::Unavailable(error),
             })?;
         let mut probe = Probe::new();
-        ring.submitter()
-            .register_probe(&mut probe)
-            .map_err(FloorError::request("probing the ring"))?;
+        ring.submitter().register_probe(&mut probe).map_err(FloorError::request("probing the ring"))?;
         if !ring.params().is_feature_min_timeout() || !probe.is_supported(opcode::Bind::CODE) {
             return Err(FloorError::KernelTooOld);
         }
@@ -118,17 +116,15 @@ impl Ring {
 
     /// Accepts from `listener` into free slots until the table is full.
     pub(super) fn push_accept(&mut self, listener: BorrowedFd<'_>) -> Result<(), FloorError> {
-        let entry = opcode::AcceptMulti::new(types::Fd(listener.as_raw_fd()))
-            .allocate_file_index(true)
-            .build();
+        let entry =
+            opcode::AcceptMulti::new(types::Fd(listener.as_raw_fd())).allocate_file_index(true).build();
         // SAFETY: a multishot accept has no memory arguments; the kernel takes its own reference to the listener.
         unsafe { self.push(entry, Kind::Accept, 0, 0) }
     }
 
     /// Opens a TCP socket in `slot`. Completes only if it fails.
     pub(super) fn push_open(&mut self, slot: u32) -> Result<(), FloorError> {
-        let place =
-            types::DestinationSlot::try_from_slot_target(slot).expect("slots are far below 2^32");
+        let place = types::DestinationSlot::try_from_slot_target(slot).expect("slots are far below 2^32");
         let entry = opcode::Socket::new(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP)
             .file_index(Some(place))
             .build()
@@ -155,13 +151,10 @@ impl Ring {
 
     /// Binds the socket to the ring's address number `address`. Completes only if it fails.
     pub(super) fn push_bind(&mut self, slot: u32, address: usize) -> Result<(), FloorError> {
-        let entry = opcode::Bind::new(
-            types::Fixed(slot),
-            (&raw const self.addresses[address]).cast(),
-            ADDRESS_BYTES,
-        )
-        .build()
-        .flags(squeue::Flags::SKIP_SUCCESS);
+        let entry =
+            opcode::Bind::new(types::Fixed(slot), (&raw const self.addresses[address]).cast(), ADDRESS_BYTES)
+                .build()
+                .flags(squeue::Flags::SKIP_SUCCESS);
         // SAFETY: the address is a whole sockaddr_in in a box that lives and stays as it is as long as the ring.
         unsafe { self.push(entry, Kind::Open, slot, 0) }
     }
@@ -180,9 +173,7 @@ impl Ring {
 
     /// Reports every time that the socket becomes readable.
     pub(super) fn push_poll(&mut self, slot: u32) -> Result<(), FloorError> {
-        let entry = opcode::PollAdd::new(types::Fixed(slot), libc::POLLIN as u32)
-            .multi(true)
-            .build();
+        let entry = opcode::PollAdd::new(types::Fixed(slot), libc::POLLIN as u32).multi(true).build();
         // SAFETY: a poll has no memory arguments.
         unsafe { self.push(entry, Kind::Poll, slot, 0) }
     }
@@ -191,13 +182,9 @@ impl Ring {
     pub(super) fn push_read(&mut self, slot: u32, buffer: u16) -> Result<(), FloorError> {
         let start = usize::from(buffer) * READ_BYTES_MAX;
         let place = &mut self.scratch[start..start + READ_BYTES_MAX];
-        let entry = opcode::Recv::new(
-            types::Fixed(slot),
-            place.as_mut_ptr(),
-            READ_BYTES_MAX as u32,
-        )
-        .flags(libc::MSG_DONTWAIT)
-        .build();
+        let entry = opcode::Recv::new(types::Fixed(slot), place.as_mut_ptr(), READ_BYTES_MAX as u32)
+            .flags(libc::MSG_DONTWAIT)
+            .build();
         // SAFETY: the buffer is inside the scratch box, which lives as long as the ring. With MSG_DONTWAIT the read
         // ends inside io_uring_enter, which borrows the ring mutably, so nobody sees the buffer while it is written.
         unsafe { self.push(entry, Kind::Read, slot, buffer) }
@@ -230,9 +217,7 @@ impl Ring {
     /// [`MIN_WAIT_USEC`]; gives up after `timeout`.
     pub(super) fn wait(&mut self, timeout: Duration) -> Result<(), FloorError> {
         let timeout = types::Timespec::from(timeout);
-        let arguments = types::SubmitArgs::new()
-            .min_wait_usec(MIN_WAIT_USEC)
-            .timespec(&timeout);
+        let arguments = types::SubmitArgs::new().min_wait_usec(MIN_WAIT_USEC).timespec(&timeout);
         ignore_interruptions(self.ring.submitter().submit_with_args(WANT, &arguments))?;
         self.submit()
     }
@@ -244,10 +229,7 @@ impl Ring {
 
     /// Closes every descriptor of the table.
     pub(super) fn close_all(&mut self) -> Result<(), FloorError> {
-        self.ring
-            .submitter()
-            .unregister_files()
-            .map_err(FloorError::request("closing the sockets"))
+        self.ring.submitter().unregister_files().map_err(FloorError::request("closing the sockets"))
     }
 
     /// Queues a request, submitting first if the queue is full.
@@ -277,9 +259,7 @@ fn kernel_address(address: &SocketAddrV4) -> libc::sockaddr_in {
     libc::sockaddr_in {
         sin_family: libc::AF_INET as libc::sa_family_t,
         sin_port: address.port().to_be(),
-        sin_addr: libc::in_addr {
-            s_addr: u32::from_ne_bytes(address.ip().octets()),
-        },
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
         sin_zero: [0; 8],
     }
 }
@@ -313,17 +293,7 @@ fn ignore_interruptions(entered: io::Result<usize>) -> Result<(), FloorError> {
     match entered {
         Ok(_) => Ok(()),
         // EBUSY: completions wait for room in their queue, which the caller is about to empty.
-        Err(error)
-            if matches!(
-                error.raw_os_error(),
-                Some(libc::ETIME | libc::EINTR | libc::EBUSY)
-            ) =>
-        {
-            Ok(())
-        }
-        Err(error) => Err(FloorError::Request {
-            request: "entering the ring",
-            source: error,
-        }),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY)) => Ok(()),
+        Err(error) => Err(FloorError::Request { request: "entering the ring", source: error }),
     }
 }

@@ -92,13 +92,9 @@ impl Server {
 
     /// Where clients connect to.
     pub fn address(&self) -> Result<SocketAddrV4, FloorError> {
-        let address = self
-            .listener
-            .local_addr()
-            .map_err(FloorError::request("reading the listener's address"))?;
-        Ok(address
-            .as_socket_ipv4()
-            .expect("the listener was bound to IPv4"))
+        let address =
+            self.listener.local_addr().map_err(FloorError::request("reading the listener's address"))?;
+        Ok(address.as_socket_ipv4().expect("the listener was bound to IPv4"))
     }
 
     /// Accepts until the server holds `connections` in all, or for `patience`.
@@ -121,11 +117,7 @@ impl Server {
                 break;
             }
         }
-        Ok(Accepted {
-            first,
-            last,
-            connections: self.slots.len() as u32,
-        })
+        Ok(Accepted { first, last, connections: self.slots.len() as u32 })
     }
 
     fn take_accepted(&mut self) -> Result<usize, FloorError> {
@@ -155,11 +147,7 @@ impl Server {
     /// Writes the payload once to every connection.
     pub fn send_to_all(&mut self) -> Result<SendRound, FloorError> {
         let whole = self.ring.payload().len() as u64;
-        let mut round = SendRound {
-            sends: self.slots.len() as u64,
-            short: 0,
-            bytes: 0,
-        };
+        let mut round = SendRound { sends: self.slots.len() as u64, short: 0, bytes: 0 };
         let mut short_bytes = 0;
         // Completions are taken after each batch: a receiver that has stopped may cut every send short.
         for batch in self.slots.chunks(BATCH) {
@@ -227,10 +215,7 @@ impl Server {
         while totals.pongs < enough {
             let left = until.saturating_duration_since(Instant::now());
             self.readiness.turn(&mut self.ring, left, |bytes| {
-                let pongs = bytes
-                    .chunks(PONG.len())
-                    .filter(|chunk| is_pong(chunk))
-                    .count();
+                let pongs = bytes.chunks(PONG.len()).filter(|chunk| is_pong(chunk)).count();
                 totals.pongs += pongs as u64;
                 totals.unexpected_bytes += (bytes.len() - pongs * PONG.len()) as u64;
                 0

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use campanile_engine::{Command, Commands};
 use campanile_protocol::frame::{close_code, close_frame};
 use campanile_protocol::ids::{DeviceId, MessageId};
-use campanile_protocol::messages::{Drain, Encoding, EncodeError, Event, ServerFrame};
+use campanile_protocol::messages::{Drain, EncodeError, Encoding, Event, ServerFrame};
 
 use super::connection::Parcel;
 use super::directory::NONE;
@@ -31,7 +31,7 @@ pub(super) struct Pass {
 }
 
 enum Task {
-    Broadcast { ticket: Ticket, frames: Frames, sent: u32, skipped: u32 },
+    Broadcast { ticket: Ticket, frames: Box<Frames>, sent: u32, skipped: u32 },
     Drain,
 }
 
@@ -76,8 +76,11 @@ impl Shard {
         let answer = match request.body {
             RequestBody::Push(pushes) => {
                 let answer = self.answers.len();
-                let pushed =
-                    pushes.into_iter().enumerate().map(|(place, push)| self.push(push, answer, place)).collect();
+                let pushed = pushes
+                    .into_iter()
+                    .enumerate()
+                    .map(|(place, push)| self.push(push, answer, place))
+                    .collect();
                 Answer::Pushed(pushed)
             }
             RequestBody::Broadcast(event) => return self.begin_broadcast(ticket, &event),
@@ -198,7 +201,7 @@ impl Shard {
     }
 
     fn begin_broadcast(&mut self, ticket: Ticket, event: &Arc<Event>) -> bool {
-        let frames = Frames::new(ServerFrame::Event(Event::clone(event)));
+        let frames = Box::new(Frames::new(ServerFrame::Event(Event::clone(event))));
         let task = Task::Broadcast { ticket, frames, sent: 0, skipped: 0 };
         self.passes.push_back(Pass { task, next_slot: 0 });
         false
@@ -213,7 +216,8 @@ impl Shard {
         while pass.next_slot < slots_end && sends < SENDS_PER_SLICE {
             let slot = pass.next_slot;
             pass.next_slot += 1;
-            let Some(session) = self.connections.get(slot).and_then(|connection| connection.as_session()) else {
+            let Some(session) = self.connections.get(slot).and_then(|connection| connection.as_session())
+            else {
                 continue;
             };
             sends += 1;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use campanile_engine::{Command, Commands, Conn};
 use campanile_protocol::frame::{self, Decoder, Message, Opcode, close_code};
-use campanile_protocol::messages::{ClientFrame, Encoding, ServerFrame, Welcome, Device};
+use campanile_protocol::messages::{ClientFrame, Device, Encoding, ServerFrame, Welcome};
 use campanile_protocol::proxy::{self, Parsed};
 use campanile_protocol::upgrade::{self, HeadReader, Refusal, UpgradeError, UpgradeRequest};
 
@@ -20,7 +20,7 @@ use super::settings::Mode;
 use crate::tokens::{Identity, TokenError};
 
 /// Where sessions are opened.
-pub const CONNECT_PATH: &str = "/v2/connect";
+const CONNECT_PATH: &str = "/v2/connect";
 /// What a client that is refused for want of room is told to wait, in seconds.
 const RETRY_AFTER_SECONDS: u32 = 2;
 
@@ -38,7 +38,8 @@ impl Shard {
         self.settings.connections.fetch_add(1, Ordering::Relaxed);
         let proxied = self.settings.proxy_protocol_from.iter().any(|net| net.contains(&peer));
         let phase = if proxied { Phase::Proxy(Vec::new()) } else { Phase::Head(HeadReader::new()) };
-        let deadline = self.now.time + Duration::from_millis(self.settings.limits.handshake_timeout_ms.into());
+        let deadline =
+            self.now.time + Duration::from_millis(self.settings.limits.handshake_timeout_ms.into());
         self.counters.handshakes.add(1);
         self.counters.connections.add(1);
         let handshake = Handshake { address: peer, phase, deadline, counted: false };
@@ -63,7 +64,12 @@ impl Shard {
         }
         if too_many {
             self.counters.upgrades_refused_address.add(1);
-            self.refuse(slot, 429, "too_many_handshakes", "too many handshakes are under way from this address");
+            self.refuse(
+                slot,
+                429,
+                "too_many_handshakes",
+                "too many handshakes are under way from this address",
+            );
         }
         !too_many
     }
@@ -166,7 +172,8 @@ impl Shard {
                 commands.push(Command::WatchOnce { conn });
             }
             Ok(Parsed::Header { len, source }) => {
-                let Some(State::Handshake(handshake)) = self.connections.get(conn.slot).map(|c| &c.state) else {
+                let Some(State::Handshake(handshake)) = self.connections.get(conn.slot).map(|c| &c.state)
+                else {
                     return;
                 };
                 let address = source.map_or(handshake.address, |source| source.ip());
@@ -308,7 +315,8 @@ impl Shard {
                 }
                 Ok(Some(message)) => ClientFrame::decode(encoding, &message),
             };
-            let (Mode::Gateway { verifier }, Ok(ClientFrame::Hello(hello))) = (&self.settings.mode, &hello) else {
+            let (Mode::Gateway { verifier }, Ok(ClientFrame::Hello(hello))) = (&self.settings.mode, &hello)
+            else {
                 self.counters.sessions_malformed.add(1);
                 self.close(slot, close_code::UNAUTHENTICATED, "the first frame must be a hello with a token");
                 return None;
@@ -370,7 +378,13 @@ impl Shard {
         }
         if parcel.deadline < self.now.time {
             self.counters.handshakes_timed_out.add(1);
-            return self.refuse_parcel(conn.slot, &parcel, 408, "handshake_timeout", "too slow to authenticate");
+            return self.refuse_parcel(
+                conn.slot,
+                &parcel,
+                408,
+                "handshake_timeout",
+                "too slow to authenticate",
+            );
         }
         self.open_session(conn, parcel, commands);
     }
@@ -400,7 +414,13 @@ impl Shard {
         let slot = conn.slot;
         let Some(user) = self.admit(&parcel.user, parcel.device) else {
             self.counters.devices_refused.add(1);
-            return self.refuse_parcel(slot, &parcel, 403, "device_limit", "the user has too many devices connected");
+            return self.refuse_parcel(
+                slot,
+                &parcel,
+                403,
+                "device_limit",
+                "the user has too many devices connected",
+            );
         };
         self.last_session += 1;
         let mut session = self.new_session(parcel.encoding);
@@ -431,7 +451,8 @@ impl Shard {
     ) {
         let session = self.new_session(encoding);
         let Some(connection) = self.connections.get_mut(conn.slot) else { return };
-        if let State::Handshake(handshake) = std::mem::replace(&mut connection.state, State::Session(session)) {
+        if let State::Handshake(handshake) = std::mem::replace(&mut connection.state, State::Session(session))
+        {
             self.leave_handshake(&handshake);
         }
         self.counters.sessions.add(1);
@@ -488,4 +509,3 @@ fn switching_protocols(upgrade: &Upgrade, encoding: Encoding) -> Vec<u8> {
     upgrade::write_switching_protocols(&mut response, &upgrade.key, subprotocol);
     response
 }
-

@@ -29,8 +29,8 @@ use bytes::{Bytes, BytesMut};
 use campanile_engine::{CloseMode, Command, Commands, Conn, Core, Event, Next, Now, Wheel};
 use campanile_protocol::frame;
 
-use self::connection::{Closing, Connection, State};
 pub use self::connection::Parcel;
+use self::connection::{Closing, Connection, State};
 use self::counters::ShardCounters;
 use self::delivery::{Pass, Sent};
 use self::directory::{Directory, NONE};
@@ -387,7 +387,8 @@ impl Core for Shard {
         self.expired = expired;
         self.advance_pass();
         self.flush(commands);
-        let drained = self.draining.is_some() && self.passes.is_empty() && self.counters.connections.get() == 0;
+        let drained =
+            self.draining.is_some() && self.passes.is_empty() && self.counters.connections.get() == 0;
         if stop || drained {
             return Next::Stop;
         }

@@ -119,7 +119,9 @@ impl Shard {
 
     fn malformed(&mut self, slot: u32, error: ProtocolError) {
         match error {
-            ProtocolError::TooLarge | ProtocolError::TooManyFragments => self.counters.sessions_too_large.add(1),
+            ProtocolError::TooLarge | ProtocolError::TooManyFragments => {
+                self.counters.sessions_too_large.add(1)
+            }
             _ => self.counters.sessions_malformed.add(1),
         }
         self.close(slot, error.close_code(), error.reason());

@@ -13,7 +13,7 @@ pub enum Mode {
     /// Sessions of devices.
     Gateway {
         /// Checks their tokens.
-        verifier: Verifier,
+        verifier: Box<Verifier>,
     },
     /// No authentication; every data message is sent back.
     Echo,

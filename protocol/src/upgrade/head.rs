@@ -29,10 +29,7 @@ impl HeadReader {
     /// # Errors
     /// [`UpgradeError::HeadTooLarge`] above [`HEAD_BYTES_MAX`], [`UpgradeError::Malformed`] for a line feed without a
     /// carriage return before it.
-    pub fn next<'m, 'i: 'm>(
-        &'m mut self,
-        input: &mut &'i [u8],
-    ) -> Result<Option<&'m [u8]>, UpgradeError> {
+    pub fn next<'m, 'i: 'm>(&'m mut self, input: &mut &'i [u8]) -> Result<Option<&'m [u8]>, UpgradeError> {
         let taken = input.len().min(HEAD_BYTES_MAX - self.pending.len());
         let (front, rest) = input.split_at(taken);
         #[cfg(test)]
@@ -153,14 +150,8 @@ mod tests {
             assert_eq!(second, Some(HEAD_BYTES_MAX), "cut at {cut}");
 
             let mut reader = HeadReader::new();
-            let first = reader
-                .next(&mut &too_long[..cut])
-                .map(|head| head.is_some());
-            let second = first.and_then(|_| {
-                reader
-                    .next(&mut &too_long[cut..])
-                    .map(|head| head.is_some())
-            });
+            let first = reader.next(&mut &too_long[..cut]).map(|head| head.is_some());
+            let second = first.and_then(|_| reader.next(&mut &too_long[cut..]).map(|head| head.is_some()));
             assert_eq!(second, Err(UpgradeError::HeadTooLarge), "cut at {cut}");
         }
     }
@@ -168,10 +159,7 @@ mod tests {
     #[test]
     fn a_bare_line_feed_is_refused() {
         let mut reader = HeadReader::new();
-        assert_eq!(
-            reader.next(&mut &b"GET / HTTP/1.1\n"[..]),
-            Err(UpgradeError::Malformed)
-        );
+        assert_eq!(reader.next(&mut &b"GET / HTTP/1.1\n"[..]), Err(UpgradeError::Malformed));
         let mut reader = HeadReader::new();
         assert_eq!(reader.next(&mut &b"GET"[..]), Ok(None));
         assert_eq!(reader.next(&mut &b"\n"[..]), Err(UpgradeError::Malformed));

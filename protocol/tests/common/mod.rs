@@ -19,9 +19,7 @@ impl From<Message<'_>> for Owned {
             Message::Binary(bytes) => Self::Binary(bytes.to_vec()),
             Message::Ping(bytes) => Self::Ping(bytes.to_vec()),
             Message::Pong(bytes) => Self::Pong(bytes.to_vec()),
-            Message::Close(close) => {
-                Self::Close(close.map(|(code, reason)| (code, reason.to_owned())))
-            }
+            Message::Close(close) => Self::Close(close.map(|(code, reason)| (code, reason.to_owned()))),
         }
     }
 }
@@ -49,21 +47,13 @@ pub(crate) fn decode_cut(bytes: &[u8], cuts: &[usize], limits: &Limits) -> Outco
                 Ok(Some(message)) => messages.push(message.into()),
                 Ok(None) => break,
                 Err(error) => {
-                    return Outcome {
-                        messages,
-                        error: Some(error),
-                        idle: false,
-                    };
+                    return Outcome { messages, error: Some(error), idle: false };
                 }
             }
         }
         assert!(input.is_empty(), "None means that the input is used up");
     }
-    Outcome {
-        messages,
-        error: None,
-        idle: decoder.is_idle(),
-    }
+    Outcome { messages, error: None, idle: decoder.is_idle() }
 }
 
 /// Feeds `bytes` in one piece.

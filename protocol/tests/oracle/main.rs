@@ -14,21 +14,13 @@ use streams::{encode, hostile, stream};
 const MESSAGE_BYTES_MAX: usize = 70_000;
 
 fn limits(role: Role) -> Limits {
-    Limits {
-        role,
-        message_bytes_max: MESSAGE_BYTES_MAX,
-        fragments_max: u32::MAX,
-    }
+    Limits { role, message_bytes_max: MESSAGE_BYTES_MAX, fragments_max: u32::MAX }
 }
 
 /// Four times the cases of other properties; `PROPTEST_CASES` scales both. A failure prints its shrunken input.
 fn config() -> ProptestConfig {
     let default = ProptestConfig::default();
-    ProptestConfig {
-        cases: default.cases.saturating_mul(4),
-        failure_persistence: None,
-        ..default
-    }
+    ProptestConfig { cases: default.cases.saturating_mul(4), failure_persistence: None, ..default }
 }
 
 /// Bytes that `bytes` lacks up to the end of its last frame, or of that frame's header if the frame is too large for
@@ -52,9 +44,7 @@ fn missing(mut bytes: &[u8]) -> usize {
         };
         let length = match extended {
             0 => u64::from(second & 0x7f),
-            _ => length
-                .iter()
-                .fold(0, |length, byte| length << 8 | u64::from(*byte)),
+            _ => length.iter().fold(0, |length, byte| length << 8 | u64::from(*byte)),
         };
         if length > MESSAGE_BYTES_MAX as u64 {
             return header.saturating_sub(bytes.len());
@@ -80,10 +70,7 @@ fn first_longer_than_needed(mut bytes: &[u8]) -> Option<u8> {
         };
         let length = match extended {
             0 => u64::from(second & 0x7f),
-            _ => rest
-                .get(..extended)?
-                .iter()
-                .fold(0, |length, byte| length << 8 | u64::from(*byte)),
+            _ => rest.get(..extended)?.iter().fold(0, |length, byte| length << 8 | u64::from(*byte)),
         };
         if length < least {
             return Some(first & 0x0f);
@@ -119,11 +106,7 @@ fn assert_agree(bytes: &[u8], role: Role) -> Result<(), TestCaseError> {
             prop_assert_eq!(&messages, &ours.messages);
             let mut complete = bytes.to_vec();
             let lacking = missing(bytes);
-            prop_assert!(
-                lacking > 0,
-                "a complete frame was refused by us only: {:?}",
-                ours.error
-            );
+            prop_assert!(lacking > 0, "a complete frame was refused by us only: {:?}", ours.error);
             complete.resize(bytes.len() + lacking, 0);
             let (messages, refused) = peer_decode(&complete, role);
             prop_assert_eq!(&messages, &ours.messages);
@@ -138,37 +121,19 @@ fn assert_agree(bytes: &[u8], role: Role) -> Result<(), TestCaseError> {
 }
 
 /// Cuts at every byte boundary (short streams), byte by byte, and at `cuts`, change nothing.
-fn assert_cuts_do_not_matter(
-    bytes: &[u8],
-    cuts: &[Index],
-    role: Role,
-) -> Result<(), TestCaseError> {
+fn assert_cuts_do_not_matter(bytes: &[u8], cuts: &[Index], role: Role) -> Result<(), TestCaseError> {
     let limits = limits(role);
     let whole = decode(bytes, &limits);
     if bytes.len() <= 300 {
         for cut in 0..=bytes.len() {
-            prop_assert_eq!(
-                &decode_cut(bytes, &[cut], &limits),
-                &whole,
-                "cut at {}",
-                cut
-            );
+            prop_assert_eq!(&decode_cut(bytes, &[cut], &limits), &whole, "cut at {}", cut);
         }
         let everywhere: Vec<usize> = (0..bytes.len()).collect();
-        prop_assert_eq!(
-            &decode_cut(bytes, &everywhere, &limits),
-            &whole,
-            "byte by byte"
-        );
+        prop_assert_eq!(&decode_cut(bytes, &everywhere, &limits), &whole, "byte by byte");
     }
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
     cuts.sort_unstable();
-    prop_assert_eq!(
-        &decode_cut(bytes, &cuts, &limits),
-        &whole,
-        "cut at {:?}",
-        cuts
-    );
+    prop_assert_eq!(&decode_cut(bytes, &cuts, &limits), &whole, "cut at {:?}", cuts);
     Ok(())
 }
 

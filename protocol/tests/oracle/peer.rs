@@ -66,9 +66,7 @@ pub(crate) fn peer_decode(bytes: &[u8], role: Role) -> (Vec<Owned>, bool) {
                 return (messages, true);
             }
             Ok(Message::Close(close)) => {
-                messages.push(Owned::Close(
-                    close.map(|close| (close.code.into(), close.reason.to_string())),
-                ));
+                messages.push(Owned::Close(close.map(|close| (close.code.into(), close.reason.to_string()))));
                 return (messages, false);
             }
             Ok(Message::Frame(_)) => unreachable!("never read"),
@@ -93,19 +91,16 @@ pub(crate) fn peer_encode(stream: &Stream, reader: Role) -> Vec<u8> {
         let frame = match piece.opcode {
             Opcode::Text => Frame::message(payload, OpCode::Data(Data::Text), piece.fin),
             Opcode::Binary => Frame::message(payload, OpCode::Data(Data::Binary), piece.fin),
-            Opcode::Continuation => {
-                Frame::message(payload, OpCode::Data(Data::Continue), piece.fin)
-            }
+            Opcode::Continuation => Frame::message(payload, OpCode::Data(Data::Continue), piece.fin),
             Opcode::Ping => Frame::ping(payload),
             Opcode::Pong => Frame::pong(payload),
             Opcode::Close => {
                 let Some(Owned::Close(close)) = stream.messages.last() else {
                     unreachable!("a close frame is the last message")
                 };
-                let close = close.clone().map(|(code, reason)| CloseFrame {
-                    code: CloseCode::from(code),
-                    reason: reason.into(),
-                });
+                let close = close
+                    .clone()
+                    .map(|(code, reason)| CloseFrame { code: CloseCode::from(code), reason: reason.into() });
                 let frame = Frame::close(close);
                 assert_eq!(frame.header().opcode, OpCode::Control(Control::Close));
                 frame

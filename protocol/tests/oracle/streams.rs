@@ -22,12 +22,7 @@ pub(crate) struct Stream {
 }
 
 fn piece(fin: bool, opcode: Opcode, payload: &[u8], key: [u8; 4]) -> Piece {
-    Piece {
-        fin,
-        opcode,
-        payload: payload.to_vec(),
-        key,
-    }
+    Piece { fin, opcode, payload: payload.to_vec(), key }
 }
 
 fn control() -> impl Strategy<Value = (bool, Vec<u8>)> {
@@ -49,49 +44,30 @@ fn data() -> impl Strategy<Value = Stream> {
         4 => vec(any::<u8>(), 0..300).prop_map(Err),
         1 => vec(any::<u8>(), 65_000..66_500).prop_map(Err),
     ];
-    (
-        content,
-        vec(any::<Index>(), 0..4),
-        vec(control(), 0..3),
-        any::<[u8; 4]>(),
-    )
-        .prop_map(|(content, cuts, controls, key)| {
+    (content, vec(any::<Index>(), 0..4), vec(control(), 0..3), any::<[u8; 4]>()).prop_map(
+        |(content, cuts, controls, key)| {
             let (bytes, opcode, message) = match content {
                 Ok(text) => (text.clone().into_bytes(), Opcode::Text, Owned::Text(text)),
                 Err(bytes) => (bytes.clone(), Opcode::Binary, Owned::Binary(bytes)),
             };
             let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
             cuts.sort_unstable();
-            let mut stream = Stream {
-                pieces: Vec::new(),
-                messages: Vec::new(),
-            };
+            let mut stream = Stream { pieces: Vec::new(), messages: Vec::new() };
             let mut start = 0;
             for (index, &end) in cuts.iter().enumerate() {
-                let opcode = if index == 0 {
-                    opcode
-                } else {
-                    Opcode::Continuation
-                };
-                stream
-                    .pieces
-                    .push(piece(false, opcode, &bytes[start..end], key));
+                let opcode = if index == 0 { opcode } else { Opcode::Continuation };
+                stream.pieces.push(piece(false, opcode, &bytes[start..end], key));
                 start = end;
                 if let Some(control) = controls.get(index) {
                     push_control(&mut stream, control, key);
                 }
             }
-            let opcode = if cuts.is_empty() {
-                opcode
-            } else {
-                Opcode::Continuation
-            };
-            stream
-                .pieces
-                .push(piece(true, opcode, &bytes[start..], key));
+            let opcode = if cuts.is_empty() { opcode } else { Opcode::Continuation };
+            stream.pieces.push(piece(true, opcode, &bytes[start..], key));
             stream.messages.push(message);
             stream
-        })
+        },
+    )
 }
 
 fn close() -> impl Strategy<Value = Option<(u16, String)>> {
@@ -108,30 +84,17 @@ pub(crate) fn stream() -> impl Strategy<Value = Stream> {
             stream
         }),
     ];
-    (
-        vec(part, 0..6),
-        proptest::option::of(close()),
-        any::<[u8; 4]>(),
-    )
-        .prop_map(|(parts, close, key)| {
-            let mut pieces: Vec<Piece> =
-                parts.iter().flat_map(|part| part.pieces.clone()).collect();
-            let mut messages: Vec<Owned> =
-                parts.into_iter().flat_map(|part| part.messages).collect();
-            if let Some(close) = close {
-                let payload = close.iter().flat_map(|(code, reason)| {
-                    code.to_be_bytes().into_iter().chain(reason.bytes())
-                });
-                pieces.push(piece(
-                    true,
-                    Opcode::Close,
-                    &payload.collect::<Vec<u8>>(),
-                    key,
-                ));
-                messages.push(Owned::Close(close));
-            }
-            Stream { pieces, messages }
-        })
+    (vec(part, 0..6), proptest::option::of(close()), any::<[u8; 4]>()).prop_map(|(parts, close, key)| {
+        let mut pieces: Vec<Piece> = parts.iter().flat_map(|part| part.pieces.clone()).collect();
+        let mut messages: Vec<Owned> = parts.into_iter().flat_map(|part| part.messages).collect();
+        if let Some(close) = close {
+            let payload =
+                close.iter().flat_map(|(code, reason)| code.to_be_bytes().into_iter().chain(reason.bytes()));
+            pieces.push(piece(true, Opcode::Close, &payload.collect::<Vec<u8>>(), key));
+            messages.push(Owned::Close(close));
+        }
+        Stream { pieces, messages }
+    })
 }
 
 /// Our encoding, for a reader of the given role.
@@ -141,9 +104,7 @@ pub(crate) fn encode(pieces: &[Piece], reader: Role) -> Vec<u8> {
         let key = (reader == Role::Server).then_some(piece.key);
         match (piece.fin, key) {
             (true, None) => frame::encode_frame(piece.opcode, &piece.payload, &mut out),
-            (true, Some(key)) => {
-                frame::encode_masked_frame(piece.opcode, &piece.payload, key, &mut out)
-            }
+            (true, Some(key)) => frame::encode_masked_frame(piece.opcode, &piece.payload, key, &mut out),
             (false, _) => {
                 encode_header(piece.opcode, false, piece.payload.len(), key, &mut out);
                 let start = out.len();
@@ -168,16 +129,10 @@ fn wild_frame() -> impl Strategy<Value = Vec<u8>> {
         3 => (990..1030_u16).prop_map(|code| code.to_be_bytes().to_vec()),
         1 => vec(any::<u8>(), 120..130),
     ];
-    let declared = prop_oneof![40 => Just(None), 1 => any::<u64>().prop_map(Some), 1 => (0..80_000_u64).prop_map(Some)];
-    let parts = (
-        prop::bool::weighted(0.7),
-        reserved,
-        opcode,
-        prop::bool::weighted(0.97),
-        form,
-        payload,
-        declared,
-    );
+    let declared =
+        prop_oneof![40 => Just(None), 1 => any::<u64>().prop_map(Some), 1 => (0..80_000_u64).prop_map(Some)];
+    let parts =
+        (prop::bool::weighted(0.7), reserved, opcode, prop::bool::weighted(0.97), form, payload, declared);
     (parts, any::<[u8; 4]>()).prop_map(
         |((fin, reserved, opcode, masked, form, mut payload, declared), key)| {
             let mut bytes = vec![u8::from(fin) << 7 | reserved << 4 | opcode];
