@@ -2,4 +2,5 @@
 
 pub mod limits;
 pub mod shard;
+pub mod threads;
 pub mod tokens;
