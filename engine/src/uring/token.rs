@@ -32,11 +32,14 @@ pub(super) enum Request {
     Wake,
     Socket,
     Connect,
-    /// Requests whose result nobody waits for: cancellations, shutdowns, socket options, wake-ups of peers.
+    /// The wake-up of a peer, at its source.
+    WakePeer,
+    /// Requests whose result nobody waits for: cancellations, shutdowns, socket options, and wake-ups that
+    /// arrive.
     Ignored,
 }
 
-const REQUESTS: [Request; 13] = [
+const REQUESTS: [Request; 14] = [
     Request::Accept,
     Request::PeerName,
     Request::PollIn,
@@ -49,6 +52,7 @@ const REQUESTS: [Request; 13] = [
     Request::Wake,
     Request::Socket,
     Request::Connect,
+    Request::WakePeer,
     Request::Ignored,
 ];
 
