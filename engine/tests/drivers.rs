@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
+use campanile_engine::sim::Faults;
 use campanile_engine::{CloseMode, Command, Commands, Conn};
 use support::echo::Echo;
 use support::{End, Parcel, Rig, Script, Seen, Setup, pattern};
@@ -61,6 +62,9 @@ on_every_driver!(
     nothing_is_named_after_its_close,
     random_ends_leave_no_slot_in_use,
 );
+
+/// A simulated network that holds no more than a real one.
+const NARROW: Faults = Faults { window_bytes_max: 128 * 1024, ..Faults::NONE };
 
 /// Reads everyone.
 struct Collect;
@@ -165,7 +169,7 @@ fn a_large_greeting_reaches_a_slow_reader_whole<R: Rig>() {
 }
 
 fn the_unsent_rest_is_handed_back_and_resumed_without_loss<R: Rig>() {
-    let mut rig = R::start(Setup::default());
+    let mut rig = R::start(Setup { faults: NARROW, ..Setup::default() });
     let mut client = rig.connect(0);
     let conn = rig.accepted(0);
     let bytes = Bytes::from(pattern(4, 4 << 20));

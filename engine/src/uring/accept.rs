@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use io_uring::opcode;
 use io_uring::types::{CancelBuilder, DestinationSlot, Fd};
+use socket2::SockRef;
 
 use super::ring::{self, BATCH, Completion};
 use super::token::{self, Request};
@@ -36,13 +37,18 @@ pub(super) struct Accepting {
     /// Accepted in this turn, not reported yet.
     fresh: Vec<Conn>,
     names: Box<[libc::sockaddr_storage]>,
+    /// The kernel refuses to write a name into more room than the name needs.
+    name_length: usize,
 }
 
 impl Accepting {
     pub(super) fn new(listener: Option<OwnedFd>) -> Accepting {
         // SAFETY: a socket address is plain bytes, for which zero is a value.
         let name: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+        let family = listener.as_ref().and_then(|socket| SockRef::from(socket).local_addr().ok());
+        let is_v6 = family.is_some_and(|address| address.is_ipv6());
         Accepting {
+            name_length: if is_v6 { size_of::<libc::sockaddr_in6>() } else { size_of::<libc::sockaddr_in>() },
             listener,
             wanted: false,
             armed: 0,
@@ -116,7 +122,7 @@ impl<P: Send + 'static> Uring<P> {
         let mut fresh = std::mem::take(&mut self.accepting.fresh);
         for batch in fresh.chunks(BATCH) {
             self.flush(&mut |_| {})?;
-            let length = size_of::<libc::sockaddr_storage>() as u32;
+            let length = self.accepting.name_length as u32;
             for (index, conn) in batch.iter().enumerate() {
                 let entry = ring::peer_name(conn.slot, &raw mut self.accepting.names[index], length)
                     .user_data(token::of_index(Request::PeerName, index));

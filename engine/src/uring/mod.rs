@@ -243,7 +243,8 @@ impl<P: Send + 'static> Uring<P> {
         match step {
             Step::Wait => {}
             Step::Linger => {
-                self.shut_down(conn, libc::SHUT_WR);
+                let entry = opcode::Shutdown::new(Fixed(conn.slot), libc::SHUT_WR).build();
+                self.push(entry, token::of_conn(Request::Shutdown, conn));
                 self.lingering.begin(self.now().time, conn);
                 if self.slots.watch_lingering(conn) {
                     self.arm_poll(conn, Poll::In, true);
@@ -253,7 +254,6 @@ impl<P: Send + 'static> Uring<P> {
                 }
             }
             Step::Cancel => {
-                self.shut_down(conn, libc::SHUT_RDWR);
                 for (poll, request) in [(Poll::In, Request::PollIn), (Poll::Out, Request::PollOut)] {
                     if self.slots.is_armed(conn, poll) {
                         let builder = CancelBuilder::user_data(token::of_conn(request, conn));
@@ -269,11 +269,6 @@ impl<P: Send + 'static> Uring<P> {
                 self.push(entry, token::of_conn(Request::Close, conn));
             }
         }
-    }
-
-    fn shut_down(&mut self, conn: Conn, how: i32) {
-        let entry = opcode::Shutdown::new(Fixed(conn.slot), how).build();
-        self.push(entry.flags(squeue::Flags::SKIP_SUCCESS), token::of_index(Request::Ignored, 0));
     }
 
     fn hand_off(&mut self, conn: Conn, to: usize, parcel: Box<P>) {
@@ -317,6 +312,11 @@ impl<P: Send + 'static> Uring<P> {
                 Some(Request::Accept) => self.accepted(done),
                 Some(Request::PollIn) => self.fired(done, Poll::In, report),
                 Some(Request::PollOut) => self.fired(done, Poll::Out, report),
+                Some(Request::Shutdown) => {
+                    let conn = token::conn(done.token);
+                    let step = self.slots.shut(conn);
+                    self.take_step(conn, step);
+                }
                 Some(Request::Close) => self.slots.closed(token::conn(done.token)),
                 Some(Request::HandOff) => self.handed_off(done, report),
                 Some(Request::HandedIn) => self.handed_in(done, report),

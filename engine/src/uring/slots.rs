@@ -47,8 +47,11 @@ mod flag {
     pub(super) const MISSED: u8 = 32;
     /// The core knows that no more input comes.
     pub(super) const HUNG_UP: u8 = 64;
+    /// The kernel holds a shutdown. It runs on another thread and finds the socket by its slot when it does.
+    pub(super) const SHUTTING: u8 = 128;
 }
-const ARMED: u8 = Poll::In as u8 | Poll::Out as u8;
+/// Requests that must be over before the slot may be closed.
+const ARMED: u8 = Poll::In as u8 | Poll::Out as u8 | flag::SHUTTING;
 
 #[derive(Copy, Clone)]
 struct Slot {
@@ -69,7 +72,7 @@ pub(super) enum Step {
     Wait,
     /// Shut the write side, then read and discard.
     Linger,
-    /// Shut the socket and cancel its polls; the last completion of them leads to `Close`.
+    /// Cancel the polls; the last completion of what the kernel holds leads to `Close`.
     Cancel,
     /// Close the descriptor: nothing refers to it any more.
     Close,
@@ -243,7 +246,10 @@ impl Slots {
         slot.phase = Phase::Lingering;
         slot.flags &= !(flag::PAUSED | flag::MISSED);
         match mode {
-            CloseMode::Graceful => Step::Linger,
+            CloseMode::Graceful => {
+                slot.flags |= flag::SHUTTING;
+                Step::Linger
+            }
             CloseMode::Abort => self.finish(conn),
         }
     }
@@ -300,6 +306,17 @@ impl Slots {
             }
             _ => Fired::Stale,
         }
+    }
+
+    /// The shutdown that [`Step::Linger`] asked for completed.
+    pub(super) fn shut(&mut self, conn: Conn) -> Step {
+        let Some(slot) = self.slot(conn) else { return Step::Wait };
+        slot.flags &= !flag::SHUTTING;
+        if slot.phase != Phase::Draining || slot.flags & ARMED != 0 {
+            return Step::Wait;
+        }
+        slot.phase = Phase::Closing;
+        Step::Close
     }
 
     /// Begins a hand-off; false unless the connection is open and nothing is armed.

@@ -23,6 +23,7 @@ pub(super) enum Request {
     PollOut,
     Recv,
     Send,
+    Shutdown,
     Close,
     /// A hand-off, at its source.
     HandOff,
@@ -34,18 +35,19 @@ pub(super) enum Request {
     Connect,
     /// The wake-up of a peer, at its source.
     WakePeer,
-    /// Requests whose result nobody waits for: cancellations, shutdowns, socket options, and wake-ups that
+    /// Requests whose result nobody waits for: cancellations, socket options, and wake-ups that
     /// arrive.
     Ignored,
 }
 
-const REQUESTS: [Request; 14] = [
+const REQUESTS: [Request; 15] = [
     Request::Accept,
     Request::PeerName,
     Request::PollIn,
     Request::PollOut,
     Request::Recv,
     Request::Send,
+    Request::Shutdown,
     Request::Close,
     Request::HandOff,
     Request::HandedIn,

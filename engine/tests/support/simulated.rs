@@ -37,9 +37,7 @@ impl Rig for Simulated {
     type Client = SimClient;
 
     fn start(setup: Setup) -> Simulated {
-        let mut faults = setup.faults;
-        faults.window_bytes_max = faults.window_bytes_max.min(4 * setup.buffer_bytes);
-        let mut world = World::new(setup.seed, faults, 1_700_000_000_000);
+        let mut world = World::new(setup.seed, setup.faults, 1_700_000_000_000);
         let mut boards = Vec::new();
         for index in 0..setup.nodes {
             let board = Arc::new(Board::default());
