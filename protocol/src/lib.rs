@@ -25,5 +25,7 @@
 #![forbid(unsafe_code)]
 
 pub mod frame;
+pub mod ids;
+pub mod messages;
 pub mod proxy;
 pub mod upgrade;

@@ -29,7 +29,10 @@ impl HeadReader {
     /// # Errors
     /// [`UpgradeError::HeadTooLarge`] above [`HEAD_BYTES_MAX`], [`UpgradeError::Malformed`] for a line feed without a
     /// carriage return before it.
-    pub fn next<'a>(&'a mut self, input: &mut &'a [u8]) -> Result<Option<&'a [u8]>, UpgradeError> {
+    pub fn next<'m, 'i: 'm>(
+        &'m mut self,
+        input: &mut &'i [u8],
+    ) -> Result<Option<&'m [u8]>, UpgradeError> {
         let taken = input.len().min(HEAD_BYTES_MAX - self.pending.len());
         let (front, rest) = input.split_at(taken);
         #[cfg(test)]
