@@ -1,4 +1,9 @@
 //! The gateway: what the `campanile` binary is made of.
 
+pub mod api;
+pub mod capacity;
+pub mod config;
 pub mod limits;
+pub mod machine;
+pub mod node;
 pub mod shard;
