@@ -1,2 +1,30 @@
-//! To be written.
-fn main() {}
+//! Says what this machine allows and, against that, how close the gateway comes.
+//!
+//! Every figure is printed as a table and, with `--json`, written as a [`report::Report`].
+
+mod floor;
+mod kernel_memory;
+mod report;
+
+use clap::{Parser, Subcommand};
+
+/// Measures what this machine allows.
+#[derive(Parser)]
+#[command(name = "bench", version)]
+struct CommandLine {
+    #[command(subcommand)]
+    benchmark: Benchmark,
+}
+
+#[derive(Subcommand)]
+enum Benchmark {
+    /// The least work with which this machine can do the gateway's socket job.
+    #[command(subcommand)]
+    Floor(floor::Floor),
+}
+
+fn main() -> anyhow::Result<()> {
+    match CommandLine::parse().benchmark {
+        Benchmark::Floor(floor) => floor.run(),
+    }
+}

@@ -7,3 +7,4 @@ pub mod limits;
 pub mod machine;
 pub mod node;
 pub mod shard;
+pub mod tokens;

@@ -20,8 +20,8 @@ mod utf8;
 
 pub use decoder::Decoder;
 pub use encode::{
-    CLOSE_REASON_BYTES_MAX, close_frame, encode_close, encode_frame, encode_header,
-    encode_masked_close, encode_masked_frame, frame, header_len, masked_frame,
+    CLOSE_REASON_BYTES_MAX, close_frame, encode_close, encode_frame, encode_header, encode_masked_close,
+    encode_masked_frame, frame, header_len, masked_frame,
 };
 pub(crate) use encode::{HEADER_BYTES_GUESS, finish_frame};
 pub use error::ProtocolError;
@@ -56,18 +56,10 @@ pub struct Limits {
 
 impl Limits {
     /// Limits of a server: messages of up to 64 KiB in at most 64 fragments.
-    pub const SERVER: Self = Self {
-        role: Role::Server,
-        message_bytes_max: 64 * 1024,
-        fragments_max: 64,
-    };
+    pub const SERVER: Self = Self { role: Role::Server, message_bytes_max: 64 * 1024, fragments_max: 64 };
 
     /// Limits of a client: messages of up to 1 MiB in at most 1,024 fragments.
-    pub const CLIENT: Self = Self {
-        role: Role::Client,
-        message_bytes_max: 1024 * 1024,
-        fragments_max: 1024,
-    };
+    pub const CLIENT: Self = Self { role: Role::Client, message_bytes_max: 1024 * 1024, fragments_max: 1024 };
 }
 
 /// A complete message, borrowed from the input or from the decoder.

@@ -122,9 +122,7 @@ impl FromStr for DeviceId {
         if text.starts_with(['0', '+']) {
             return Err(IdError::Device);
         }
-        text.parse()
-            .map_err(|_| IdError::Device)
-            .and_then(|number: u32| number.try_into())
+        text.parse().map_err(|_| IdError::Device).and_then(|number: u32| number.try_into())
     }
 }
 
@@ -155,18 +153,11 @@ impl FromStr for MessageId {
 
     /// Reads what [`Display`](fmt::Display) writes: lower-case digits only, so that a message has one name only.
     fn from_str(text: &str) -> Result<Self, IdError> {
-        if text.len() != 32
-            || !text
-                .bytes()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-        {
+        if text.len() != 32 || !text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(IdError::Message);
         }
         let half = |digits| u64::from_str_radix(digits, 16).map_err(|_| IdError::Message);
-        Ok(Self {
-            epoch: half(&text[..16])?,
-            seq: half(&text[16..])?,
-        })
+        Ok(Self { epoch: half(&text[..16])?, seq: half(&text[16..])? })
     }
 }
 
@@ -191,21 +182,8 @@ mod tests {
     #[test]
     fn device_ids_are_small_positive_numbers_with_one_name() {
         assert_eq!("1".parse::<DeviceId>().unwrap().get(), 1);
-        assert_eq!(
-            "2147483647".parse::<DeviceId>().unwrap().get(),
-            DeviceId::MAX
-        );
-        for bad in [
-            "",
-            "0",
-            "2147483648",
-            "4294967296",
-            "-1",
-            "+1",
-            "01",
-            " 1",
-            "x",
-        ] {
+        assert_eq!("2147483647".parse::<DeviceId>().unwrap().get(), DeviceId::MAX);
+        for bad in ["", "0", "2147483648", "4294967296", "-1", "+1", "01", " 1", "x"] {
             assert_eq!(bad.parse::<DeviceId>(), Err(IdError::Device), "{bad:?}");
         }
         assert_eq!(DeviceId::try_from(0), Err(IdError::Device));

@@ -84,11 +84,7 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, ProxyError> {
     let Some(body) = rest.get(..body_len) else {
         return Ok(Parsed::Incomplete);
     };
-    let source = if local {
-        None
-    } else {
-        source(prefix[13], body)?
-    };
+    let source = if local { None } else { source(prefix[13], body)? };
     Ok(Parsed::Header { len, source })
 }
 
@@ -98,9 +94,7 @@ fn source(family: u8, body: &[u8]) -> Result<Option<SocketAddr>, ProxyError> {
         1 => {
             let addresses = body.first_chunk::<12>().ok_or(ProxyError::Truncated)?;
             let &[a, b, c, d, _, _, _, _, high, low, ..] = addresses;
-            Ok(Some(
-                (Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low])).into(),
-            ))
+            Ok(Some((Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low])).into()))
         }
         2 => {
             let addresses = body.first_chunk::<36>().ok_or(ProxyError::Truncated)?;
@@ -135,18 +129,12 @@ mod tests {
 
     #[test]
     fn addresses_of_both_families() {
-        assert_eq!(
-            parse(&header(0x21, 0x11, &IPV4)),
-            done(28, Some("192.0.2.7:12345"))
-        );
+        assert_eq!(parse(&header(0x21, 0x11, &IPV4)), done(28, Some("192.0.2.7:12345")));
         let mut ipv6 = [0; 36];
         ipv6[..4].copy_from_slice(&[0x20, 0x01, 0x0d, 0xb8]);
         ipv6[15] = 9;
         ipv6[32..34].copy_from_slice(&[0x30, 0x39]);
-        assert_eq!(
-            parse(&header(0x21, 0x21, &ipv6)),
-            done(52, Some("[2001:db8::9]:12345"))
-        );
+        assert_eq!(parse(&header(0x21, 0x21, &ipv6)), done(52, Some("[2001:db8::9]:12345")));
     }
 
     #[test]
@@ -186,24 +174,12 @@ mod tests {
     fn broken_headers_are_refused() {
         assert_eq!(parse(&header(0x11, 0x11, &IPV4)), Err(ProxyError::Version));
         assert_eq!(parse(&header(0x22, 0x11, &IPV4)), Err(ProxyError::Command));
-        assert_eq!(
-            parse(&header(0x21, 0x11, &IPV4[..11])),
-            Err(ProxyError::Truncated)
-        );
-        assert_eq!(
-            parse(&header(0x21, 0x21, &[0; 35])),
-            Err(ProxyError::Truncated)
-        );
+        assert_eq!(parse(&header(0x21, 0x11, &IPV4[..11])), Err(ProxyError::Truncated));
+        assert_eq!(parse(&header(0x21, 0x21, &[0; 35])), Err(ProxyError::Truncated));
         let body = vec![0; HEADER_BYTES_MAX - 16 + 1];
         assert_eq!(parse(&header(0x21, 0x11, &body)), Err(ProxyError::TooLarge));
         // The declared length alone decides: nobody waits for 64 KiB.
-        assert_eq!(
-            parse(&header(0x21, 0x11, &body)[..16]),
-            Err(ProxyError::TooLarge)
-        );
-        assert!(matches!(
-            parse(&header(0x21, 0x11, &body[1..])),
-            Ok(Parsed::Header { .. })
-        ));
+        assert_eq!(parse(&header(0x21, 0x11, &body)[..16]), Err(ProxyError::TooLarge));
+        assert!(matches!(parse(&header(0x21, 0x11, &body[1..])), Ok(Parsed::Header { .. })));
     }
 }

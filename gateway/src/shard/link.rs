@@ -7,14 +7,14 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use campanile_engine::Waker;
 use campanile_protocol::ids::{DeviceId, UserId};
 use campanile_protocol::messages::Event;
 use crossbeam_queue::ArrayQueue;
-use tokio::io::unix::AsyncFd;
+use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::counters::ShardCounters;
@@ -40,20 +40,18 @@ pub enum Unavailable {
 pub struct Inbox {
     requests: ArrayQueue<Request>,
     answers: ArrayQueue<(Ticket, Answer)>,
-    answers_waker: Waker,
+    /// Wakes the thread that hands out the answers of all shards.
+    answers_waker: Arc<Waker>,
 }
 
 impl Inbox {
-    /// Empty queues.
-    ///
-    /// # Errors
-    /// When the process has no descriptors left.
-    pub fn new() -> io::Result<Arc<Inbox>> {
-        Ok(Arc::new(Inbox {
+    /// Empty queues. `answers_waker` is the same for all shards.
+    pub fn new(answers_waker: Arc<Waker>) -> Arc<Inbox> {
+        Arc::new(Inbox {
             requests: ArrayQueue::new(REQUESTS_WAITING_MAX),
             answers: ArrayQueue::new(REQUESTS_WAITING_MAX),
-            answers_waker: Waker::new()?,
-        }))
+            answers_waker,
+        })
     }
 
     /// Whether requests wait.
@@ -104,10 +102,12 @@ struct Link {
 pub struct Shards {
     links: Vec<Link>,
     home: HomeShard,
+    answers_waker: Arc<Waker>,
+    stopping: AtomicBool,
 }
 
 /// Where users live: the same for every part of one process.
-#[derive(Copy, Clone, Debug)]
+#[derive(Copy, Clone)]
 pub struct HomeShard {
     hasher: rustc_hash::FxBuildHasher,
     count: usize,
@@ -121,15 +121,19 @@ impl HomeShard {
 
     /// The home shard of a user.
     pub fn of(&self, user: &UserId) -> usize {
-        // The high bits are the well-mixed ones; the directory of each shard uses the others.
-        let hash = self.hasher.hash_one(user.as_str());
-        ((u128::from(hash) * self.count as u128) >> 64) as usize
+        // Mixed once more, since the directory of each shard uses the same hash.
+        let hash = self.hasher.hash_one(user.as_str()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        ((hash * self.count as u64) >> 32) as usize
     }
 }
 
 impl Shards {
-    /// Joins the shards' inboxes. `wakers` wake their drivers.
-    pub fn new(parts: Vec<(Arc<Inbox>, Arc<Waker>, Arc<ShardCounters>)>) -> Arc<Shards> {
+    /// Joins the shards: the inbox of each, what wakes its driver, and what it counts. `answers_waker` is the one
+    /// that the inboxes were made with.
+    pub fn new(
+        answers_waker: Arc<Waker>,
+        parts: Vec<(Arc<Inbox>, Arc<Waker>, Arc<ShardCounters>)>,
+    ) -> Arc<Shards> {
         let home = HomeShard::new(parts.len());
         let links = parts
             .into_iter()
@@ -142,7 +146,7 @@ impl Shards {
                 waiting: Mutex::new(HashMap::new()),
             })
             .collect();
-        Arc::new(Shards { links, home })
+        Arc::new(Shards { links, home, answers_waker, stopping: AtomicBool::new(false) })
     }
 
     /// How many shards there are.
@@ -155,21 +159,29 @@ impl Shards {
         self.links.iter().map(|link| &*link.counters)
     }
 
-    /// Hands answers to those who asked, until the task is dropped. One task for each shard.
+    /// Hands answers to those who asked, on a thread of its own, until [`Shards::stop_answering`]. A shard could not
+    /// do it: waking a task takes locks.
     ///
     /// # Errors
-    /// When the event descriptor cannot be watched.
-    pub async fn pump_answers(self: Arc<Self>, shard: usize) -> io::Result<()> {
-        let link = &self.links[shard];
-        let inbox = &link.inbox;
-        let event = AsyncFd::new(inbox.answers_waker.event())?;
-        loop {
-            inbox.answers_waker.fall_asleep();
-            link.deliver_answers();
-            let mut guard = event.readable().await?;
-            inbox.answers_waker.clear();
-            guard.clear_ready();
+    /// When the event descriptor cannot be waited for.
+    pub fn hand_out_answers(&self) -> io::Result<()> {
+        while !self.stopping.load(Ordering::Acquire) {
+            self.answers_waker.fall_asleep();
+            self.links.iter().for_each(Link::deliver_answers);
+            let event = self.answers_waker.event();
+            let mut events = [PollFd::new(&event, PollFlags::IN)];
+            match poll(&mut events, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => self.answers_waker.clear(),
+                Err(error) => return Err(error.into()),
+            }
         }
+        Ok(())
+    }
+
+    /// Ends [`Shards::hand_out_answers`].
+    pub fn stop_answering(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.answers_waker.wake();
     }
 
     /// Pushes messages. The answers are in the order of the pushes.
@@ -262,6 +274,13 @@ impl Shards {
     pub fn drain(&self, reconnect_within_ms: u32) {
         for link in &self.links {
             let _ = link.ask(RequestBody::Drain { reconnect_within_ms });
+        }
+    }
+
+    /// Ends every shard now.
+    pub fn stop(&self) {
+        for link in &self.links {
+            let _ = link.ask(RequestBody::Stop);
         }
     }
 }

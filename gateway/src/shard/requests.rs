@@ -37,6 +37,8 @@ pub enum RequestBody {
         /// Clients come back after up to this long.
         reconnect_within_ms: u32,
     },
+    /// End now, whoever is still connected.
+    Stop,
 }
 
 /// A message for a user.
@@ -75,7 +77,7 @@ pub enum Answer {
     Devices(Vec<ConnectedDevice>),
     /// To [`RequestBody::Disconnect`]: how many sessions were closed.
     Disconnected(u32),
-    /// To [`RequestBody::Drain`].
+    /// To [`RequestBody::Drain`] and [`RequestBody::Stop`].
     Draining,
 }
 

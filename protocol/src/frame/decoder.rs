@@ -54,10 +54,7 @@ impl Decoder {
                 }
                 Ok(Some(message))
             }
-            Ok(Some(Ready::Assembled)) => self
-                .partial
-                .as_ref()
-                .map_or(Ok(None), |partial| partial.lend()),
+            Ok(Some(Ready::Assembled)) => self.partial.as_ref().map_or(Ok(None), |partial| partial.lend()),
             Ok(None) => Ok(None),
             Err(error) => {
                 self.close();
@@ -76,9 +73,7 @@ impl Decoder {
     /// declared.
     #[must_use]
     pub fn owned_bytes(&self) -> usize {
-        self.partial
-            .as_ref()
-            .map_or(0, |partial| size_of::<Partial>() + partial.capacity())
+        self.partial.as_ref().map_or(0, |partial| size_of::<Partial>() + partial.capacity())
     }
 
     /// Decodes up to the end of the next message.
@@ -101,8 +96,7 @@ impl Decoder {
                 if limits.role == Role::Server {
                     apply_mask(payload, header.key, 0);
                 }
-                return message(header.opcode, payload)
-                    .map(|message| Some(Ready::Borrowed(message)));
+                return message(header.opcode, payload).map(|message| Some(Ready::Borrowed(message)));
             }
         }
         let partial = self.partial.get_or_insert_default();
@@ -112,11 +106,7 @@ impl Decoder {
     /// Frees the message that the previous call has lent, and everything once nothing is incomplete.
     #[inline]
     fn release(&mut self) {
-        if self
-            .partial
-            .as_mut()
-            .is_some_and(|partial| partial.release())
-        {
+        if self.partial.as_mut().is_some_and(|partial| partial.release()) {
             self.partial = None;
         }
     }
@@ -124,10 +114,7 @@ impl Decoder {
     /// Discards all input from now on.
     #[cold]
     fn close(&mut self) {
-        **self.partial.get_or_insert_default() = Partial {
-            closed: true,
-            ..Partial::default()
-        };
+        **self.partial.get_or_insert_default() = Partial { closed: true, ..Partial::default() };
     }
 }
 
@@ -216,11 +203,7 @@ impl Partial {
                 return Ok(true);
             }
             if frame.fin {
-                if let Some(Data {
-                    payload: Payload::Text(text),
-                    ..
-                }) = &self.data
-                {
+                if let Some(Data { payload: Payload::Text(text), .. }) = &self.data {
                     text.finish().map_err(|_| ProtocolError::InvalidUtf8)?;
                 }
                 self.lent = Lent::Data;
@@ -314,10 +297,7 @@ impl Partial {
 
 impl Data {
     fn new(payload: Payload) -> Self {
-        Self {
-            payload,
-            fragments: 1,
-        }
+        Self { payload, fragments: 1 }
     }
 
     fn context(&self) -> Context {
@@ -365,8 +345,7 @@ fn close_message(payload: &[u8]) -> Result<Message<'_>, ProtocolError> {
             if !close_code::is_valid(code) {
                 return Err(ProtocolError::CloseCode);
             }
-            let reason =
-                simdutf8::basic::from_utf8(reason).map_err(|_| ProtocolError::CloseReason)?;
+            let reason = simdutf8::basic::from_utf8(reason).map_err(|_| ProtocolError::CloseReason)?;
             Ok(Message::Close(Some((code, reason))))
         }
     }

@@ -133,10 +133,7 @@ pub(crate) fn finish_frame(opcode: Opcode, start: usize, key: Option<[u8; 4]>, o
     if len != HEADER_BYTES_GUESS {
         // One move of the payload costs less than finding out its length beforehand.
         out.resize(start + len.max(HEADER_BYTES_GUESS) + payload_len, 0);
-        out.copy_within(
-            start + HEADER_BYTES_GUESS..start + HEADER_BYTES_GUESS + payload_len,
-            start + len,
-        );
+        out.copy_within(start + HEADER_BYTES_GUESS..start + HEADER_BYTES_GUESS + payload_len, start + len);
         out.truncate(start + len + payload_len);
     }
     out[start..start + len].copy_from_slice(&header[..len]);

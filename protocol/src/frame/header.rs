@@ -101,26 +101,15 @@ impl Header {
         let payload_len = if opcode.is_control() {
             usize::from(short)
         } else {
-            let room = limits
-                .message_bytes_max
-                .saturating_sub(context.map_or(0, |context| context.bytes));
-            usize::try_from(payload_len)
-                .ok()
-                .filter(|len| *len <= room)
-                .ok_or(ProtocolError::TooLarge)?
+            let room = limits.message_bytes_max.saturating_sub(context.map_or(0, |context| context.bytes));
+            usize::try_from(payload_len).ok().filter(|len| *len <= room).ok_or(ProtocolError::TooLarge)?
         };
         let (key, rest) = match (limits.role, rest) {
             (Role::Client, rest) => ([0; 4], rest),
             (Role::Server, &[a, b, c, d, ref rest @ ..]) => ([a, b, c, d], rest),
             (Role::Server, _) => return Ok(None),
         };
-        Ok(Some(Self {
-            fin,
-            opcode,
-            payload_len,
-            key,
-            len: bytes.len() - rest.len(),
-        }))
+        Ok(Some(Self { fin, opcode, payload_len, key, len: bytes.len() - rest.len() }))
     }
 }
 
@@ -137,9 +126,7 @@ fn check_first(
     let opcode = Opcode::from_bits(first & 0x0f).ok_or(ProtocolError::ReservedOpcode)?;
     let fin = first & 0x80 != 0;
     match (opcode, context) {
-        (Opcode::Close | Opcode::Ping | Opcode::Pong, _) if !fin => {
-            Err(ProtocolError::FragmentedControl)
-        }
+        (Opcode::Close | Opcode::Ping | Opcode::Pong, _) if !fin => Err(ProtocolError::FragmentedControl),
         (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => Ok((fin, opcode)),
         (Opcode::Continuation, None) => Err(ProtocolError::UnexpectedContinuation),
         (Opcode::Text | Opcode::Binary, Some(_)) => Err(ProtocolError::ExpectedContinuation),

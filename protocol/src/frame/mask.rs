@@ -33,11 +33,7 @@ mod tests {
         let key = [0x11, 0x22, 0x44, 0x88];
         for length in 0..100_usize {
             let plain: Vec<u8> = (0..length).map(|index| index as u8 ^ 0x5a).collect();
-            let expected: Vec<u8> = plain
-                .iter()
-                .enumerate()
-                .map(|(i, byte)| byte ^ key[i % 4])
-                .collect();
+            let expected: Vec<u8> = plain.iter().enumerate().map(|(i, byte)| byte ^ key[i % 4]).collect();
             for split in 0..=length {
                 let mut actual = plain.clone();
                 let (left, right) = actual.split_at_mut(split);

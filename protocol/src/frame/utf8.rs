@@ -23,8 +23,7 @@ impl TextBuffer {
             bytes = rest;
         }
         let (whole, tail) = bytes.split_at(bytes.len() - incomplete_tail(bytes));
-        self.text
-            .push_str(simdutf8::basic::from_utf8(whole).map_err(|_| InvalidUtf8)?);
+        self.text.push_str(simdutf8::basic::from_utf8(whole).map_err(|_| InvalidUtf8)?);
         for &byte in tail {
             self.push_pending(byte)?;
         }
@@ -49,11 +48,7 @@ impl TextBuffer {
 
     /// Fails when the text ends within a character.
     pub(super) fn finish(&self) -> Result<(), InvalidUtf8> {
-        if self.pending_len == 0 {
-            Ok(())
-        } else {
-            Err(InvalidUtf8)
-        }
+        if self.pending_len == 0 { Ok(()) } else { Err(InvalidUtf8) }
     }
 
     /// The valid text so far.
@@ -94,10 +89,7 @@ mod tests {
     /// What the buffer says of `bytes` pushed in pieces: how many were taken before the error.
     fn push_each(bytes: &[u8]) -> usize {
         let mut buffer = TextBuffer::default();
-        bytes
-            .iter()
-            .position(|byte| buffer.push(&[*byte]).is_err())
-            .unwrap_or(bytes.len())
+        bytes.iter().position(|byte| buffer.push(&[*byte]).is_err()).unwrap_or(bytes.len())
     }
 
     #[test]
@@ -140,11 +132,7 @@ mod tests {
                             .and_then(|()| buffer.push(&bytes[first..second]))
                             .and_then(|()| buffer.push(&bytes[second..]))
                             .and_then(|()| buffer.finish());
-                        assert_eq!(
-                            actual.is_ok(),
-                            expected,
-                            "{bytes:x?} cut at {first} and {second}"
-                        );
+                        assert_eq!(actual.is_ok(), expected, "{bytes:x?} cut at {first} and {second}");
                     }
                 }
             }

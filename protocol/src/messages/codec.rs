@@ -45,9 +45,7 @@ impl ClientFrame {
     /// # Errors
     /// See [`DecodeError`]; the connection is to be closed.
     pub fn decode(encoding: Encoding, message: &Message<'_>) -> Result<Self, DecodeError> {
-        decode::<wire::ClientFrame>(encoding, message)?
-            .frame
-            .ok_or(DecodeError::Unknown)
+        decode::<wire::ClientFrame>(encoding, message)?.frame.ok_or(DecodeError::Unknown)
     }
 
     /// Appends a whole WebSocket frame, masked with `key`.
@@ -79,9 +77,7 @@ impl ServerFrame {
     /// # Errors
     /// See [`DecodeError`]; [`DecodeError::Unknown`] is to be ignored.
     pub fn decode(encoding: Encoding, message: &Message<'_>) -> Result<Self, DecodeError> {
-        decode::<wire::ServerFrame>(encoding, message)?
-            .frame
-            .ok_or(DecodeError::Unknown)
+        decode::<wire::ServerFrame>(encoding, message)?.frame.ok_or(DecodeError::Unknown)
     }
 
     /// Appends a whole, unmasked WebSocket frame.
@@ -113,11 +109,7 @@ fn decode<F: prost::Message + Default + DeserializeOwned>(
     }
 }
 
-fn encode_json(
-    frame: &impl Serialize,
-    key: Option<[u8; 4]>,
-    out: &mut Vec<u8>,
-) -> Result<(), EncodeError> {
+fn encode_json(frame: &impl Serialize, key: Option<[u8; 4]>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_BYTES_GUESS]);
     if let Err(error) = serde_json::to_writer(&mut *out, frame) {

@@ -24,9 +24,7 @@ impl Encoding {
     /// The first offer that is known here: the client's order counts (RFC 6455 §4.1). Names are compared exactly.
     pub fn negotiate<'a>(mut offers: impl Iterator<Item = &'a str>) -> Option<Self> {
         offers.find_map(|offer| {
-            [Self::Protobuf, Self::Json]
-                .into_iter()
-                .find(|encoding| encoding.subprotocol() == offer)
+            [Self::Protobuf, Self::Json].into_iter().find(|encoding| encoding.subprotocol() == offer)
         })
     }
 

@@ -52,9 +52,7 @@ impl Payload {
 
 impl From<Content> for Payload {
     fn from(content: Content) -> Self {
-        Self {
-            content: Some(content),
-        }
+        Self { content: Some(content) }
     }
 }
 
@@ -129,10 +127,7 @@ impl<'de> Visitor<'de> for PayloadVisitor {
         let mut content = None;
         while let Some(name) = map.next_key::<String>()? {
             let next = match name.as_str() {
-                "data" => Content::Data(
-                    map.next_value::<pbjson::private::BytesDeserialize<Bytes>>()?
-                        .0,
-                ),
+                "data" => Content::Data(map.next_value::<pbjson::private::BytesDeserialize<Bytes>>()?.0),
                 "text" => Content::Text(map.next_value()?),
                 "json" => {
                     let value = String::from(Box::<str>::from(map.next_value::<Box<RawValue>>()?));

@@ -108,9 +108,7 @@ pub fn parse_response<'a>(
         let Ok(value) = value(header) else { continue };
         match header.name.to_ascii_lowercase().as_str() {
             "upgrade" => upgrade = value.eq_ignore_ascii_case("websocket"),
-            "connection" => {
-                connection |= list(value).any(|token| token.eq_ignore_ascii_case("upgrade"))
-            }
+            "connection" => connection |= list(value).any(|token| token.eq_ignore_ascii_case("upgrade")),
             "sec-websocket-accept" => accepted = value.as_bytes() == accept_key(request.key),
             "sec-websocket-protocol" if list(request.protocols).any(|offer| offer == value) => {
                 subprotocol = Some(value)
@@ -125,10 +123,7 @@ pub fn parse_response<'a>(
     match response.code {
         Some(101) => {}
         Some(status) => {
-            return Err(ResponseError::Refused {
-                status,
-                retry_after_seconds,
-            });
+            return Err(ResponseError::Refused { status, retry_after_seconds });
         }
         None => return Err(ResponseError::Malformed),
     }

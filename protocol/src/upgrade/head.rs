@@ -29,17 +29,14 @@ impl HeadReader {
     /// # Errors
     /// [`UpgradeError::HeadTooLarge`] above [`HEAD_BYTES_MAX`], [`UpgradeError::Malformed`] for a line feed without a
     /// carriage return before it.
-    pub fn next<'m, 'i: 'm>(
-        &'m mut self,
-        input: &mut &'i [u8],
-    ) -> Result<Option<&'m [u8]>, UpgradeError> {
+    pub fn next<'m, 'i: 'm>(&'m mut self, input: &mut &'i [u8]) -> Result<Option<&'m [u8]>, UpgradeError> {
         let taken = input.len().min(HEAD_BYTES_MAX - self.pending.len());
         let (front, rest) = input.split_at(taken);
         #[cfg(test)]
         {
             self.searched += front.len();
         }
-        match find_end(last_three(&self.pending), front)? {
+        match find_end(last_two(&self.pending), front)? {
             Some(end) => {
                 *input = &input[end..];
                 if self.pending.is_empty() {
@@ -64,26 +61,27 @@ impl HeadReader {
     }
 }
 
-/// The last three bytes, preceded by zeros if there are fewer.
-fn last_three(bytes: &[u8]) -> [u8; 3] {
-    let mut last = [0; 3];
-    let tail = &bytes[bytes.len().saturating_sub(3)..];
-    last[3 - tail.len()..].copy_from_slice(tail);
+/// The last two bytes, preceded by zeros if there are fewer.
+fn last_two(bytes: &[u8]) -> [u8; 2] {
+    let mut last = [0; 2];
+    let tail = &bytes[bytes.len().saturating_sub(2)..];
+    last[2 - tail.len()..].copy_from_slice(tail);
     last
 }
 
-/// The length of `bytes` up to and with the first empty line; `before` are the three bytes before them.
-fn find_end(before: [u8; 3], bytes: &[u8]) -> Result<Option<usize>, UpgradeError> {
+/// The length of `bytes` up to and with the first empty line; `before` are the two bytes before them.
+fn find_end(before: [u8; 2], bytes: &[u8]) -> Result<Option<usize>, UpgradeError> {
     // The byte `back` places before `index`.
     let earlier = |index: usize, back: usize| match index.checked_sub(back) {
         Some(index) => bytes[index],
-        None => before[3 + index - back],
+        None => before[2 + index - back],
     };
+    // Every line feed has passed the first check, so two of them one byte apart are an empty line.
     for index in memchr::memchr_iter(b'\n', bytes) {
         if earlier(index, 1) != b'\r' {
             return Err(UpgradeError::Malformed);
         }
-        if earlier(index, 2) == b'\n' && earlier(index, 3) == b'\r' {
+        if earlier(index, 2) == b'\n' {
             return Ok(Some(index + 1));
         }
     }
@@ -152,14 +150,8 @@ mod tests {
             assert_eq!(second, Some(HEAD_BYTES_MAX), "cut at {cut}");
 
             let mut reader = HeadReader::new();
-            let first = reader
-                .next(&mut &too_long[..cut])
-                .map(|head| head.is_some());
-            let second = first.and_then(|_| {
-                reader
-                    .next(&mut &too_long[cut..])
-                    .map(|head| head.is_some())
-            });
+            let first = reader.next(&mut &too_long[..cut]).map(|head| head.is_some());
+            let second = first.and_then(|_| reader.next(&mut &too_long[cut..]).map(|head| head.is_some()));
             assert_eq!(second, Err(UpgradeError::HeadTooLarge), "cut at {cut}");
         }
     }
@@ -167,10 +159,7 @@ mod tests {
     #[test]
     fn a_bare_line_feed_is_refused() {
         let mut reader = HeadReader::new();
-        assert_eq!(
-            reader.next(&mut &b"GET / HTTP/1.1\n"[..]),
-            Err(UpgradeError::Malformed)
-        );
+        assert_eq!(reader.next(&mut &b"GET / HTTP/1.1\n"[..]), Err(UpgradeError::Malformed));
         let mut reader = HeadReader::new();
         assert_eq!(reader.next(&mut &b"GET"[..]), Ok(None));
         assert_eq!(reader.next(&mut &b"\n"[..]), Err(UpgradeError::Malformed));

@@ -34,10 +34,7 @@ mod tests {
 
     #[test]
     fn the_example_of_the_rfc() {
-        assert_eq!(
-            &accept_key("dGhlIHNhbXBsZSBub25jZQ=="),
-            b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-        );
+        assert_eq!(&accept_key("dGhlIHNhbXBsZSBub25jZQ=="), b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert!(is_valid("dGhlIHNhbXBsZSBub25jZQ=="));
     }
 

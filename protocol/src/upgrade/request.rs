@@ -148,9 +148,7 @@ impl<'a> UpgradeRequest<'a> {
     #[must_use]
     pub fn bearer_token(&self) -> Option<&'a str> {
         let (scheme, token) = self.authorization?.split_once(' ')?;
-        scheme
-            .eq_ignore_ascii_case("bearer")
-            .then(|| token.trim_start_matches(' '))
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start_matches(' '))
     }
 }
 
@@ -186,8 +184,7 @@ impl<'a> Fields<'a> {
             4 if is("host") => once(&mut self.host, header),
             6 if is("origin") => once(&mut self.origin, header),
             7 if is("upgrade") => {
-                self.upgrade |=
-                    list(value(header)?).any(|token| token.eq_ignore_ascii_case("websocket"));
+                self.upgrade |= list(value(header)?).any(|token| token.eq_ignore_ascii_case("websocket"));
                 Ok(())
             }
             9 if is("forwarded") => {
@@ -195,8 +192,7 @@ impl<'a> Fields<'a> {
                 Ok(())
             }
             10 if is("connection") => {
-                self.connection |=
-                    list(value(header)?).any(|token| token.eq_ignore_ascii_case("upgrade"));
+                self.connection |= list(value(header)?).any(|token| token.eq_ignore_ascii_case("upgrade"));
                 Ok(())
             }
             13 if is("authorization") => once(&mut self.authorization, header),
@@ -217,9 +213,7 @@ impl<'a> Fields<'a> {
             22 if is("sec-websocket-protocol") => {
                 let value = value(header)?;
                 let free = self.protocols.iter_mut().find(|slot| slot.is_none());
-                *free
-                    .filter(|_| list(value).all(is_token))
-                    .ok_or(UpgradeError::Subprotocol)? = Some(value);
+                *free.filter(|_| list(value).all(is_token)).ok_or(UpgradeError::Subprotocol)? = Some(value);
                 Ok(())
             }
             _ => Ok(()),
@@ -229,10 +223,7 @@ impl<'a> Fields<'a> {
     /// Judges in the order from general to special, so that a plain HTTP request hears what this address is.
     fn check(self, target: &'a str) -> Result<UpgradeRequest<'a>, UpgradeError> {
         let (authority, target) = split_target(target)?;
-        let host = self
-            .host
-            .filter(|host| !host.is_empty())
-            .ok_or(UpgradeError::HostMissing)?;
+        let host = self.host.filter(|host| !host.is_empty()).ok_or(UpgradeError::HostMissing)?;
         if self.body {
             return Err(UpgradeError::Body);
         }
@@ -242,10 +233,7 @@ impl<'a> Fields<'a> {
         if self.version != Some("13") {
             return Err(UpgradeError::WebSocketVersion);
         }
-        let key = self
-            .key
-            .filter(|key| key::is_valid(key))
-            .ok_or(UpgradeError::Key)?;
+        let key = self.key.filter(|key| key::is_valid(key)).ok_or(UpgradeError::Key)?;
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (target, None),
@@ -271,10 +259,7 @@ fn split_target(target: &str) -> Result<(Option<&str>, &str), UpgradeError> {
         return Ok((None, target));
     }
     let (scheme, rest) = target.split_once("://").ok_or(UpgradeError::Target)?;
-    if !["http", "https", "ws", "wss"]
-        .iter()
-        .any(|known| scheme.eq_ignore_ascii_case(known))
-    {
+    if !["http", "https", "ws", "wss"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
         return Err(UpgradeError::Target);
     }
     match rest.find(['/', '?']) {
@@ -302,14 +287,10 @@ pub(super) fn value<'a>(header: &Header<'a>) -> Result<&'a str, UpgradeError> {
 
 /// The elements of a comma-separated list; empty ones are skipped (RFC 9110 §5.6.1).
 pub(super) fn list(value: &str) -> impl Iterator<Item = &str> {
-    value
-        .split(',')
-        .map(|element| element.trim_matches([' ', '\t']))
-        .filter(|element| !element.is_empty())
+    value.split(',').map(|element| element.trim_matches([' ', '\t'])).filter(|element| !element.is_empty())
 }
 
 /// Whether `text` is a token (RFC 9110 §5.6.2).
 fn is_token(text: &str) -> bool {
-    text.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }

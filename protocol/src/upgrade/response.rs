@@ -36,8 +36,7 @@ pub struct Refusal<'a> {
 /// Headers that a status requires are added: `Upgrade` and `Sec-WebSocket-Version` for 426, `Allow` for 405,
 /// `WWW-Authenticate` for 401.
 pub fn write_refusal(out: &mut Vec<u8>, refusal: &Refusal<'_>) {
-    let body = serde_json::json!({"error": {"code": refusal.code, "message": refusal.message}})
-        .to_string();
+    let body = serde_json::json!({"error": {"code": refusal.code, "message": refusal.message}}).to_string();
     let (reason, headers) = match refusal.status {
         400 => ("Bad Request", ""),
         401 => ("Unauthorized", "WWW-Authenticate: Bearer\r\n"),
@@ -45,10 +44,7 @@ pub fn write_refusal(out: &mut Vec<u8>, refusal: &Refusal<'_>) {
         404 => ("Not Found", ""),
         405 => ("Method Not Allowed", "Allow: GET\r\n"),
         408 => ("Request Timeout", ""),
-        426 => (
-            "Upgrade Required",
-            "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-        ),
+        426 => ("Upgrade Required", "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"),
         429 => ("Too Many Requests", ""),
         431 => ("Request Header Fields Too Large", ""),
         500 => ("Internal Server Error", ""),
@@ -57,14 +53,9 @@ pub fn write_refusal(out: &mut Vec<u8>, refusal: &Refusal<'_>) {
         _ => ("", ""),
     };
     // Upgrade is a hop-by-hop header, which Connection must name (RFC 9110 §7.8).
-    let connection = if refusal.status == 426 {
-        "upgrade, close"
-    } else {
-        "close"
-    };
-    let retry_after = refusal
-        .retry_after_seconds
-        .map_or_else(String::new, |seconds| format!("Retry-After: {seconds}\r\n"));
+    let connection = if refusal.status == 426 { "upgrade, close" } else { "close" };
+    let retry_after =
+        refusal.retry_after_seconds.map_or_else(String::new, |seconds| format!("Retry-After: {seconds}\r\n"));
     let written = write!(
         out,
         "HTTP/1.1 {status} {reason}\r\n{headers}{retry_after}Connection: {connection}\r\n\

@@ -1,0 +1,142 @@
+//! What a shard keeps for a connection.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use campanile_engine::{Conn, Time};
+use campanile_protocol::frame::Decoder;
+use campanile_protocol::ids::{DeviceId, UserId};
+use campanile_protocol::messages::Encoding;
+use campanile_protocol::upgrade::HeadReader;
+
+use super::directory::NONE;
+
+/// A slot of the shard's table.
+#[derive(Default)]
+pub(super) struct Connection {
+    /// The driver's generation of the slot.
+    pub(super) generation: u32,
+    pub(super) state: State,
+}
+
+// Promised: see `results/`. The rest of a session's memory is its timer, its user's entry, the driver's slot.
+const _: () = assert!(size_of::<Connection>() <= 80);
+
+#[derive(Default)]
+pub(super) enum State {
+    #[default]
+    Free,
+    /// Not authenticated yet.
+    Handshake(Box<Handshake>),
+    /// On its way to its home shard.
+    HandingOff,
+    Session(Session),
+    /// Our close frame is under way.
+    Closing(Box<Closing>),
+}
+
+/// A connection before its session.
+pub(super) struct Handshake {
+    /// Where the client is, as far as is known.
+    pub(super) address: IpAddr,
+    pub(super) phase: Phase,
+    /// The handshake as a whole ends here.
+    pub(super) deadline: Time,
+    /// Whether `address` is counted among the handshakes of its address.
+    pub(super) counted: bool,
+}
+
+pub(super) enum Phase {
+    /// A PROXY header is to come; what has come of it.
+    Proxy(Vec<u8>),
+    /// The upgrade request is to come.
+    Head(HeadReader),
+    /// The upgrade was answered; a hello with a token is to come.
+    Hello { decoder: Decoder, encoding: Encoding },
+}
+
+/// A connection that has authenticated as one device.
+pub(super) struct Session {
+    /// Owns memory only while a message is incomplete.
+    pub(super) decoder: Decoder,
+    /// What the socket did not take; nothing else is sent before it.
+    pub(super) unsent: Option<Box<Bytes>>,
+    /// The session's number.
+    pub(super) number: u64,
+    /// The user's number in the directory, or `NONE` for an echo.
+    pub(super) user: u32,
+    /// The slot of the user's next session, or `NONE`.
+    pub(super) next_of_user: u32,
+    /// 0 for an echo.
+    pub(super) device: u32,
+    /// The index in the outbox while bytes are to be sent this turn, or `NONE`.
+    pub(super) outbox: u32,
+    /// When the last input came, in wrapping milliseconds of the monotonic clock.
+    pub(super) heard_ms: u32,
+    /// Up to when the frames that came are paid for (generic cell rate algorithm), in the same milliseconds.
+    pub(super) paid_until_ms: u32,
+    /// Seconds since the Unix epoch.
+    pub(super) connected_at: u32,
+    /// When the token ends, in seconds since the Unix epoch.
+    pub(super) expires_at: u32,
+    pub(super) encoding: Encoding,
+    /// A ping was sent and nothing came since.
+    pub(super) pinged: bool,
+}
+
+/// A connection that we close: the code may still wait for room in the socket.
+pub(super) struct Closing {
+    pub(super) unsent: Option<Bytes>,
+    pub(super) outbox: u32,
+}
+
+/// What travels with a connection to its home shard.
+#[derive(Debug)]
+pub struct Parcel {
+    pub(super) user: UserId,
+    pub(super) device: DeviceId,
+    /// When the token ends, in seconds since the Unix epoch.
+    pub(super) expires_at: u64,
+    pub(super) encoding: Encoding,
+    /// How the upgrade is still to be answered; `None` if it was.
+    pub(super) upgrade: Option<Upgrade>,
+    /// Bytes that the client sent behind its request.
+    pub(super) unread: Vec<u8>,
+    /// The handshake's deadline.
+    pub(super) deadline: Time,
+}
+
+/// What the answer to an upgrade needs.
+#[derive(Debug)]
+pub(super) struct Upgrade {
+    /// `Sec-WebSocket-Key`.
+    pub(super) key: Box<str>,
+    /// Whether the client offered the subprotocol, so that it is to be named.
+    pub(super) offered: bool,
+}
+
+impl Connection {
+    pub(super) fn conn(&self, slot: u32) -> Conn {
+        Conn { slot, generation: self.generation }
+    }
+
+    pub(super) fn session(&mut self) -> Option<&mut Session> {
+        match &mut self.state {
+            State::Session(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    pub(super) fn as_session(&self) -> Option<&Session> {
+        match &self.state {
+            State::Session(session) => Some(session),
+            _ => None,
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn is_echo(&self) -> bool {
+        self.user == NONE
+    }
+}

@@ -1,0 +1,270 @@
+//! Requests of the control plane: pushes to users' devices, broadcasts, and the rest.
+//!
+//! A push is answered after the submission that carried it, since only then is it known which connections broke.
+//! What goes to every session is a pass over the table, a slice per turn, so that nothing waits behind it for long.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use campanile_engine::{Command, Commands};
+use campanile_protocol::frame::{close_code, close_frame};
+use campanile_protocol::ids::{DeviceId, MessageId};
+use campanile_protocol::messages::{Drain, EncodeError, Encoding, Event, ServerFrame};
+
+use super::connection::Parcel;
+use super::directory::NONE;
+use super::outbox::TURN_BYTES_MAX;
+use super::requests::{
+    Answer, ConnectedDevice, Outcome, Push, Pushed, Request, RequestBody, Targets, Ticket,
+};
+use super::{Draining, Shard};
+
+/// Sends of one slice of a pass: about 2 ms.
+const SENDS_PER_SLICE: usize = 384;
+/// Slots looked at in one slice, whether or not they have a session.
+const SLOTS_PER_SLICE: u32 = 8_192;
+
+/// Work for every session, done in slices.
+pub(super) struct Pass {
+    task: Task,
+    next_slot: u32,
+}
+
+enum Task {
+    Broadcast { ticket: Ticket, frames: Box<Frames>, sent: u32, skipped: u32 },
+    Drain,
+}
+
+/// A send of this turn, and the part of an answer that depends on it.
+pub(super) struct Sent {
+    slot: u32,
+    answer: usize,
+    push: usize,
+    device: usize,
+}
+
+/// A frame in each encoding, made when the first session needs it.
+struct Frames {
+    frame: ServerFrame,
+    encoded: [Option<Result<Bytes, ()>>; 2],
+}
+
+impl Frames {
+    fn new(frame: ServerFrame) -> Frames {
+        Frames { frame, encoded: [None, None] }
+    }
+
+    /// `None` if the payload cannot be put into this encoding.
+    fn get(&mut self, encoding: Encoding) -> Option<Bytes> {
+        let place = match encoding {
+            Encoding::Protobuf => &mut self.encoded[0],
+            Encoding::Json => &mut self.encoded[1],
+        };
+        let encode = || {
+            let mut bytes = Vec::new();
+            let result: Result<(), EncodeError> = self.frame.encode_frame(encoding, &mut bytes);
+            result.map(|()| bytes.into()).map_err(drop)
+        };
+        place.get_or_insert_with(encode).clone().ok()
+    }
+}
+
+impl Shard {
+    /// Whether the shard is to stop at once.
+    pub(super) fn take_request(&mut self, request: Request, commands: &mut Commands<Parcel>) -> bool {
+        let ticket = request.ticket;
+        let answer = match request.body {
+            RequestBody::Push(pushes) => {
+                let answer = self.answers.len();
+                let pushed = pushes
+                    .into_iter()
+                    .enumerate()
+                    .map(|(place, push)| self.push(push, answer, place))
+                    .collect();
+                Answer::Pushed(pushed)
+            }
+            RequestBody::Broadcast(event) => return self.begin_broadcast(ticket, &event),
+            RequestBody::Devices(user) => {
+                let user = self.directory.find(&user);
+                Answer::Devices(user.map(|user| self.connected_devices(user)).unwrap_or_default())
+            }
+            RequestBody::Disconnect(user, device) => {
+                let slots: Vec<u32> = match self.directory.find(&user) {
+                    Some(user) => self
+                        .sessions_of(user)
+                        .filter(|(_, session)| device.is_none_or(|device| device.get() == session.device))
+                        .map(|(slot, _)| slot)
+                        .collect(),
+                    None => Vec::new(),
+                };
+                for &slot in &slots {
+                    self.counters.sessions_disconnected.add(1);
+                    self.close(slot, close_code::FORBIDDEN, "disconnected by the operator");
+                }
+                Answer::Disconnected(slots.len() as u32)
+            }
+            RequestBody::Drain { reconnect_within_ms } => {
+                if self.draining.is_none() {
+                    self.draining = Some(Draining { reconnect_within_ms });
+                    commands.push(Command::Accept { on: false });
+                    self.passes.push_back(Pass { task: Task::Drain, next_slot: 0 });
+                }
+                Answer::Draining
+            }
+            RequestBody::Stop => {
+                self.answers.push((ticket, Answer::Draining));
+                return true;
+            }
+        };
+        self.answers.push((ticket, answer));
+        false
+    }
+
+    fn push(&mut self, push: Push, answer: usize, place: usize) -> Pushed {
+        self.last_seq += 1;
+        let id = MessageId { epoch: self.settings.epoch, seq: self.last_seq };
+        let mut message = push.message;
+        message.id = id.to_string();
+        message.seq = self.last_seq;
+        let mut frames = Frames::new(ServerFrame::Deliver(message));
+        let user = self.directory.find(&push.user);
+        let meant: Vec<(u32, Encoding, DeviceId)> = user
+            .map(|user| self.sessions_of(user))
+            .into_iter()
+            .flatten()
+            .filter_map(|(slot, session)| {
+                let device = DeviceId::try_from(session.device).ok()?;
+                push.devices.include(device).then_some((slot, session.encoding, device))
+            })
+            .collect();
+        let mut devices = Vec::with_capacity(meant.len());
+        for (slot, encoding, device) in meant {
+            let outcome = match frames.get(encoding) {
+                Some(bytes) => self.deliver(slot, bytes),
+                None => Outcome::NotEncodable,
+            };
+            if outcome == Outcome::Sent {
+                self.sent.push(Sent { slot, answer, push: place, device: devices.len() });
+            }
+            devices.push((device, outcome));
+        }
+        if let Targets::Listed(listed) = &push.devices {
+            for &device in listed {
+                if !devices.iter().any(|&(known, _)| known == device) {
+                    self.counters.messages_not_connected.add(1);
+                    devices.push((device, Outcome::NotConnected));
+                }
+            }
+        } else if devices.is_empty() {
+            self.counters.messages_not_connected.add(1);
+        }
+        Pushed { id, devices }
+    }
+
+    /// Sends one message to one session, if it keeps up.
+    fn deliver(&mut self, slot: u32, bytes: Bytes) -> Outcome {
+        let session = self.connections.get(slot).and_then(|connection| connection.as_session());
+        let keeps_up = session.is_some_and(|session| {
+            session.unsent.is_none()
+                && (session.outbox == NONE || self.outbox.len_of(session.outbox) < TURN_BYTES_MAX)
+        });
+        if !keeps_up {
+            self.counters.messages_not_keeping_up.add(1);
+            return Outcome::NotKeepingUp;
+        }
+        self.counters.messages_sent.add(1);
+        self.post(slot, bytes);
+        Outcome::Sent
+    }
+
+    /// A connection broke in this turn's submission: what it was sent has not arrived.
+    pub(super) fn deliveries_broke(&mut self, broken: u32) {
+        for sent in self.sent.iter().filter(|sent| sent.slot == broken) {
+            if let Some((_, Answer::Pushed(pushed))) = self.answers.get_mut(sent.answer) {
+                pushed[sent.push].devices[sent.device].1 = Outcome::Broken;
+                self.counters.messages_broken.add(1);
+            }
+        }
+    }
+
+    fn connected_devices(&self, user: u32) -> Vec<ConnectedDevice> {
+        self.sessions_of(user)
+            .filter_map(|(_, session)| {
+                Some(ConnectedDevice {
+                    device: DeviceId::try_from(session.device).ok()?,
+                    generation: session.number,
+                    subprotocol: session.encoding.subprotocol(),
+                    connected_at_ms: u64::from(session.connected_at) * 1_000,
+                })
+            })
+            .collect()
+    }
+
+    fn begin_broadcast(&mut self, ticket: Ticket, event: &Arc<Event>) -> bool {
+        let frames = Box::new(Frames::new(ServerFrame::Event(Event::clone(event))));
+        let task = Task::Broadcast { ticket, frames, sent: 0, skipped: 0 };
+        self.passes.push_back(Pass { task, next_slot: 0 });
+        false
+    }
+
+    /// Advances the oldest pass by one slice.
+    pub(super) fn advance_pass(&mut self) {
+        let Some(mut pass) = self.passes.pop_front() else { return };
+        let end = self.connections.end();
+        let slots_end = pass.next_slot.saturating_add(SLOTS_PER_SLICE).min(end);
+        let mut sends = 0;
+        while pass.next_slot < slots_end && sends < SENDS_PER_SLICE {
+            let slot = pass.next_slot;
+            pass.next_slot += 1;
+            let Some(session) = self.connections.get(slot).and_then(|connection| connection.as_session())
+            else {
+                continue;
+            };
+            sends += 1;
+            let (encoding, echo) = (session.encoding, session.is_echo());
+            match &mut pass.task {
+                Task::Broadcast { frames, sent, skipped, .. } => {
+                    let outcome = frames.get(encoding).map(|bytes| self.deliver_event(slot, bytes));
+                    match outcome {
+                        Some(true) => *sent += 1,
+                        Some(false) | None => *skipped += 1,
+                    }
+                }
+                Task::Drain => self.drain_session(slot, encoding, echo),
+            }
+        }
+        if pass.next_slot < end {
+            return self.passes.push_front(pass);
+        }
+        if let Task::Broadcast { ticket, sent, skipped, .. } = pass.task {
+            self.answers.push((ticket, Answer::Broadcast { sent, skipped }));
+        }
+    }
+
+    fn deliver_event(&mut self, slot: u32, bytes: Bytes) -> bool {
+        let session = self.connections.get(slot).and_then(|connection| connection.as_session());
+        let keeps_up = session.is_some_and(|session| session.unsent.is_none());
+        if keeps_up {
+            self.counters.broadcast_sent.add(1);
+            self.post(slot, bytes);
+        } else {
+            self.counters.broadcast_skipped.add(1);
+        }
+        keeps_up
+    }
+
+    /// Tells a client when to come back, and closes.
+    fn drain_session(&mut self, slot: u32, encoding: Encoding, echo: bool) {
+        let within = self.draining.as_ref().map_or(0, |draining| draining.reconnect_within_ms);
+        let reconnect_after_ms = self.random.u32(0..=within);
+        let mut last = Vec::with_capacity(64);
+        if !echo {
+            let drain = ServerFrame::Drain(Drain { reconnect_after_ms });
+            let encoded = drain.encode_frame(encoding, &mut last);
+            debug_assert!(encoded.is_ok(), "a drain has no payload that could fail");
+        }
+        let reason = format!("draining: come back in {reconnect_after_ms} ms");
+        last.extend_from_slice(&close_frame(close_code::DRAINING, &reason));
+        self.finish(slot, last.into());
+    }
+}

@@ -1,0 +1,511 @@
+//! From the accepted connection to the session: PROXY header, upgrade, authentication, hand-off.
+//!
+//! Nothing stays armed on the socket until the session begins: input is asked for once at a time. The whole has one
+//! deadline, whatever arrives in between.
+
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use campanile_engine::{Command, Commands, Conn};
+use campanile_protocol::frame::{self, Decoder, Message, Opcode, close_code};
+use campanile_protocol::messages::{ClientFrame, Device, Encoding, ServerFrame, Welcome};
+use campanile_protocol::proxy::{self, Parsed};
+use campanile_protocol::upgrade::{self, HeadReader, Refusal, UpgradeError, UpgradeRequest};
+
+use super::Shard;
+use super::connection::{Handshake, Parcel, Phase, Session, State, Upgrade};
+use super::directory::NONE;
+use super::settings::Mode;
+use crate::tokens::{Identity, TokenError};
+
+/// Where sessions are opened.
+const CONNECT_PATH: &str = "/v2/connect";
+/// What a client that is refused for want of room is told to wait, in seconds.
+const RETRY_AFTER_SECONDS: u32 = 2;
+
+/// What the upgrade request led to.
+enum Judged {
+    /// The client is known.
+    Known(Identity, Encoding, Upgrade),
+    /// The client will say in its first frame who it is.
+    Unknown(Encoding, Upgrade),
+}
+
+impl Shard {
+    pub(super) fn accepted(&mut self, conn: Conn, peer: IpAddr, commands: &mut Commands<Parcel>) {
+        self.counters.connections_accepted.add(1);
+        self.settings.connections.fetch_add(1, Ordering::Relaxed);
+        let proxied = self.settings.proxy_protocol_from.iter().any(|net| net.contains(&peer));
+        let phase = if proxied { Phase::Proxy(Vec::new()) } else { Phase::Head(HeadReader::new()) };
+        let deadline =
+            self.now.time + Duration::from_millis(self.settings.limits.handshake_timeout_ms.into());
+        self.counters.handshakes.add(1);
+        self.counters.connections.add(1);
+        let handshake = Handshake { address: peer, phase, deadline, counted: false };
+        let connection = self.connections.entry(conn.slot);
+        connection.generation = conn.generation;
+        connection.state = State::Handshake(Box::new(handshake));
+        self.wheel.set(conn.slot, deadline);
+        if !proxied && !self.count_handshake(conn.slot, peer) {
+            return;
+        }
+        commands.push(Command::WatchOnce { conn });
+    }
+
+    /// Counts a handshake for its address; refuses it if there are too many.
+    fn count_handshake(&mut self, slot: u32, address: IpAddr) -> bool {
+        let under_way = self.handshakes.entry(address).or_default();
+        *under_way += 1;
+        let too_many = *under_way > self.settings.limits.handshakes_per_address_max;
+        if let Some(State::Handshake(handshake)) = self.connections.get_mut(slot).map(|c| &mut c.state) {
+            handshake.address = address;
+            handshake.counted = true;
+        }
+        if too_many {
+            self.counters.upgrades_refused_address.add(1);
+            self.refuse(
+                slot,
+                429,
+                "too_many_handshakes",
+                "too many handshakes are under way from this address",
+            );
+        }
+        !too_many
+    }
+
+    /// Takes an ending handshake out of the counts.
+    pub(super) fn leave_handshake(&mut self, handshake: &Handshake) {
+        self.counters.handshakes.subtract(1);
+        if handshake.counted
+            && let Some(count) = self.handshakes.get_mut(&handshake.address)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.handshakes.remove(&handshake.address);
+            }
+        }
+    }
+
+    pub(super) fn handshake_timed_out(&mut self, slot: u32) {
+        self.counters.handshakes_timed_out.add(1);
+        let Some(State::Handshake(handshake)) = self.connections.get(slot).map(|c| &c.state) else { return };
+        match handshake.phase {
+            Phase::Hello { .. } => self.close(slot, close_code::HELLO_TIMEOUT, "too slow to authenticate"),
+            _ => self.refuse(slot, 408, "handshake_timeout", "the request did not arrive in time"),
+        }
+    }
+
+    fn refuse(&mut self, slot: u32, status: u16, code: &str, message: &str) {
+        let retry_after_seconds = matches!(status, 429 | 503).then_some(RETRY_AFTER_SECONDS);
+        let mut response = Vec::with_capacity(256);
+        upgrade::write_refusal(&mut response, &Refusal { status, code, message, retry_after_seconds });
+        self.finish(slot, response.into());
+    }
+
+    fn refuse_request(&mut self, slot: u32, error: UpgradeError) {
+        self.counters.upgrades_malformed.add(1);
+        let mut response = Vec::with_capacity(256);
+        error.write_refusal(&mut response);
+        self.finish(slot, response.into());
+    }
+
+    /// Takes input of a connection that shakes hands.
+    pub(super) fn handshake_input(&mut self, conn: Conn, data: &mut [u8], commands: &mut Commands<Parcel>) {
+        let slot = conn.slot;
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let State::Handshake(handshake) = &mut connection.state else { return };
+        match &mut handshake.phase {
+            Phase::Proxy(header) => {
+                let mut header = std::mem::take(header);
+                header.extend_from_slice(data);
+                self.proxy_input(conn, header, commands);
+            }
+            Phase::Head(reader) => {
+                let mut reader = std::mem::take(reader);
+                let mut input = &data[..];
+                match reader.next(&mut input) {
+                    Err(error) => self.refuse_request(slot, error),
+                    Ok(Some(head)) => {
+                        let rest = input.len();
+                        let judged = self.judge(slot, head);
+                        let rest = data.len() - rest;
+                        if let Some(judged) = judged {
+                            self.upgrade(conn, judged, &mut data[rest..], commands);
+                        }
+                    }
+                    Ok(None) => {
+                        self.set_phase(slot, Phase::Head(reader));
+                        commands.push(Command::WatchOnce { conn });
+                    }
+                }
+            }
+            Phase::Hello { decoder, encoding } => {
+                let (mut decoder, encoding) = (std::mem::take(decoder), *encoding);
+                let mut input = data;
+                if let Some(identity) = self.await_hello(slot, &mut decoder, encoding, &mut input) {
+                    let unread = input.to_vec();
+                    return self.authenticated(conn, identity, encoding, None, unread, commands);
+                }
+                if self.set_phase(slot, Phase::Hello { decoder, encoding }) {
+                    commands.push(Command::WatchOnce { conn });
+                }
+            }
+        }
+    }
+
+    /// False if the connection shakes hands no more.
+    fn set_phase(&mut self, slot: u32, phase: Phase) -> bool {
+        match self.connections.get_mut(slot).map(|connection| &mut connection.state) {
+            Some(State::Handshake(handshake)) => {
+                handshake.phase = phase;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn proxy_input(&mut self, conn: Conn, mut header: Vec<u8>, commands: &mut Commands<Parcel>) {
+        match proxy::parse(&header) {
+            Ok(Parsed::Incomplete) => {
+                self.set_phase(conn.slot, Phase::Proxy(header));
+                commands.push(Command::WatchOnce { conn });
+            }
+            Ok(Parsed::Header { len, source }) => {
+                let Some(State::Handshake(handshake)) = self.connections.get(conn.slot).map(|c| &c.state)
+                else {
+                    return;
+                };
+                let address = source.map_or(handshake.address, |source| source.ip());
+                if !self.count_handshake(conn.slot, address) {
+                    return;
+                }
+                self.set_phase(conn.slot, Phase::Head(HeadReader::new()));
+                match &mut header[len..] {
+                    [] => commands.push(Command::WatchOnce { conn }),
+                    rest => self.handshake_input(conn, rest, commands),
+                }
+            }
+            // Nobody but the proxy could read an answer, and it did not speak its own protocol.
+            Ok(Parsed::NotProxy) | Err(_) => {
+                self.counters.proxy_headers_malformed.add(1);
+                self.abort(conn.slot, commands);
+            }
+        }
+    }
+
+    /// Decides what to do with an upgrade request. `None` if it was refused.
+    fn judge(&mut self, slot: u32, head: &[u8]) -> Option<Judged> {
+        let request = match UpgradeRequest::parse(head) {
+            Ok(request) => request,
+            Err(error) => {
+                self.refuse_request(slot, error);
+                return None;
+            }
+        };
+        if let Some((status, code, message)) = self.refusal(&request) {
+            self.refuse(slot, status, code, message);
+            return None;
+        }
+        let echo = self.settings.is_echo();
+        let encoding = Encoding::negotiate(request.protocols());
+        let offered = encoding.is_some();
+        if !offered && !echo && request.protocols().next().is_some() {
+            self.refuse_request(slot, UpgradeError::Subprotocol);
+            return None;
+        }
+        // A client that offers nothing is one that was written by hand: it gets the form that people read.
+        let encoding = encoding.unwrap_or(Encoding::Json);
+        let upgrade = Upgrade { key: request.key.into(), offered: offered && !echo };
+        let Mode::Gateway { verifier } = &self.settings.mode else {
+            return Some(Judged::Unknown(encoding, upgrade));
+        };
+        let Some(token) = request.bearer_token() else {
+            return Some(Judged::Unknown(encoding, upgrade));
+        };
+        match verifier.verify(token, self.now.unix_ms) {
+            Ok(identity) => Some(Judged::Known(identity, encoding, upgrade)),
+            Err(error) => {
+                self.count_refused_token(&error);
+                let code = if error == TokenError::Expired { "token_expired" } else { "token_invalid" };
+                self.refuse(slot, 401, code, &error.to_string());
+                None
+            }
+        }
+    }
+
+    /// What stands against an upgrade, whoever asks.
+    fn refusal(&self, request: &UpgradeRequest<'_>) -> Option<(u16, &'static str, &'static str)> {
+        if self.draining.is_some() {
+            self.counters.upgrades_refused_draining.add(1);
+            return Some((503, "draining", "the node is stopping: connect again to another"));
+        }
+        if self.is_full() {
+            self.counters.upgrades_refused_full.add(1);
+            return Some((503, "full", "the node has as many connections as it takes"));
+        }
+        if !self.settings.is_echo() && request.path != CONNECT_PATH {
+            self.counters.upgrades_not_found.add(1);
+            return Some((404, "not_found", "the socket is at /v2/connect"));
+        }
+        let allowed = &self.settings.allowed_origins;
+        let forbidden = |origin: &str| !allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
+        if !allowed.is_empty() && request.origin.is_some_and(forbidden) {
+            self.counters.upgrades_forbidden_origin.add(1);
+            return Some((403, "origin_forbidden", "this origin may not connect"));
+        }
+        None
+    }
+
+    fn count_refused_token(&self, error: &TokenError) {
+        match error {
+            TokenError::Expired => self.counters.tokens_expired.add(1),
+            _ => self.counters.tokens_refused.add(1),
+        }
+    }
+
+    fn upgrade(&mut self, conn: Conn, judged: Judged, rest: &mut [u8], commands: &mut Commands<Parcel>) {
+        let (encoding, upgrade) = match judged {
+            Judged::Known(identity, encoding, upgrade) => {
+                let unread = rest.to_vec();
+                return self.authenticated(conn, identity, encoding, Some(upgrade), unread, commands);
+            }
+            Judged::Unknown(encoding, upgrade) => (encoding, upgrade),
+        };
+        if self.settings.is_echo() {
+            return self.open_echo(conn, encoding, &upgrade, rest, commands);
+        }
+        self.post(conn.slot, switching_protocols(&upgrade, encoding).into());
+        self.set_phase(conn.slot, Phase::Hello { decoder: Decoder::new(), encoding });
+        // A client must not send before it has read our answer (RFC 6455 §4.1), and a hello that is handed off
+        // before the answer has left would overtake it.
+        if rest.is_empty() {
+            commands.push(Command::WatchOnce { conn });
+        } else {
+            self.close(conn.slot, close_code::PROTOCOL_ERROR, "frames before the upgrade was answered");
+        }
+    }
+
+    /// Reads up to the hello. What follows it stays in `input`.
+    fn await_hello(
+        &mut self,
+        slot: u32,
+        decoder: &mut Decoder,
+        encoding: Encoding,
+        input: &mut &mut [u8],
+    ) -> Option<Identity> {
+        let limits = self.frame_limits();
+        loop {
+            let hello = match decoder.next(input, &limits) {
+                Ok(None) => return None,
+                Err(error) => {
+                    self.counters.sessions_malformed.add(1);
+                    self.close(slot, error.close_code(), error.reason());
+                    return None;
+                }
+                Ok(Some(Message::Ping(payload))) => {
+                    let pong = frame::frame(Opcode::Pong, payload);
+                    self.post(slot, pong.into());
+                    continue;
+                }
+                Ok(Some(Message::Pong(_))) => continue,
+                Ok(Some(Message::Close(_))) => {
+                    self.close(slot, close_code::NORMAL, "");
+                    return None;
+                }
+                Ok(Some(message)) => ClientFrame::decode(encoding, &message),
+            };
+            let (Mode::Gateway { verifier }, Ok(ClientFrame::Hello(hello))) = (&self.settings.mode, &hello)
+            else {
+                self.counters.sessions_malformed.add(1);
+                self.close(slot, close_code::UNAUTHENTICATED, "the first frame must be a hello with a token");
+                return None;
+            };
+            return match verifier.verify(&hello.token, self.now.unix_ms) {
+                Ok(identity) => Some(identity),
+                Err(error) => {
+                    self.count_refused_token(&error);
+                    self.close(slot, close_code::UNAUTHENTICATED, &error.to_string());
+                    None
+                }
+            };
+        }
+    }
+
+    /// The client is known: its session opens on its home shard.
+    fn authenticated(
+        &mut self,
+        conn: Conn,
+        identity: Identity,
+        encoding: Encoding,
+        upgrade: Option<Upgrade>,
+        unread: Vec<u8>,
+        commands: &mut Commands<Parcel>,
+    ) {
+        let Some(connection) = self.connections.get_mut(conn.slot) else { return };
+        let State::Handshake(handshake) = std::mem::replace(&mut connection.state, State::HandingOff) else {
+            return;
+        };
+        self.leave_handshake(&handshake);
+        let home = self.home.of(&identity.user);
+        let parcel = Parcel {
+            user: identity.user,
+            device: identity.device,
+            expires_at: identity.expires_at,
+            encoding,
+            upgrade,
+            unread,
+            deadline: handshake.deadline,
+        };
+        if home == self.index {
+            return self.open_session(conn, parcel, commands);
+        }
+        self.counters.hand_offs.add(1);
+        self.counters.connections.subtract(1);
+        self.wheel.clear(conn.slot);
+        commands.push(Command::HandOff { conn, to: home, parcel: Box::new(parcel) });
+    }
+
+    /// Another shard hands a connection over.
+    pub(super) fn handed_in(&mut self, conn: Conn, parcel: Parcel, commands: &mut Commands<Parcel>) {
+        self.counters.connections.add(1);
+        let connection = self.connections.entry(conn.slot);
+        connection.generation = conn.generation;
+        connection.state = State::HandingOff;
+        if self.draining.is_some() {
+            self.counters.upgrades_refused_draining.add(1);
+            return self.refuse_parcel(conn.slot, &parcel, 503, "draining", "the node is stopping");
+        }
+        if parcel.deadline < self.now.time {
+            self.counters.handshakes_timed_out.add(1);
+            return self.refuse_parcel(
+                conn.slot,
+                &parcel,
+                408,
+                "handshake_timeout",
+                "too slow to authenticate",
+            );
+        }
+        self.open_session(conn, parcel, commands);
+    }
+
+    /// The home shard could not take the connection.
+    pub(super) fn hand_off_failed(&mut self, conn: Conn, parcel: &Parcel) {
+        self.counters.connections.add(1);
+        self.counters.hand_offs_failed.add(1);
+        self.counters.upgrades_refused_full.add(1);
+        self.refuse_parcel(conn.slot, parcel, 503, "full", "the node has as many connections as it takes");
+    }
+
+    /// Refuses a client that has authenticated: over HTTP if its upgrade was not answered yet.
+    fn refuse_parcel(&mut self, slot: u32, parcel: &Parcel, status: u16, code: &str, message: &str) {
+        if parcel.upgrade.is_some() {
+            return self.refuse(slot, status, code, message);
+        }
+        let close = match status {
+            403 => close_code::FORBIDDEN,
+            408 => close_code::HELLO_TIMEOUT,
+            _ => close_code::DRAINING,
+        };
+        self.close(slot, close, message);
+    }
+
+    fn open_session(&mut self, conn: Conn, mut parcel: Parcel, commands: &mut Commands<Parcel>) {
+        let slot = conn.slot;
+        let Some(user) = self.admit(&parcel.user, parcel.device) else {
+            self.counters.devices_refused.add(1);
+            return self.refuse_parcel(
+                slot,
+                &parcel,
+                403,
+                "device_limit",
+                "the user has too many devices connected",
+            );
+        };
+        self.last_session += 1;
+        let mut session = self.new_session(parcel.encoding);
+        session.number = self.last_session;
+        session.device = parcel.device.get();
+        session.expires_at = u32::try_from(parcel.expires_at).unwrap_or(u32::MAX);
+        let mut greeting = match &parcel.upgrade {
+            Some(upgrade) => switching_protocols(upgrade, parcel.encoding),
+            None => Vec::new(),
+        };
+        self.write_welcome(&parcel, session.number, &mut greeting);
+        self.enter_directory(slot, user, session);
+        self.post(slot, greeting.into());
+        self.start_pings(slot);
+        commands.push(Command::Watch { conn });
+        if !parcel.unread.is_empty() {
+            self.session_input(slot, &mut parcel.unread);
+        }
+    }
+
+    fn open_echo(
+        &mut self,
+        conn: Conn,
+        encoding: Encoding,
+        upgrade: &Upgrade,
+        rest: &mut [u8],
+        commands: &mut Commands<Parcel>,
+    ) {
+        let session = self.new_session(encoding);
+        let Some(connection) = self.connections.get_mut(conn.slot) else { return };
+        if let State::Handshake(handshake) = std::mem::replace(&mut connection.state, State::Session(session))
+        {
+            self.leave_handshake(&handshake);
+        }
+        self.counters.sessions.add(1);
+        self.counters.sessions_opened.add(1);
+        self.post(conn.slot, switching_protocols(upgrade, encoding).into());
+        self.start_pings(conn.slot);
+        commands.push(Command::Watch { conn });
+        if !rest.is_empty() {
+            self.session_input(conn.slot, rest);
+        }
+    }
+
+    fn new_session(&self, encoding: Encoding) -> Session {
+        Session {
+            decoder: Decoder::new(),
+            unsent: None,
+            number: 0,
+            user: NONE,
+            next_of_user: NONE,
+            device: 0,
+            outbox: NONE,
+            heard_ms: self.now_ms(),
+            paid_until_ms: self.now_ms(),
+            connected_at: (self.now.unix_ms / 1_000) as u32,
+            expires_at: u32::MAX,
+            encoding,
+            pinged: false,
+        }
+    }
+
+    fn write_welcome(&self, parcel: &Parcel, number: u64, out: &mut Vec<u8>) {
+        let limits = &self.settings.limits;
+        let welcome = Welcome {
+            device: Some(Device { user: parcel.user.as_str().to_owned(), device: parcel.device.get() }),
+            generation: number,
+            node: self.settings.node.clone(),
+            epoch: self.settings.epoch,
+            ping_interval_ms: limits.ping_interval_ms,
+            limits: Some(campanile_protocol::messages::Limits {
+                message_bytes_max: u32::try_from(limits.message_bytes_max).unwrap_or(u32::MAX),
+                ..Default::default()
+            }),
+            server_time_ms: i64::try_from(self.now.unix_ms).unwrap_or(i64::MAX),
+            capabilities: Vec::new(),
+        };
+        let encoded = ServerFrame::Welcome(welcome).encode_frame(parcel.encoding, out);
+        debug_assert!(encoded.is_ok(), "a welcome has no payload that could fail");
+    }
+}
+
+fn switching_protocols(upgrade: &Upgrade, encoding: Encoding) -> Vec<u8> {
+    let mut response = Vec::with_capacity(320);
+    let subprotocol = upgrade.offered.then(|| encoding.subprotocol());
+    upgrade::write_switching_protocols(&mut response, &upgrade.key, subprotocol);
+    response
+}

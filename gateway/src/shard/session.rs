@@ -1,0 +1,287 @@
+//! Sessions: entering and leaving the directory, what clients send, pings and time-outs.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use campanile_engine::Time;
+use campanile_protocol::frame::{self, Limits, Message, Opcode, ProtocolError, Role, close_code};
+use campanile_protocol::ids::{DeviceId, UserId};
+use campanile_protocol::messages::{ClientFrame, Pong, ServerFrame};
+
+use super::Shard;
+use super::connection::{Session, State};
+use super::directory::NONE;
+use super::settings::Mode;
+
+/// A ping without a payload.
+const PING: Bytes = Bytes::from_static(&[0x89, 0]);
+/// Frames may come this many times faster than on average, for one second's worth of them.
+const BURST_SECONDS: u32 = 10;
+
+impl Shard {
+    pub(super) fn frame_limits(&self) -> Limits {
+        Limits {
+            role: Role::Server,
+            message_bytes_max: self.settings.limits.message_bytes_max,
+            fragments_max: self.settings.limits.fragments_max,
+        }
+    }
+
+    /// The slots of a user's sessions.
+    pub(super) fn sessions_of(&self, user: u32) -> impl Iterator<Item = (u32, &Session)> + '_ {
+        let session = |slot: u32| Some((slot, self.connections.get(slot)?.as_session()?));
+        let first = session(self.directory.first(user));
+        std::iter::successors(first, move |(_, last)| session(last.next_of_user))
+    }
+
+    /// Makes room for a session of the device: an older session of the same device is replaced. `None` if the user
+    /// has too many devices.
+    pub(super) fn admit(&mut self, id: &UserId, device: DeviceId) -> Option<u32> {
+        if let Some(user) = self.directory.find(id) {
+            let older = self.sessions_of(user).find(|(_, session)| session.device == device.get());
+            match older.map(|(slot, _)| slot) {
+                Some(slot) => {
+                    self.counters.sessions_replaced.add(1);
+                    self.close(slot, close_code::REPLACED, "replaced by a newer session of this device");
+                }
+                None => {
+                    let devices = self.sessions_of(user).count();
+                    if devices >= self.settings.limits.devices_per_user_max as usize {
+                        return None;
+                    }
+                }
+            }
+        }
+        Some(self.directory.find_or_add(id.clone()))
+    }
+
+    pub(super) fn enter_directory(&mut self, slot: u32, user: u32, mut session: Session) {
+        session.user = user;
+        session.next_of_user = self.directory.first(user);
+        self.directory.set_first(user, slot);
+        if let Some(connection) = self.connections.get_mut(slot) {
+            connection.state = State::Session(session);
+        }
+        self.counters.sessions.add(1);
+        self.counters.sessions_opened.add(1);
+        self.counters.users.set(self.directory.len() as u64);
+    }
+
+    /// Forgets a session that has been taken out of the table.
+    pub(super) fn leave_directory(&mut self, slot: u32, session: &Session) {
+        self.counters.sessions.subtract(1);
+        if session.is_echo() {
+            return;
+        }
+        let first = self.directory.first(session.user);
+        if first == slot {
+            self.directory.set_first(session.user, session.next_of_user);
+        } else {
+            let before = self.sessions_of(session.user).find(|(_, other)| other.next_of_user == slot);
+            let before = before.map(|(slot, _)| slot);
+            let before = before.and_then(|slot| self.connections.get_mut(slot)?.session());
+            if let Some(before) = before {
+                before.next_of_user = session.next_of_user;
+            }
+        }
+        if self.directory.first(session.user) == NONE {
+            self.directory.remove(session.user);
+            self.counters.users.set(self.directory.len() as u64);
+        }
+    }
+
+    /// Takes input of a session.
+    pub(super) fn session_input(&mut self, slot: u32, data: &mut [u8]) {
+        let now_ms = self.now_ms();
+        let limits = self.frame_limits();
+        let Some(session) = self.connections.get_mut(slot).and_then(|connection| connection.session()) else {
+            return;
+        };
+        session.heard_ms = now_ms;
+        session.pinged = false;
+        let mut decoder = std::mem::take(&mut session.decoder);
+        let mut input = data;
+        loop {
+            match decoder.next(&mut input, &limits) {
+                Ok(None) => break,
+                Ok(Some(message)) => {
+                    if !self.take_message(slot, message) {
+                        return;
+                    }
+                }
+                Err(error) => return self.malformed(slot, error),
+            }
+        }
+        if let Some(session) = self.connections.get_mut(slot).and_then(|connection| connection.session()) {
+            session.decoder = decoder;
+        }
+    }
+
+    fn malformed(&mut self, slot: u32, error: ProtocolError) {
+        match error {
+            ProtocolError::TooLarge | ProtocolError::TooManyFragments => {
+                self.counters.sessions_too_large.add(1)
+            }
+            _ => self.counters.sessions_malformed.add(1),
+        }
+        self.close(slot, error.close_code(), error.reason());
+    }
+
+    /// Whether the session goes on.
+    fn take_message(&mut self, slot: u32, message: Message<'_>) -> bool {
+        self.counters.frames_received.add(1);
+        if !self.pay_for_frame(slot) {
+            self.counters.sessions_too_many_frames.add(1);
+            self.close(slot, close_code::TOO_MANY, "too many frames");
+            return false;
+        }
+        match message {
+            Message::Ping(payload) => self.answer(slot, frame::frame(Opcode::Pong, payload)),
+            Message::Pong(_) => self.counters.pongs_received.add(1),
+            Message::Close(code) => {
+                self.counters.sessions_ended_by_client.add(1);
+                // The peer's code is given back (RFC 6455 §5.5.1).
+                match code {
+                    Some((code, _)) => self.close(slot, code, ""),
+                    None => self.finish(slot, Bytes::from_static(&[0x88, 0])),
+                }
+                return false;
+            }
+            Message::Text(text) if self.settings.is_echo() => {
+                self.post(slot, frame::frame(Opcode::Text, text.as_bytes()).into());
+            }
+            Message::Binary(bytes) if self.settings.is_echo() => {
+                self.post(slot, frame::frame(Opcode::Binary, bytes).into());
+            }
+            Message::Text(_) | Message::Binary(_) => return self.take_frame(slot, message),
+        }
+        true
+    }
+
+    /// Sends something that the client asked for, unless it does not read what it was sent before: what is asked
+    /// for must not make us hold more than what is unsent already.
+    fn answer(&mut self, slot: u32, bytes: Vec<u8>) {
+        let Some(session) = self.connections.get(slot).and_then(|connection| connection.as_session()) else {
+            return;
+        };
+        let waiting = if session.outbox == NONE { 0 } else { self.outbox.len_of(session.outbox) };
+        if session.is_echo() || (session.unsent.is_none() && waiting < super::outbox::TURN_BYTES_MAX) {
+            self.post(slot, bytes.into());
+        }
+    }
+
+    /// A frame of the schema. Whether the session goes on.
+    fn take_frame(&mut self, slot: u32, message: Message<'_>) -> bool {
+        let Some(session) = self.connections.get(slot).and_then(|connection| connection.as_session()) else {
+            return false;
+        };
+        let encoding = session.encoding;
+        match ClientFrame::decode(encoding, &message) {
+            Ok(ClientFrame::Ping(ping)) => {
+                let mut pong = Vec::with_capacity(24);
+                let encoded = ServerFrame::Pong(Pong { nonce: ping.nonce }).encode_frame(encoding, &mut pong);
+                debug_assert!(encoded.is_ok(), "a pong has no payload that could fail");
+                self.answer(slot, pong);
+                true
+            }
+            // Without mailboxes there is nothing to acknowledge.
+            Ok(ClientFrame::Ack(_)) => true,
+            Ok(ClientFrame::Hello(hello)) => hello.token.is_empty() || self.renew(slot, &hello.token),
+            Err(error) => {
+                self.counters.sessions_malformed.add(1);
+                // Nothing in the text of the error is ours to hide, but a close reason has little room.
+                let reason = error.to_string();
+                let end = reason.floor_char_boundary(frame::CLOSE_REASON_BYTES_MAX);
+                self.close(slot, error.close_code(), &reason[..end]);
+                false
+            }
+        }
+    }
+
+    /// A later hello brings a new token for the same device, so that the session outlives the old one.
+    fn renew(&mut self, slot: u32, token: &str) -> bool {
+        let Mode::Gateway { verifier } = &self.settings.mode else { return true };
+        let identity = verifier.verify(token, self.now.unix_ms);
+        let Some(session) = self.connections.get_mut(slot).and_then(|connection| connection.session()) else {
+            return false;
+        };
+        let same = identity.ok().filter(|identity| {
+            identity.device.get() == session.device && self.directory.id(session.user) == Some(&identity.user)
+        });
+        match same {
+            Some(identity) => {
+                session.expires_at = u32::try_from(identity.expires_at).unwrap_or(u32::MAX);
+                true
+            }
+            None => {
+                self.counters.tokens_refused.add(1);
+                self.close(slot, close_code::UNAUTHENTICATED, "the new token is not valid for this device");
+                false
+            }
+        }
+    }
+
+    /// Charges one frame to the session (generic cell rate algorithm, ITU-T I.371). False if it cannot pay.
+    fn pay_for_frame(&mut self, slot: u32) -> bool {
+        let per_second = self.settings.limits.frames_per_second_max;
+        let now_ms = self.now_ms();
+        let Some(session) = self.connections.get_mut(slot).and_then(|connection| connection.session()) else {
+            return false;
+        };
+        if session.is_echo() {
+            return true;
+        }
+        let ahead = session.paid_until_ms.wrapping_sub(now_ms) as i32;
+        let ahead = ahead.max(0) as u32 + (1_000 / per_second.max(1)).max(1);
+        session.paid_until_ms = now_ms.wrapping_add(ahead);
+        ahead <= BURST_SECONDS * 1_000
+    }
+
+    /// The first ping comes after a random part of the interval, so that those who connected together are not
+    /// pinged together.
+    pub(super) fn start_pings(&mut self, slot: u32) {
+        let interval = self.settings.limits.ping_interval_ms.max(2);
+        let first = self.random.u32(interval / 2..interval);
+        self.set_session_timer(slot, self.now.time + Duration::from_millis(first.into()));
+    }
+
+    /// Sets the timer, but not beyond the end of the token.
+    fn set_session_timer(&mut self, slot: u32, at: Time) {
+        let Some(session) = self.connections.get(slot).and_then(|connection| connection.as_session()) else {
+            return;
+        };
+        let left_ms = (u64::from(session.expires_at) * 1_000).saturating_sub(self.now.unix_ms);
+        self.wheel.set(slot, at.min(self.now.time + Duration::from_millis(left_ms)));
+    }
+
+    pub(super) fn session_timer(&mut self, slot: u32) {
+        let limits = &self.settings.limits;
+        let (interval, patience) = (limits.ping_interval_ms, limits.pong_timeout_ms);
+        let (now, now_ms) = (self.now, self.now_ms());
+        let Some(session) = self.connections.get_mut(slot).and_then(|connection| connection.session()) else {
+            return;
+        };
+        if u64::from(session.expires_at) * 1_000 <= now.unix_ms {
+            self.counters.sessions_expired.add(1);
+            return self.close(slot, close_code::UNAUTHENTICATED, "the token has expired");
+        }
+        let silent = now_ms.wrapping_sub(session.heard_ms);
+        if session.pinged && silent >= patience {
+            self.counters.sessions_timed_out.add(1);
+            return self.close(slot, close_code::GOING_AWAY, "no answer to a ping");
+        }
+        // The first ping of a session comes early, and any input puts the next one off.
+        let due = silent.saturating_mul(2) >= interval;
+        if due {
+            session.pinged = true;
+            if session.unsent.is_none() {
+                self.counters.pings_sent.add(1);
+                self.post(slot, PING);
+            }
+            self.set_session_timer(slot, now.time + Duration::from_millis(patience.into()));
+        } else {
+            let next = Duration::from_millis((interval - silent).into());
+            self.set_session_timer(slot, now.time + next);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! What a shard is told at its start.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use ipnet::IpNet;
+
+use crate::limits::Limits;
+use crate::tokens::Verifier;
+
+/// What a shard does with those who connect.
+pub enum Mode {
+    /// Sessions of devices.
+    Gateway {
+        /// Checks their tokens.
+        verifier: Box<Verifier>,
+    },
+    /// No authentication; every data message is sent back.
+    Echo,
+}
+
+/// Settings that all shards of a node share.
+pub struct ShardSettings {
+    /// What is served.
+    pub mode: Mode,
+    /// The limits.
+    pub limits: Limits,
+    /// Origins that browsers may connect from; empty for any.
+    pub allowed_origins: Vec<String>,
+    /// Peers that must begin with a PROXY protocol header, version 2.
+    pub proxy_protocol_from: Vec<IpNet>,
+    /// The node's name, as `welcome` gives it.
+    pub node: String,
+    /// The epoch of this run's message numbers.
+    pub epoch: u64,
+    /// Connections of all shards together.
+    pub connections: Arc<AtomicU32>,
+    /// The first of this run's session numbers. Later runs begin with higher ones.
+    pub first_session: u64,
+}
+
+impl ShardSettings {
+    /// Whether connections are served without authentication, each message sent back.
+    pub(super) fn is_echo(&self) -> bool {
+        matches!(self.mode, Mode::Echo)
+    }
+}
