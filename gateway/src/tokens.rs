@@ -6,6 +6,7 @@
 use campanile_protocol::ids::{DeviceId, IdError, UserId};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// The shortest HS256 secret, in bytes (RFC 7518 §3.2).
 pub const SECRET_BYTES_MIN: usize = 32;
@@ -90,18 +91,13 @@ impl Verifier {
     /// # Errors
     /// [`TokenError`].
     pub fn verify(&self, token: &str, unix_ms: u64) -> Result<Identity, TokenError> {
-        use jsonwebtoken::errors::ErrorKind;
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Invalid);
         }
-        let token =
-            jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation).map_err(
-                |error| match error.kind() {
-                    ErrorKind::Json(_) => TokenError::Claims,
-                    _ => TokenError::Invalid,
-                },
-            )?;
-        let claims = token.claims;
+        // The claims are parsed apart, so that what is wrong with them is not taken for a bad signature.
+        let token = jsonwebtoken::decode::<Box<RawValue>>(token, &self.key, &self.validation)
+            .map_err(|_| TokenError::Invalid)?;
+        let claims: Claims = serde_json::from_str(token.claims.get()).map_err(|_| TokenError::Claims)?;
         let user = UserId::try_from(claims.sub.as_str())?;
         let device = DeviceId::try_from(claims.did)?;
         if claims.exp.saturating_mul(1_000) <= unix_ms {

@@ -1,0 +1,185 @@
+//! One thread for each shard: its core, its ring, its loop.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use campanile_engine::epoll::Epoll;
+use campanile_engine::uring::Uring;
+use campanile_engine::{DriverKind, Now, Peers, Waker, run};
+
+use crate::shard::counters::ShardCounters;
+use crate::shard::link::{Inbox, Shards};
+use crate::shard::settings::ShardSettings;
+use crate::shard::{Parcel, Shard, ShardParts};
+
+/// Shards that share a core take turns this often, instead of every few milliseconds.
+const SHARED_CORE_SLICE: Duration = Duration::from_micros(500);
+
+/// How the shards of a node run.
+pub struct ThreadOptions {
+    /// What moves their bytes.
+    pub driver: DriverKind,
+    /// A listening socket for each; their number is the number of shards.
+    pub listeners: Vec<OwnedFd>,
+    /// Slots of each driver's table.
+    pub slots: u32,
+    /// Cores to run on; shards are spread over them.
+    pub cores: Vec<usize>,
+    /// What the shards are told.
+    pub settings: Arc<ShardSettings>,
+}
+
+/// The shards of a node, running.
+pub struct ShardThreads {
+    /// How to ask them.
+    pub shards: Arc<Shards>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    answers: JoinHandle<io::Result<()>>,
+}
+
+impl ShardThreads {
+    /// Starts a thread for each listener, and waits until each has its driver.
+    ///
+    /// # Errors
+    /// When a driver cannot be made or a thread not be started.
+    pub fn start(options: ThreadOptions) -> io::Result<ShardThreads> {
+        let count = options.listeners.len();
+        let peers = Peers::new(count)?;
+        let answers_waker = Arc::new(Waker::new()?);
+        let parts: Vec<_> = (0..count)
+            .map(|index| {
+                let inbox = Inbox::new(Arc::clone(&answers_waker));
+                (inbox, Arc::clone(peers.waker(index)), Arc::new(ShardCounters::default()))
+            })
+            .collect();
+        let shared_cores = count > options.cores.len();
+        let (started, starts) = mpsc::channel();
+        let mut go = Vec::with_capacity(count);
+        let mut threads = Vec::with_capacity(count);
+        for (index, listener) in options.listeners.into_iter().enumerate() {
+            let (go_ahead, wait) = mpsc::channel();
+            go.push(go_ahead);
+            let thread = ShardThread {
+                index,
+                count,
+                driver: options.driver,
+                slots: options.slots,
+                core: options.cores.get(index % options.cores.len().max(1)).copied(),
+                shared_core: shared_cores,
+                settings: Arc::clone(&options.settings),
+                inbox: Arc::clone(&parts[index].0),
+                counters: Arc::clone(&parts[index].2),
+                peers: Arc::clone(&peers),
+                started: started.clone(),
+                go: wait,
+            };
+            let name = format!("shard-{index}");
+            threads.push(thread::Builder::new().name(name).spawn(move || thread.run(listener))?);
+        }
+        drop(started);
+        for result in starts {
+            result?;
+        }
+        // Nobody accepts before all drivers are there: a connection may belong to any of them.
+        for go_ahead in go {
+            let _ = go_ahead.send(());
+        }
+        let shards = Shards::new(answers_waker, parts);
+        let answering = Arc::clone(&shards);
+        let answers =
+            thread::Builder::new().name("answers".into()).spawn(move || answering.hand_out_answers())?;
+        Ok(ShardThreads { shards, threads, answers })
+    }
+
+    /// Whether every shard has ended.
+    pub fn have_ended(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Waits until every shard has ended.
+    ///
+    /// # Errors
+    /// The first error that a driver ended with.
+    pub fn join(self) -> io::Result<()> {
+        let mut result = Ok(());
+        for thread in self.threads {
+            result = result.and(thread.join().unwrap_or_else(|_| Err(io::Error::other("a shard panicked"))));
+        }
+        self.shards.stop_answering();
+        let answered = self.answers.join().unwrap_or_else(|_| Err(io::Error::other("the answers panicked")));
+        result.and(answered)
+    }
+}
+
+struct ShardThread {
+    index: usize,
+    count: usize,
+    driver: DriverKind,
+    slots: u32,
+    core: Option<usize>,
+    shared_core: bool,
+    settings: Arc<ShardSettings>,
+    inbox: Arc<Inbox>,
+    counters: Arc<ShardCounters>,
+    peers: Arc<Peers<Parcel>>,
+    started: mpsc::Sender<io::Result<()>>,
+    go: mpsc::Receiver<()>,
+}
+
+impl ShardThread {
+    fn run(self, listener: OwnedFd) -> io::Result<()> {
+        let _abort = AbortOnPanic;
+        if let Some(core) = self.core
+            && let Err(error) = campanile_engine::thread::pin(core)
+        {
+            tracing::warn!(%error, core, "a shard is not pinned to its core");
+        }
+        if self.shared_core
+            && let Err(error) = campanile_engine::thread::set_slice(SHARED_CORE_SLICE)
+        {
+            tracing::debug!(%error, "shards that share a core keep the scheduler's own slice");
+        }
+        let (index, slots, peers) = (self.index, self.slots, Arc::clone(&self.peers));
+        match self.driver {
+            DriverKind::Uring => self.run_on(Uring::new(index, peers, slots, Some(listener))),
+            DriverKind::Epoll => self.run_on(Epoll::new(index, peers, slots, Some(listener))),
+        }
+    }
+
+    fn run_on<D: campanile_engine::Driver<Parcel = Parcel>>(self, driver: io::Result<D>) -> io::Result<()> {
+        let result =
+            driver.as_ref().map(drop).map_err(|error| io::Error::new(error.kind(), error.to_string()));
+        let _ = self.started.send(result);
+        drop(self.started);
+        let mut driver = driver?;
+        if self.go.recv().is_err() {
+            return Err(io::Error::other("another shard could not start"));
+        }
+        let parts = ShardParts {
+            index: self.index,
+            count: self.count,
+            slots: self.slots,
+            settings: self.settings,
+            inbox: self.inbox,
+            counters: self.counters,
+            seed: fastrand::u64(..),
+        };
+        run(&mut driver, &mut Shard::new(parts, Now::read()))
+    }
+}
+
+/// A shard that panics takes the process with it: what it knew of its users is gone, and a node that serves only
+/// some of them would be worse than none.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
