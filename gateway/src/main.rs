@@ -1,2 +1,27 @@
-//! To be written.
-fn main() {}
+//! The `campanile` binary.
+
+use std::process::ExitCode;
+
+use campanile::cli::{Cli, Command, check, serve, token};
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Token(args) => token::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Demo(_) | Command::Echo(_) | Command::Load(_) => {
+            Err(anyhow::anyhow!("not part of this build"))
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -30,7 +30,11 @@ fn tungstenite_receives_a_push_as_json_and_closes() {
             assert_eq!(welcome["welcome"]["device"], json!({"user": user, "device": 1}));
             let push = json!({"user": user, "payload": {"json": {"n": [1, 2.5, "é"]}}, "kind": "note"});
             let answer = node.post("/v2/push", &push).unwrap();
-            assert_eq!((&answer["success"], &answer["deliveredCount"]), (&json!(true), &json!(1)), "{answer}");
+            assert_eq!(
+                (&answer["success"], &answer["deliveredCount"]),
+                (&json!(true), &json!(1)),
+                "{answer}"
+            );
             let deliver = &read_json(&mut socket)["deliver"];
             assert_eq!(deliver["id"], answer["messageId"]);
             assert_eq!(deliver["payload"], push["payload"]);
@@ -52,7 +56,9 @@ fn tungstenite_receives_a_push_as_protobuf() {
         let node = Node::start(&["--driver", driver, "--shards", "2"]);
         let mut socket = node.connect("ada", 7, "campanile.v2");
         let mut next = || match socket.read().unwrap() {
-            Message::Binary(bytes) => ServerFrame::decode(Encoding::Protobuf, &Frame::Binary(&bytes)).unwrap(),
+            Message::Binary(bytes) => {
+                ServerFrame::decode(Encoding::Protobuf, &Frame::Binary(&bytes)).unwrap()
+            }
             other => panic!("expected a binary message, got {other:?}"),
         };
         assert!(matches!(next(), ServerFrame::Welcome(_)));
@@ -146,7 +152,8 @@ fn read_request(mut stream: &TcpStream) -> (String, String) {
             assert!(count > 0, "the browser sent half a request");
             continue;
         };
-        let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let length =
+            head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
         if body.len() >= length.unwrap_or(0) || count == 0 {
             let path = head.split(' ').nth(1).unwrap_or_default();
             return (path.to_owned(), body.to_owned());

@@ -1,0 +1,77 @@
+//! Request bodies: bounded, in time, and JSON whose errors name the field.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body as _;
+use serde::de::DeserializeOwned;
+
+use super::error::ApiError;
+
+/// From the head to the end of the body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Reads a JSON body of at most `bytes_max`.
+pub(super) async fn json<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result<T, ApiError> {
+    if !is_json(request.headers()) {
+        return Err(ApiError::UnsupportedMediaType);
+    }
+    parse(&read(request.into_body(), bytes_max).await?)
+}
+
+/// As [`json`], but no body at all means the default.
+pub(super) async fn json_or_default<T: DeserializeOwned + Default>(
+    request: Request,
+    bytes_max: usize,
+) -> Result<T, ApiError> {
+    let is_json = is_json(request.headers());
+    match read(request.into_body(), bytes_max).await? {
+        body if body.is_empty() => Ok(T::default()),
+        body if is_json => parse(&body),
+        _ => Err(ApiError::UnsupportedMediaType),
+    }
+}
+
+async fn read(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
+    // A body that says how large it is gets its answer before it is read.
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(ApiError::BodyTooLarge(bytes_max));
+    }
+    let read = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, bytes_max).collect());
+    match read.await {
+        Err(_) => Err(ApiError::BodyTimeout),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::BodyTooLarge(bytes_max)),
+        Ok(Err(_)) => Err(ApiError::BodyBroken),
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/json")
+}
+
+/// Reads one JSON value.
+///
+/// # Errors
+/// [`ApiError::MalformedJson`] with the position, or [`ApiError::InvalidField`] with the field.
+pub(super) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, ApiError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let error = error.into_inner();
+        match (error.is_data(), path.as_str()) {
+            (false, _) => ApiError::MalformedJson(error.to_string()),
+            (true, "." | "?") => ApiError::InvalidField(error.to_string()),
+            (true, path) => ApiError::InvalidField(format!("{path}: {error}")),
+        }
+    })?;
+    deserializer.end().map_err(|error| ApiError::MalformedJson(error.to_string()))?;
+    Ok(value)
+}

@@ -1,0 +1,14 @@
+//! `campanile load`: the load generator, so that the demo needs one binary only.
+
+use std::ffi::OsString;
+
+use clap::Args;
+
+/// The arguments of `campanile load`, which the load generator reads itself.
+#[derive(Clone, Debug, Args)]
+#[command(disable_help_flag = true)]
+pub struct LoadArgs {
+    /// The load generator's own arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub args: Vec<OsString>,
+}

@@ -1,0 +1,213 @@
+//! The configuration: a TOML file, the flags over it, and what becomes of them.
+//!
+//! [`FileConfig`] is what an operator writes; every key has a default and is explained in
+//! `docs/campanile.example.toml`. [`FileConfig::validate`] turns it into [`Settings`], which the rest of the gateway
+//! uses: what is in there has passed its checks, and secrets have been read.
+
+mod secrets;
+mod settings;
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::secrets::{ApiKeys, HmacSecret};
+pub use self::settings::{DrainSettings, EdgeSettings, Settings};
+use crate::limits::Limits;
+
+/// The configuration file, before its values are checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FileConfig {
+    /// Where devices connect, as `address:port`.
+    pub listen: String,
+    /// Where publishers and operators connect, as `address:port`.
+    pub api_listen: String,
+    /// How many shards; 0 leaves it to `limits.max_connections` and the cores.
+    pub shards: usize,
+    /// `auto`, `uring` or `epoll`.
+    pub driver: String,
+    /// The directory of everything durable.
+    pub data_dir: PathBuf,
+    /// How devices authenticate.
+    pub auth: AuthTable,
+    /// How publishers authenticate.
+    pub api: ApiTable,
+    /// What stands between the clients and the gateway.
+    pub edge: EdgeTable,
+    /// How the gateway ends.
+    pub drain: DrainTable,
+    /// The limits.
+    pub limits: Limits,
+    /// What is logged.
+    pub log: LogTable,
+}
+
+/// The table `[auth]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthTable {
+    /// The file with the secret of the devices' tokens.
+    pub jwt_hs256_file: PathBuf,
+}
+
+/// The table `[api]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApiTable {
+    /// The file with the publishers' keys.
+    pub key_file: PathBuf,
+}
+
+/// The table `[edge]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EdgeTable {
+    /// Origins whose pages may connect; empty for any.
+    pub allowed_origins: Vec<String>,
+    /// Addresses and networks that speak PROXY protocol v2 to us.
+    pub proxy_protocol_from: Vec<String>,
+    /// `SO_SNDBUF` of each connection, in bytes.
+    pub send_buffer_bytes: usize,
+}
+
+/// The table `[drain]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DrainTable {
+    /// Clients are told to come back after a random part of so many milliseconds.
+    pub reconnect_within_ms: u32,
+    /// The process ends after so many milliseconds, whatever is still open.
+    pub deadline_ms: u32,
+}
+
+/// The table `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogTable {
+    /// A level, or directives like `warn,campanile=debug`.
+    pub filter: String,
+}
+
+/// Why the gateway cannot use a configuration. The operator has to change it.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {error}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: std::io::Error,
+    },
+    /// The file is not TOML, has a key that does not exist, or a value of the wrong type.
+    #[error("{path}: {problem}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The line, what is wrong with it, and the nearest key that exists.
+        problem: String,
+    },
+    /// A value cannot be used.
+    #[error("{key}: {problem}")]
+    Invalid {
+        /// The key, with its table, and the flag that overrides it.
+        key: Key,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+}
+
+/// The name of a setting: its key in the file, and its flag if there is one.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// `table.key`.
+    pub name: &'static str,
+    /// Without the dashes.
+    pub flag: Option<&'static str>,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.flag {
+            Some(flag) => write!(f, "{} (--{flag})", self.name),
+            None => f.write_str(self.name),
+        }
+    }
+}
+
+impl FileConfig {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unreadable`] and [`ConfigError::Malformed`].
+    pub fn load(path: &Path) -> Result<FileConfig, ConfigError> {
+        let text =
+            fs::read_to_string(path).map_err(|error| ConfigError::Unreadable { path: path.into(), error })?;
+        toml::from_str(&text).map_err(|error| {
+            let suggestion = nearest_key(error.message())
+                .map(|key| format!("did you mean `{key}`?\n"))
+                .unwrap_or_default();
+            ConfigError::Malformed { path: path.into(), problem: format!("{error}{suggestion}") }
+        })
+    }
+}
+
+/// From "unknown field `x`, expected one of `a`, `b`": which of the expected names is most like the unknown one.
+fn nearest_key(message: &str) -> Option<&str> {
+    /// Names that are less alike are no spelling mistakes.
+    const LIKENESS_MIN: f64 = 0.8;
+    let mut names = message.strip_prefix("unknown field `")?.split('`').step_by(2);
+    let unknown = names.next()?;
+    names
+        .map(|name| (strsim::jaro_winkler(unknown, name), name))
+        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+impl Default for FileConfig {
+    fn default() -> Self {
+        FileConfig {
+            listen: "127.0.0.1:8080".into(),
+            api_listen: "127.0.0.1:8081".into(),
+            shards: 0,
+            driver: "auto".into(),
+            data_dir: "data".into(),
+            auth: AuthTable::default(),
+            api: ApiTable::default(),
+            edge: EdgeTable::default(),
+            drain: DrainTable::default(),
+            limits: Limits::default(),
+            log: LogTable::default(),
+        }
+    }
+}
+
+impl Default for EdgeTable {
+    fn default() -> Self {
+        EdgeTable {
+            allowed_origins: Vec::new(),
+            proxy_protocol_from: Vec::new(),
+            send_buffer_bytes: 16 * 1024,
+        }
+    }
+}
+
+impl Default for DrainTable {
+    fn default() -> Self {
+        DrainTable { reconnect_within_ms: 10_000, deadline_ms: 10_000 }
+    }
+}
+
+impl Default for LogTable {
+    fn default() -> Self {
+        LogTable { filter: "info".into() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

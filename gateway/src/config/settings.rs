@@ -1,0 +1,209 @@
+//! What the configuration means: checked values.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use campanile_engine::DriverChoice;
+use ipnet::IpNet;
+
+use super::{ApiKeys, ConfigError, EdgeTable, FileConfig, HmacSecret, Key};
+use crate::capacity::SHARDS_MAX;
+use crate::limits::Limits;
+
+/// Checked settings. Secrets are in memory, directories exist.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where devices connect. Port 0 lets the kernel choose one.
+    pub listen: SocketAddr,
+    /// Where publishers and operators connect.
+    pub api_listen: SocketAddr,
+    /// How many shards; `None` leaves it to [`crate::capacity::plan`].
+    pub shards: Option<NonZeroUsize>,
+    /// Which driver.
+    pub driver: DriverChoice,
+    /// The directory of everything durable. It exists.
+    pub data_dir: PathBuf,
+    /// The secret of the devices' tokens.
+    pub jwt_secret: HmacSecret,
+    /// The publishers' keys.
+    pub api_keys: ApiKeys,
+    /// What stands between the clients and the gateway.
+    pub edge: EdgeSettings,
+    /// How the gateway ends.
+    pub drain: DrainSettings,
+    /// The limits, each within its bounds.
+    pub limits: Limits,
+}
+
+/// What stands between the clients and the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeSettings {
+    /// Origins whose pages may connect, in lower case; empty for any.
+    pub allowed_origins: Vec<String>,
+    /// Who speaks PROXY protocol v2 to us.
+    pub proxy_protocol_from: Vec<IpNet>,
+    /// `SO_SNDBUF` of each connection, in bytes.
+    pub send_buffer_bytes: usize,
+}
+
+/// How the gateway ends.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct DrainSettings {
+    /// Clients are told to come back after a random part of so many milliseconds.
+    pub reconnect_within_ms: u32,
+    /// The process ends after so many milliseconds.
+    pub deadline_ms: u32,
+}
+
+impl FileConfig {
+    /// Checks everything, reads the secrets and creates the data directory.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`], which names the key and says what would be right.
+    pub fn validate(&self) -> Result<Settings, ConfigError> {
+        let listen = address(LISTEN, &self.listen)?;
+        let api_listen = address(API_LISTEN, &self.api_listen)?;
+        if overlap(listen, api_listen) {
+            return Err(invalid(
+                API_LISTEN,
+                format!("{api_listen} is where devices connect already (`listen`): choose another port"),
+            ));
+        }
+        check_limits(&self.limits)?;
+        within("edge.send_buffer_bytes", self.edge.send_buffer_bytes as u64, 2_048, 4 << 20)?;
+        within("drain.reconnect_within_ms", self.drain.reconnect_within_ms.into(), 0, HOUR_MS)?;
+        within("drain.deadline_ms", self.drain.deadline_ms.into(), 100, HOUR_MS)?;
+        Ok(Settings {
+            listen,
+            api_listen,
+            shards: shards(self.shards)?,
+            driver: self.driver.parse().map_err(|problem| invalid(DRIVER, problem))?,
+            jwt_secret: from_file(JWT_FILE, &self.auth.jwt_hs256_file, HmacSecret::read)?,
+            api_keys: from_file(API_KEY_FILE, &self.api.key_file, ApiKeys::read)?,
+            edge: edge(&self.edge)?,
+            drain: DrainSettings {
+                reconnect_within_ms: self.drain.reconnect_within_ms,
+                deadline_ms: self.drain.deadline_ms,
+            },
+            limits: self.limits.clone(),
+            // Last, so that a configuration that is refused leaves no directory behind.
+            data_dir: data_dir(&self.data_dir)?,
+        })
+    }
+}
+
+const LISTEN: Key = Key { name: "listen", flag: Some("listen") };
+const API_LISTEN: Key = Key { name: "api_listen", flag: Some("api-listen") };
+const SHARDS: Key = Key { name: "shards", flag: Some("shards") };
+const DRIVER: Key = Key { name: "driver", flag: Some("driver") };
+const DATA_DIR: Key = Key { name: "data_dir", flag: Some("data-dir") };
+const JWT_FILE: Key = Key { name: "auth.jwt_hs256_file", flag: Some("jwt-hs256-file") };
+const API_KEY_FILE: Key = Key { name: "api.key_file", flag: Some("api-key-file") };
+const ORIGINS: Key = Key { name: "edge.allowed_origins", flag: None };
+const PROXIES: Key = Key { name: "edge.proxy_protocol_from", flag: None };
+
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+
+fn invalid(key: Key, problem: impl Into<String>) -> ConfigError {
+    ConfigError::Invalid { key, problem: problem.into() }
+}
+
+fn within(name: &'static str, value: u64, min: u64, max: u64) -> Result<(), ConfigError> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    let flag = (name == "limits.max_connections").then_some("max-connections");
+    Err(invalid(Key { name, flag }, format!("{value} is not between {min} and {max}")))
+}
+
+fn check_limits(limits: &Limits) -> Result<(), ConfigError> {
+    for (name, value, min, max) in [
+        ("limits.max_connections", limits.max_connections.into(), 1, 10_000_000),
+        ("limits.devices_per_user_max", limits.devices_per_user_max.into(), 1, 1_000),
+        ("limits.message_bytes_max", limits.message_bytes_max as u64, 125, 16 << 20),
+        ("limits.push_bytes_max", limits.push_bytes_max as u64, 1, 1 << 20),
+        ("limits.fragments_max", limits.fragments_max.into(), 1, 65_536),
+        ("limits.frames_per_second_max", limits.frames_per_second_max.into(), 1, 1_000_000),
+        ("limits.handshake_timeout_ms", limits.handshake_timeout_ms.into(), 100, HOUR_MS),
+        ("limits.handshakes_per_address_max", limits.handshakes_per_address_max.into(), 1, 10_000_000),
+        ("limits.ping_interval_ms", limits.ping_interval_ms.into(), 100, DAY_MS),
+        ("limits.pong_timeout_ms", limits.pong_timeout_ms.into(), 100, DAY_MS),
+    ] {
+        within(name, value, min, max)?;
+    }
+    Ok(())
+}
+
+fn address(key: Key, text: &str) -> Result<SocketAddr, ConfigError> {
+    text.parse().map_err(|_| {
+        invalid(key, format!("`{text}` is not an IP address with a port, like 127.0.0.1:8080 or [::]:8080"))
+    })
+}
+
+/// Whether the second of two listeners would find its port taken.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let any = |address: SocketAddr| address.ip().is_unspecified();
+    a.port() != 0 && a.port() == b.port() && (a.ip() == b.ip() || any(a) || any(b))
+}
+
+fn shards(count: usize) -> Result<Option<NonZeroUsize>, ConfigError> {
+    if count > SHARDS_MAX {
+        return Err(invalid(SHARDS, format!("{count} is not between 0 (automatic) and {SHARDS_MAX}")));
+    }
+    Ok(NonZeroUsize::new(count))
+}
+
+fn from_file<T>(key: Key, path: &Path, read: fn(&Path) -> Result<T, String>) -> Result<T, ConfigError> {
+    if path.as_os_str().is_empty() {
+        return Err(invalid(key, "a file is needed"));
+    }
+    read(path).map_err(|problem| invalid(key, problem))
+}
+
+fn data_dir(path: &Path) -> Result<PathBuf, ConfigError> {
+    if path.as_os_str().is_empty() {
+        return Err(invalid(DATA_DIR, "a directory is needed"));
+    }
+    fs::create_dir_all(path)
+        .map_err(|error| invalid(DATA_DIR, format!("cannot create {}: {error}", path.display())))?;
+    Ok(path.into())
+}
+
+fn edge(table: &EdgeTable) -> Result<EdgeSettings, ConfigError> {
+    Ok(EdgeSettings {
+        allowed_origins: table.allowed_origins.iter().map(|text| origin(text)).collect::<Result<_, _>>()?,
+        proxy_protocol_from: table
+            .proxy_protocol_from
+            .iter()
+            .map(|text| network(text))
+            .collect::<Result<_, _>>()?,
+        send_buffer_bytes: table.send_buffer_bytes,
+    })
+}
+
+/// An origin as browsers send it (RFC 6454 §6.2): scheme, host and, if it is not the scheme's own, port.
+fn origin(text: &str) -> Result<String, ConfigError> {
+    let lower = text.to_ascii_lowercase();
+    let good = lower.split_once("://").is_some_and(|(scheme, host)| {
+        !scheme.is_empty()
+            && !host.is_empty()
+            && !host.contains(|c: char| matches!(c, '/' | '?' | '#' | '@' | '*') || !c.is_ascii_graphic())
+    });
+    match good {
+        true => Ok(lower),
+        false => Err(invalid(
+            ORIGINS,
+            format!("`{text}` is not an origin: scheme, host and port only, like https://chat.example.com"),
+        )),
+    }
+}
+
+/// A network, or one address.
+fn network(text: &str) -> Result<IpNet, ConfigError> {
+    text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
+        invalid(PROXIES, format!("`{text}` is not an address or network, like 10.0.0.7 or 10.0.0.0/8"))
+    })
+}

@@ -1,0 +1,144 @@
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::*;
+
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/campanile.example.toml");
+
+/// A directory with the two secrets, and a configuration that names them.
+fn valid() -> (TempDir, FileConfig) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = FileConfig { data_dir: dir.path().join("new/data"), ..FileConfig::default() };
+    config.auth.jwt_hs256_file = dir.path().join("jwt.secret");
+    config.api.key_file = dir.path().join("api.keys");
+    fs::write(&config.auth.jwt_hs256_file, "0123456789abcdef0123456789abcdef\n").unwrap();
+    fs::write(&config.api.key_file, "0123456789abcdef\n").unwrap();
+    (dir, config)
+}
+
+fn load(text: &str) -> Result<FileConfig, ConfigError> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("campanile.toml");
+    fs::write(&path, text).unwrap();
+    FileConfig::load(&path)
+}
+
+#[test]
+fn the_example_has_every_key_with_its_default() {
+    assert_eq!(FileConfig::load(Path::new(EXAMPLE)).unwrap(), FileConfig::default());
+    let example: toml::Table = fs::read_to_string(EXAMPLE).unwrap().parse().unwrap();
+    assert_eq!(example, toml::Table::try_from(FileConfig::default()).unwrap());
+}
+
+#[test]
+fn an_empty_file_means_the_defaults() {
+    assert_eq!(load("").unwrap(), FileConfig::default());
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line_and_the_nearest_one() {
+    for (text, key, nearest, line) in [
+        ("shard = 2", "`shard`", "`shards`", "line 1"),
+        ("\n[limits]\nmax_conections = 2", "`max_conections`", "`max_connections`", "line 3"),
+        ("[api]\nkeyfile = 'x'", "`keyfile`", "`key_file`", "line 2"),
+    ] {
+        let error = load(text).unwrap_err().to_string();
+        for part in [key, line, &format!("did you mean {nearest}"), "campanile.toml"] {
+            assert!(error.contains(part), "{part} is missing in: {error}");
+        }
+    }
+    let error = load("[quantum]\nentangled = true").unwrap_err().to_string();
+    assert!(error.contains("`quantum`") && !error.contains("did you mean"), "{error}");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_an_error_with_its_line() {
+    for text in ["shards = 'two'", "listen = 8080", "[limits]\nfragments_max = -1", "shards = ", "[limits"] {
+        let error = load(text).unwrap_err().to_string();
+        assert!(error.contains("line "), "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_is_missing_is_named() {
+    let error = FileConfig::load(Path::new("/nowhere/campanile.toml")).unwrap_err().to_string();
+    assert!(error.contains("/nowhere/campanile.toml"), "{error}");
+}
+
+#[test]
+fn a_complete_configuration_becomes_settings() {
+    let (_dir, mut config) = valid();
+    config.edge.allowed_origins = vec!["https://Chat.Example.com".into(), "http://localhost:3000".into()];
+    config.edge.proxy_protocol_from = vec!["10.0.0.0/8".into(), "192.0.2.1".into(), "::1".into()];
+    config.shards = 3;
+    let settings = config.validate().unwrap();
+    assert_eq!(settings.listen, "127.0.0.1:8080".parse().unwrap());
+    assert_eq!(settings.shards.map(|count| count.get()), Some(3));
+    assert_eq!(settings.jwt_secret.as_bytes().len(), 32);
+    assert!(settings.api_keys.contain(b"0123456789abcdef"));
+    assert_eq!(settings.edge.allowed_origins, ["https://chat.example.com", "http://localhost:3000"]);
+    let networks: Vec<String> = settings.edge.proxy_protocol_from.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "192.0.2.1/32", "::1/128"]);
+    assert!(settings.data_dir.is_dir(), "the data directory is created");
+}
+
+type Change = fn(&mut FileConfig);
+
+#[test]
+fn every_wrong_value_is_refused_by_its_key() {
+    let changes: &[(&str, &str, Change)] = &[
+        ("listen (--listen)", "`nonsense`", |c| c.listen = "nonsense".into()),
+        ("listen (--listen)", "`localhost`", |c| c.listen = "localhost".into()),
+        ("api_listen (--api-listen)", "`:8081`", |c| c.api_listen = ":8081".into()),
+        ("api_listen (--api-listen)", "another port", |c| c.api_listen = "127.0.0.1:8080".into()),
+        ("api_listen (--api-listen)", "another port", |c| c.api_listen = "0.0.0.0:8080".into()),
+        ("shards (--shards)", "100000", |c| c.shards = 100_000),
+        ("driver (--driver)", "`kqueue`", |c| c.driver = "kqueue".into()),
+        ("data_dir (--data-dir)", "needed", |c| c.data_dir = "".into()),
+        ("data_dir (--data-dir)", "cannot create", |c| c.data_dir = "/proc/nowhere".into()),
+        ("auth.jwt_hs256_file (--jwt-hs256-file)", "needed", |c| c.auth.jwt_hs256_file = "".into()),
+        ("auth.jwt_hs256_file", "/nowhere/secret", |c| c.auth.jwt_hs256_file = "/nowhere/secret".into()),
+        ("auth.jwt_hs256_file", "at least 32", |c| c.auth.jwt_hs256_file = c.api.key_file.clone()),
+        ("api.key_file (--api-key-file)", "needed", |c| c.api.key_file = "".into()),
+        ("api.key_file", "/nowhere/keys", |c| c.api.key_file = "/nowhere/keys".into()),
+        ("edge.allowed_origins", "`chat.example.com`", |c| {
+            c.edge.allowed_origins = vec!["chat.example.com".into()]
+        }),
+        ("edge.allowed_origins", "`https://a/`", |c| c.edge.allowed_origins = vec!["https://a/".into()]),
+        ("edge.allowed_origins", "`*`", |c| c.edge.allowed_origins = vec!["*".into()]),
+        ("edge.proxy_protocol_from", "`10.0.0.0/40`", |c| {
+            c.edge.proxy_protocol_from = vec!["10.0.0.0/40".into()]
+        }),
+        ("edge.send_buffer_bytes", "0 is not", |c| c.edge.send_buffer_bytes = 0),
+        ("drain.reconnect_within_ms", "3600001", |c| c.drain.reconnect_within_ms = 3_600_001),
+        ("drain.deadline_ms", "0 is not", |c| c.drain.deadline_ms = 0),
+        ("limits.max_connections (--max-connections)", "0 is not", |c| c.limits.max_connections = 0),
+        ("limits.devices_per_user_max", "0 is not", |c| c.limits.devices_per_user_max = 0),
+        ("limits.message_bytes_max", "0 is not", |c| c.limits.message_bytes_max = 0),
+        ("limits.push_bytes_max", "0 is not", |c| c.limits.push_bytes_max = 0),
+        ("limits.push_bytes_max", "1048576", |c| c.limits.push_bytes_max = 2 << 20),
+        ("limits.fragments_max", "0 is not", |c| c.limits.fragments_max = 0),
+        ("limits.frames_per_second_max", "0 is not", |c| c.limits.frames_per_second_max = 0),
+        ("limits.handshake_timeout_ms", "0 is not", |c| c.limits.handshake_timeout_ms = 0),
+        ("limits.handshakes_per_address_max", "0 is not", |c| c.limits.handshakes_per_address_max = 0),
+        ("limits.ping_interval_ms", "0 is not", |c| c.limits.ping_interval_ms = 0),
+        ("limits.pong_timeout_ms", "0 is not", |c| c.limits.pong_timeout_ms = 0),
+    ];
+    let (_dir, config) = valid();
+    config.validate().unwrap();
+    for (key, part, change) in changes {
+        let mut wrong = config.clone();
+        change(&mut wrong);
+        let error = wrong.validate().unwrap_err().to_string();
+        assert!(error.starts_with(key) && error.contains(part), "expected {key} … {part}, not: {error}");
+    }
+}
+
+#[test]
+fn two_listeners_may_both_let_the_kernel_choose_a_port() {
+    let (_dir, mut config) = valid();
+    config.listen = "127.0.0.1:0".into();
+    config.api_listen = "127.0.0.1:0".into();
+    config.validate().unwrap();
+}

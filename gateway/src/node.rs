@@ -1,0 +1,305 @@
+//! A node's life: start, serve, drain, stop.
+//!
+//! [`Node::start`] leaves nothing half done: it returns when every shard accepts connections and the API answers, or
+//! with an error and nothing left running that matters. [`Node::serve`] ends after a drain.
+
+mod process;
+mod status;
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use campanile_engine::{DriverKind, ListenError, ListenOptions, Listeners};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+pub use self::process::ProcessUsage;
+pub use self::status::{NodeStatus, Phase};
+use crate::api::metrics::ApiMetrics;
+use crate::api::{self, Context};
+use crate::capacity::{self, Plan, TooFewDescriptors, Wanted};
+use crate::config::{DrainSettings, Settings};
+use crate::machine::{Machine, raise_nofile};
+use crate::shard::settings::{Mode, ShardSettings};
+use crate::threads::{ShardThreads, ThreadOptions};
+use crate::tokens::{SecretTooShort, Verifier};
+
+/// Threads of the control plane, beside the shards'.
+pub const CONTROL_THREADS: usize = 2;
+/// Connections that may wait to be accepted by each shard; `net.core.somaxconn` bounds it further.
+const BACKLOG: i32 = 65_535;
+/// How often a draining node looks whether it is done.
+const DRAIN_TICK: Duration = Duration::from_millis(20);
+/// How long shards that were told to end at once may take.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The driver that is asked for cannot be used here; the text says why.
+    #[error("the driver cannot be used: {0}")]
+    Driver(String),
+    /// The process may have hardly any descriptors.
+    #[error(transparent)]
+    Descriptors(#[from] TooFewDescriptors),
+    /// The devices' address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The API's address cannot be listened on.
+    #[error("cannot listen for the API on {address}: {error}")]
+    ApiListen {
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel said.
+        #[source]
+        error: io::Error,
+    },
+    /// The secret of the tokens cannot be used.
+    #[error(transparent)]
+    Secret(#[from] SecretTooShort),
+    /// The kernel refused threads, rings or random numbers.
+    #[error("the node cannot be started: {0}")]
+    Refused(#[from] io::Error),
+}
+
+/// A running node.
+pub struct Node {
+    listen: SocketAddr,
+    api_listen: SocketAddr,
+    plan: Plan,
+    status: Arc<NodeStatus>,
+    threads: ShardThreads,
+    drain: DrainSettings,
+    api: JoinHandle<()>,
+    end_api: oneshot::Sender<()>,
+    runtime: Runtime,
+}
+
+impl Node {
+    /// Binds both addresses, makes the shards and opens the API.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(settings: &Settings) -> Result<Node, StartError> {
+        let driver = campanile_engine::probe::choose(settings.driver).map_err(StartError::Driver)?;
+        let plan = divide(settings, driver)?;
+        let listeners = Listeners::bind(ListenOptions {
+            address: settings.listen,
+            count: plan.shards,
+            backlog: BACKLOG,
+            send_buffer_bytes: settings.edge.send_buffer_bytes,
+        })?;
+        let (api_listener, api_listen) = bind_api(settings.api_listen)?;
+        let status = NodeStatus::new(driver, plan.connections_max).map_err(io::Error::other)?;
+        let status = Arc::new(status);
+        let threads = ShardThreads::start(ThreadOptions {
+            driver,
+            listeners: listeners.sockets,
+            slots: plan.slots_per_shard,
+            cores: campanile_engine::thread::allowed_cores(),
+            settings: Arc::new(shard_settings(settings, &plan, &status)?),
+        })?;
+        let context = Arc::new(Context {
+            shards: Arc::clone(&threads.shards),
+            keys: settings.api_keys.clone(),
+            push_bytes_max: settings.limits.push_bytes_max,
+            node: Arc::clone(&status),
+            metrics: ApiMetrics::default(),
+        });
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(CONTROL_THREADS)
+            .thread_name("api")
+            .enable_all()
+            .build()?;
+        let (end_api, ended) = oneshot::channel::<()>();
+        let api_listener = {
+            let _inside = runtime.enter();
+            tokio::net::TcpListener::from_std(api_listener)?
+        };
+        let api = runtime.spawn(api::server::serve(api_listener, context, async {
+            let _ = ended.await;
+        }));
+        status.enter(Phase::Ready);
+        tracing::info!(
+            listen = %listeners.address, api = %api_listen, %driver, shards = plan.shards,
+            max_connections = plan.connections_max, node = %status.id, "ready"
+        );
+        Ok(Node {
+            listen: listeners.address,
+            api_listen,
+            plan,
+            status,
+            threads,
+            drain: settings.drain,
+            api,
+            end_api,
+            runtime,
+        })
+    }
+
+    /// Where devices connect, with the port that was chosen.
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where publishers and operators connect, with the port that was chosen.
+    pub fn api_listen(&self) -> SocketAddr {
+        self.api_listen
+    }
+
+    /// How the node is divided.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// What it is, and which part of its life it is in.
+    pub fn status(&self) -> &Arc<NodeStatus> {
+        &self.status
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains. A second signal ends it at once.
+    ///
+    /// # Errors
+    /// When signals cannot be caught, or a shard's driver no longer worked.
+    pub fn serve_until_signal(self) -> io::Result<()> {
+        let (mut signals, mut more) = {
+            let _inside = self.runtime.enter();
+            (Signals::new()?, Signals::new()?)
+        };
+        self.serve(async move { signals.next().await }, async move {
+            // The signal that began the drain arrives here too.
+            more.next().await;
+            more.next().await;
+        })
+    }
+
+    /// Serves until `stop` is over, then drains until every device has gone, the deadline has passed or `hurry` is
+    /// over.
+    ///
+    /// # Errors
+    /// When a shard's driver no longer worked.
+    pub fn serve(self, stop: impl Future<Output = ()>, hurry: impl Future<Output = ()>) -> io::Result<()> {
+        let Node { status, threads, drain, api, end_api, runtime, .. } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                () = stop => {}
+                () = ended(&threads) => tracing::error!("the shards have ended by themselves"),
+            }
+            status.enter(Phase::Draining);
+            tracing::info!(deadline_ms = drain.deadline_ms, "draining");
+            threads.shards.drain(drain.reconnect_within_ms);
+            tokio::select! {
+                () = ended(&threads) => {}
+                () = sleep(Duration::from_millis(drain.deadline_ms.into())) => {
+                    let left: u64 = threads.shards.counters().map(|shard| shard.connections.get()).sum();
+                    tracing::warn!(left, "the deadline has passed with connections open");
+                }
+                () = hurry => tracing::warn!("asked again: stopping at once"),
+            }
+            stop_shards(&threads).await;
+            let _ = end_api.send(());
+            let _ = api.await;
+        });
+        if !threads.have_ended() {
+            return Err(io::Error::other("a shard does not end"));
+        }
+        let result = threads.join();
+        tracing::info!("stopped");
+        result
+    }
+}
+
+/// How many shards, as the operator, the machine and the driver want it.
+fn divide(settings: &Settings, driver: DriverKind) -> Result<Plan, TooFewDescriptors> {
+    let nofile = raise_nofile();
+    let plan = capacity::plan(Wanted {
+        driver,
+        cores: Machine::read().cores(),
+        nofile,
+        max_connections: settings.limits.max_connections,
+        shards: settings.shards,
+    })?;
+    if let Some(warning) = &plan.warning {
+        tracing::warn!("{warning}");
+    }
+    Ok(plan)
+}
+
+fn bind_api(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    // The standard library sets SO_REUSEADDR, so that a restart does not wait for old connections.
+    TcpListener::bind(address)
+        .and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            let bound = listener.local_addr()?;
+            Ok((listener, bound))
+        })
+        .map_err(|error| StartError::ApiListen { address, error })
+}
+
+fn shard_settings(
+    settings: &Settings,
+    plan: &Plan,
+    status: &NodeStatus,
+) -> Result<ShardSettings, SecretTooShort> {
+    let verifier = Verifier::hs256(settings.jwt_secret.as_bytes())?;
+    // Until numbers are durable they begin with the clock: no run opens a million sessions or sends a million messages a
+    // second for its whole life, so a later run's numbers are higher.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now_us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+    let mut limits = settings.limits.clone();
+    limits.max_connections = plan.connections_max;
+    Ok(ShardSettings {
+        mode: Mode::Gateway { verifier: Box::new(verifier) },
+        limits,
+        allowed_origins: settings.edge.allowed_origins.clone(),
+        proxy_protocol_from: settings.edge.proxy_protocol_from.clone(),
+        node: status.id.to_string(),
+        epoch: now_us,
+        connections: Arc::new(AtomicU32::new(0)),
+        first_session: now_us,
+    })
+}
+
+async fn ended(threads: &ShardThreads) {
+    while !threads.have_ended() {
+        sleep(DRAIN_TICK).await;
+    }
+}
+
+/// Tells the shards to end until they do: a full queue may refuse it at first.
+async fn stop_shards(threads: &ShardThreads) {
+    let begun = Instant::now();
+    while !threads.have_ended() && begun.elapsed() < STOP_TIMEOUT {
+        threads.shards.stop();
+        sleep(DRAIN_TICK).await;
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
