@@ -30,7 +30,7 @@ use campanile_engine::{CloseMode, Command, Commands, Conn, Core, Event, Next, No
 use campanile_protocol::frame;
 
 pub use self::connection::Parcel;
-use self::connection::{Closing, Connection, State};
+use self::connection::{Closing, Connection, Session, State};
 use self::counters::ShardCounters;
 use self::delivery::{Pass, Sent};
 use self::directory::{Directory, NONE};
@@ -148,12 +148,15 @@ impl Shard {
     fn post(&mut self, slot: u32, bytes: Bytes) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         let outbox = match &mut connection.state {
-            State::Session(session) => &mut session.outbox,
-            State::Closing(closing) => &mut closing.outbox,
-            _ => {
-                self.outbox.begin(slot, bytes);
+            State::Session(Session { unsent: Some(unsent), .. }) => {
+                // An echo was paused, but what had been read already is still reported.
+                **unsent = [&unsent[..], &bytes[..]].concat().into();
                 return;
             }
+            State::Session(session) => &mut session.outbox,
+            State::Closing(closing) => &mut closing.outbox,
+            State::Handshake(handshake) => &mut handshake.outbox,
+            State::Free | State::HandingOff => return,
         };
         match *outbox {
             NONE => *outbox = self.outbox.begin(slot, bytes),
@@ -181,7 +184,10 @@ impl Shard {
                 }
                 self.leave_directory(slot, &session);
             }
-            State::Handshake(handshake) => self.leave_handshake(&handshake),
+            State::Handshake(handshake) => {
+                closing.outbox = handshake.outbox;
+                self.leave_handshake(&handshake);
+            }
             State::HandingOff => {}
             other @ (State::Closing(_) | State::Free) => {
                 connection.state = other;
@@ -211,7 +217,12 @@ impl Shard {
                 self.leave_directory(slot, &session);
             }
             State::Closing(closing) if closing.outbox != NONE => self.outbox.cancel(closing.outbox),
-            State::Handshake(handshake) => self.leave_handshake(&handshake),
+            State::Handshake(handshake) => {
+                if handshake.outbox != NONE {
+                    self.outbox.cancel(handshake.outbox);
+                }
+                self.leave_handshake(&handshake);
+            }
             State::Closing(_) | State::HandingOff => {}
         }
         self.forget(slot);
@@ -316,7 +327,8 @@ impl Shard {
                     }
                 }
                 State::Closing(closing) => closing.outbox = NONE,
-                _ => {}
+                State::Handshake(handshake) => handshake.outbox = NONE,
+                State::Free | State::HandingOff => {}
             }
             if !bytes.is_empty() {
                 bytes_sent += bytes.len() as u64;
