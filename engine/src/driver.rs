@@ -112,6 +112,7 @@ pub enum Command<P> {
         bytes: Bytes,
     },
     /// Reports the next input once; nothing stays armed afterwards, so that the connection can be handed off.
+    /// Without effect on a connection that has been watched with [`Command::Watch`].
     WatchOnce {
         /// The connection.
         conn: Conn,
@@ -121,7 +122,8 @@ pub enum Command<P> {
         /// The connection.
         conn: Conn,
     },
-    /// Reads no input until the next [`Command::Watch`]. Data already read may still be reported.
+    /// Reads no input until the next [`Command::Watch`] (or [`Command::WatchOnce`], if that is how the
+    /// connection was watched). Data already read may still be reported.
     Pause {
         /// The connection.
         conn: Conn,
@@ -131,7 +133,7 @@ pub enum Command<P> {
         /// The connection.
         conn: Conn,
     },
-    /// Ends the connection. No event names it afterwards.
+    /// Ends the connection. No event names it once this has been executed, but for a send's failure.
     Close {
         /// The connection.
         conn: Conn,
