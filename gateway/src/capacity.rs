@@ -64,7 +64,9 @@ impl Plan {
 
 /// The machine allows so few descriptors that a node makes no sense.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the limit of open files (nofile) is {nofile}, at least {NOFILE_MIN} are needed: raise it with `ulimit -n`")]
+#[error(
+    "the limit of open files (nofile) is {nofile}, at least {NOFILE_MIN} are needed: raise it with `ulimit -n`"
+)]
 pub struct TooFewDescriptors {
     /// `RLIMIT_NOFILE`.
     pub nofile: u64,

@@ -145,8 +145,8 @@ impl FileConfig {
     /// # Errors
     /// [`ConfigError::Unreadable`] and [`ConfigError::Malformed`].
     pub fn load(path: &Path) -> Result<FileConfig, ConfigError> {
-        let text = fs::read_to_string(path)
-            .map_err(|error| ConfigError::Unreadable { path: path.into(), error })?;
+        let text =
+            fs::read_to_string(path).map_err(|error| ConfigError::Unreadable { path: path.into(), error })?;
         toml::from_str(&text).map_err(|error| {
             let suggestion = nearest_key(error.message())
                 .map(|key| format!("did you mean `{key}`?\n"))
@@ -189,7 +189,11 @@ impl Default for FileConfig {
 
 impl Default for EdgeTable {
     fn default() -> Self {
-        EdgeTable { allowed_origins: Vec::new(), proxy_protocol_from: Vec::new(), send_buffer_bytes: 16 * 1024 }
+        EdgeTable {
+            allowed_origins: Vec::new(),
+            proxy_protocol_from: Vec::new(),
+            send_buffer_bytes: 16 * 1024,
+        }
     }
 }
 

@@ -124,7 +124,9 @@ impl Cgroup {
             match controllers.is_empty() {
                 true => Path::new(path).ancestors().for_each(|group| found.add_v2(&mount.join(group))),
                 false if of("cpu") => {
-                    Path::new(path).ancestors().for_each(|group| found.add_cpu_v1(&mount.join("cpu").join(group)));
+                    Path::new(path)
+                        .ancestors()
+                        .for_each(|group| found.add_cpu_v1(&mount.join("cpu").join(group)));
                 }
                 false if of("memory") => {
                     let mount = mount.join("memory");

@@ -113,8 +113,11 @@ impl Node {
             node: Arc::clone(&status),
             metrics: ApiMetrics::default(),
         });
-        let runtime =
-            Builder::new_multi_thread().worker_threads(CONTROL_THREADS).thread_name("api").enable_all().build()?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(CONTROL_THREADS)
+            .thread_name("api")
+            .enable_all()
+            .build()?;
         let (end_api, ended) = oneshot::channel::<()>();
         let api_listener = {
             let _inside = runtime.enter();
@@ -170,14 +173,11 @@ impl Node {
             let _inside = self.runtime.enter();
             (Signals::new()?, Signals::new()?)
         };
-        self.serve(
-            async move { signals.next().await },
-            async move {
-                // The signal that began the drain arrives here too.
-                more.next().await;
-                more.next().await;
-            },
-        )
+        self.serve(async move { signals.next().await }, async move {
+            // The signal that began the drain arrives here too.
+            more.next().await;
+            more.next().await;
+        })
     }
 
     /// Serves until `stop` is over, then drains until every device has gone, the deadline has passed or `hurry` is
@@ -185,11 +185,7 @@ impl Node {
     ///
     /// # Errors
     /// When a shard's driver no longer worked.
-    pub fn serve(
-        self,
-        stop: impl Future<Output = ()>,
-        hurry: impl Future<Output = ()>,
-    ) -> io::Result<()> {
+    pub fn serve(self, stop: impl Future<Output = ()>, hurry: impl Future<Output = ()>) -> io::Result<()> {
         let Node { status, threads, drain, api, end_api, runtime, .. } = self;
         runtime.block_on(async {
             tokio::select! {
@@ -294,7 +290,10 @@ struct Signals {
 
 impl Signals {
     fn new() -> io::Result<Signals> {
-        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) {

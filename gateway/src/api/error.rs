@@ -87,9 +87,7 @@ impl ApiError {
             ApiError::BodyBroken => ("body_broken", StatusCode::BAD_REQUEST),
             ApiError::BodyTooLarge(_) => ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE),
             ApiError::PayloadTooLarge { .. } => ("payload_too_large", StatusCode::PAYLOAD_TOO_LARGE),
-            ApiError::UnsupportedMediaType => {
-                ("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE)
-            }
+            ApiError::UnsupportedMediaType => ("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE),
             ApiError::Unavailable(Unavailable::Overloaded) => ("overloaded", StatusCode::SERVICE_UNAVAILABLE),
             ApiError::Unavailable(Unavailable::Stopping) => ("stopping", StatusCode::SERVICE_UNAVAILABLE),
             ApiError::Timeout => ("timeout", StatusCode::SERVICE_UNAVAILABLE),

@@ -24,7 +24,8 @@ use crate::shard::counters::Kind;
 use crate::shard::link::Shards;
 
 /// Upper bounds of the request durations, in seconds.
-const BUCKETS: [f64; 12] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 10.0];
+const BUCKETS: [f64; 12] =
+    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 10.0];
 
 /// What the API counts about itself.
 pub struct ApiMetrics {
@@ -62,13 +63,16 @@ struct NodeLabels {
 impl Default for ApiMetrics {
     fn default() -> Self {
         let requests = Family::default();
-        let durations =
-            Family::<RouteLabels, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS));
+        let durations = Family::<RouteLabels, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS));
         let keys_refused = Counter::default();
         let connections = Gauge::default();
         let mut registry = Registry::with_prefix("campanile_api");
         registry.register("requests", "Requests answered", requests.clone());
-        registry.register("request_duration_seconds", "From a request's head to its answer", durations.clone());
+        registry.register(
+            "request_duration_seconds",
+            "From a request's head to its answer",
+            durations.clone(),
+        );
         registry.register("keys_refused", "Requests without a valid key", keys_refused.clone());
         registry.register("connections", "Connections of publishers and operators", connections.clone());
         ApiMetrics { registry, requests, durations, keys_refused, connections }
@@ -109,7 +113,10 @@ pub(super) async fn measure(State(context): State<Arc<Context>>, request: Reques
     let response = next.run(request).await;
     let status = response.status().as_u16();
     let metrics = &context.metrics;
-    metrics.durations.get_or_create(&RouteLabels { route: route.clone() }).observe(started.elapsed().as_secs_f64());
+    metrics
+        .durations
+        .get_or_create(&RouteLabels { route: route.clone() })
+        .observe(started.elapsed().as_secs_f64());
     metrics.requests.get_or_create(&RequestLabels { method, route, status }).inc();
     response
 }
@@ -194,18 +201,19 @@ impl prometheus_client::collector::Collector for Snapshot {
             }
         }
         let info = ConstGauge::new(1i64);
-        let mut metric = to.encode_descriptor(
-            "campanile_node",
-            "The node; always 1.",
-            None,
-            MetricType::Gauge,
-        )?;
+        let mut metric =
+            to.encode_descriptor("campanile_node", "The node; always 1.", None, MetricType::Gauge)?;
         info.encode(metric.encode_family(&self.node)?)?;
         gauge(&mut to, "campanile_ready", "Whether devices can connect.", f64::from(u8::from(self.ready)))?;
         let process = &self.process;
         let resident = process.resident_bytes as f64;
         gauge(&mut to, "process_resident_memory_bytes", "Resident memory.", resident)?;
-        gauge(&mut to, "process_open_fds", "Open descriptors, those in rings' tables not among them.", process.open_fds as f64)?;
+        gauge(
+            &mut to,
+            "process_open_fds",
+            "Open descriptors, those in rings' tables not among them.",
+            process.open_fds as f64,
+        )?;
         gauge(&mut to, "process_start_time_seconds", "When the node was started.", self.started_at_seconds)?;
         let help = "Processor time of all threads, user and system.";
         let metric = to.encode_descriptor("process_cpu_seconds", help, None, MetricType::Counter)?;

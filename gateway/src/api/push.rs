@@ -136,7 +136,9 @@ pub(super) async fn batch(
     let body: BatchBody = body::json(request, bytes_max).await?;
     if !(1..=BATCH_PUSHES_MAX).contains(&body.pushes.len()) {
         let count = body.pushes.len();
-        return Err(ApiError::InvalidField(format!("pushes: {count} items, 1 to {BATCH_PUSHES_MAX} are allowed")));
+        return Err(ApiError::InvalidField(format!(
+            "pushes: {count} items, 1 to {BATCH_PUSHES_MAX} are allowed"
+        )));
     }
     let now_ms = now_ms();
     let mut valid = Vec::with_capacity(body.pushes.len());

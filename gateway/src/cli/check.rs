@@ -327,7 +327,10 @@ mod tests {
             // Above what 1,024 descriptors hold, below the number of ports.
             change(&mut poor);
             let advice = Report::new(poor, 60_000, None).advice;
-            assert!(advice.iter().any(|line| line.starts_with(subject)), "{subject} is missing in {advice:?}");
+            assert!(
+                advice.iter().any(|line| line.starts_with(subject)),
+                "{subject} is missing in {advice:?}"
+            );
         }
         let advice = Report::new(machine(), 70_000, None).advice;
         assert!(advice.len() == 1 && advice[0].starts_with("ports"), "{advice:?}");
