@@ -3,6 +3,7 @@
 //! Every figure is printed as a table and, with `--json`, written as a [`report::Report`].
 
 mod floor;
+mod gateway;
 mod kernel_memory;
 mod report;
 
@@ -21,10 +22,14 @@ enum Benchmark {
     /// The least work with which this machine can do the gateway's socket job.
     #[command(subcommand)]
     Floor(floor::Floor),
+    /// What the gateway reaches, beside the floor.
+    #[command(subcommand)]
+    Gateway(gateway::Gateway),
 }
 
 fn main() -> anyhow::Result<()> {
     match CommandLine::parse().benchmark {
         Benchmark::Floor(floor) => floor.run(),
+        Benchmark::Gateway(gateway) => gateway.run(),
     }
 }

@@ -3,8 +3,40 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
+
+/// How long a driver waits before it accepts again, when the process or the machine is out of something.
+pub(crate) const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// What a failed accept means for the next one.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AcceptFailure {
+    /// It concerned one connection, or the request: try again.
+    Transient,
+    /// Descriptors or memory are exhausted: trying again at once would spin.
+    Later,
+    /// The listener no longer listens.
+    Never,
+}
+
+impl AcceptFailure {
+    pub(crate) fn of(error: &io::Error) -> AcceptFailure {
+        match error.raw_os_error() {
+            Some(
+                libc::EAGAIN
+                | libc::ECANCELED
+                | libc::ECONNABORTED
+                | libc::EINTR
+                | libc::EPROTO
+                | libc::EPERM,
+            ) => AcceptFailure::Transient,
+            Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP) => AcceptFailure::Never,
+            _ => AcceptFailure::Later,
+        }
+    }
+}
 
 /// How to listen.
 #[derive(Copy, Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
 use crossbeam_queue::ArrayQueue;
@@ -36,9 +36,14 @@ impl Waker {
         // Pairs with the fence in `fall_asleep`: either we see that the driver sleeps, or it sees our work.
         fence(Ordering::SeqCst);
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
-            // A counter that is full is a wake-up that is still pending; nothing else can fail here.
-            let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+            self.ring();
         }
+    }
+
+    /// Makes the event descriptor ready, whether or not the driver sleeps.
+    pub(crate) fn ring(&self) {
+        // A counter that is full is a wake-up that is still pending; nothing else can fail here.
+        let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
     }
 
     /// Declares that the thread is about to sleep. It must look for work once more before it does.
@@ -82,6 +87,9 @@ struct Peer<P> {
     /// while any driver may still send to it.
     ring: OnceLock<OwnedFd>,
     arriving: ArrayQueue<InTransit<P>>,
+    /// Free slots of an `epoll` driver's table. Whoever takes one, for a connection of its own or for one on
+    /// its way there, has it for sure; so a hand-off that would find the table full is refused at its source.
+    room: AtomicU32,
 }
 
 /// The drivers of one process, by index.
@@ -101,6 +109,7 @@ impl<P> Peers<P> {
                     waker: Arc::new(Waker::new()?),
                     ring: OnceLock::new(),
                     arriving: ArrayQueue::new(HAND_OFFS_WAITING_MAX),
+                    room: AtomicU32::new(0),
                 })
             })
             .collect::<io::Result<_>>()?;
@@ -130,5 +139,20 @@ impl<P> Peers<P> {
 
     pub(crate) fn arriving(&self, index: usize) -> &ArrayQueue<InTransit<P>> {
         &self.peers[index].arriving
+    }
+
+    /// Takes a slot of driver `index`; false when there is none.
+    pub(crate) fn take_room(&self, index: usize) -> bool {
+        // The count guards nothing but itself: what travels with a slot goes through the queue.
+        let room = &self.peers[index].room;
+        room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(1)).is_ok()
+    }
+
+    pub(crate) fn give_room(&self, index: usize, slots: u32) {
+        self.peers[index].room.fetch_add(slots, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_room(&self, index: usize) -> bool {
+        self.peers[index].room.load(Ordering::Relaxed) > 0
     }
 }

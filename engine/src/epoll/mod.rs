@@ -19,8 +19,9 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags};
 use self::slots::{Slots, State};
 use crate::close::{LINGER_BYTES_MAX, Lingering};
 use crate::driver::{CloseMode, Command, Commands, Conn, Driver, Event, Next};
+use crate::listener::{ACCEPT_RETRY, AcceptFailure};
 use crate::peers::{InTransit, Peers};
-use crate::time::Now;
+use crate::time::{Now, Time};
 
 const SCRATCH_BYTES: usize = 16 * 1024;
 const READS_PER_TURN_MAX: usize = 4;
@@ -35,7 +36,11 @@ pub struct Epoll<P> {
     index: usize,
     peers: Arc<Peers<P>>,
     listener: Option<OwnedFd>,
+    /// Whether the core wants to accept, and whether the listener is watched.
+    accept_wanted: bool,
     accepting: bool,
+    /// After a failure the next attempt waits until then.
+    accept_not_before: Option<Time>,
     slots: Slots,
     lingering: Lingering,
     events: Vec<epoll::Event>,
@@ -64,12 +69,15 @@ impl<P: Send + 'static> Epoll<P> {
         if let Some(listener) = &listener {
             rustix::io::ioctl_fionbio(listener, true)?;
         }
+        peers.give_room(index, slots);
         Ok(Epoll {
             epoll,
             index,
             peers,
             listener,
+            accept_wanted: false,
             accepting: false,
+            accept_not_before: None,
             slots: Slots::new(slots),
             lingering: Lingering::default(),
             events: Vec::with_capacity(EVENTS),
@@ -79,21 +87,28 @@ impl<P: Send + 'static> Epoll<P> {
         })
     }
 
+    /// Puts a socket into the slot that has been taken for it.
     fn register(&mut self, socket: OwnedFd, state: State) -> io::Result<Conn> {
-        let conn = self.slots.insert(socket, state).map_err(drop_socket)?;
+        let conn = self.slots.insert(socket, state);
         let flags =
             epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         let data = epoll::EventData::new_u64(u64::from(conn.generation) << 32 | u64::from(conn.slot));
         if let Some(slot) = self.slots.get(conn)
             && let Err(error) = epoll::add(&self.epoll, &slot.socket, data, flags)
         {
-            self.slots.remove(conn);
+            self.release(conn);
             return Err(error.into());
         }
         Ok(conn)
     }
 
-    fn set_accepting(&mut self, on: bool) {
+    /// Watches the listener or not, as the core wants it and as the table allows. Once a turn, before it
+    /// sleeps: clients wait in the backlog until a slot is free.
+    fn update_accepting(&mut self) {
+        if self.accept_not_before.is_some_and(|time| time <= Now::read().time) {
+            self.accept_not_before = None;
+        }
+        let on = self.may_accept();
         let Some(listener) = &self.listener else { return };
         if on == self.accepting {
             return;
@@ -105,19 +120,25 @@ impl<P: Send + 'static> Epoll<P> {
         };
         if let Err(error) = result {
             tracing::error!(%error, on, "the listener cannot be watched");
+            self.accept_not_before = Some(Now::read().time + ACCEPT_RETRY);
             return;
         }
         self.accepting = on;
     }
 
+    fn may_accept(&self) -> bool {
+        self.accept_wanted
+            && self.listener.is_some()
+            && self.accept_not_before.is_none()
+            && self.peers.has_room(self.index)
+    }
+
     fn accept(&mut self, report: &mut dyn FnMut(Now, Event<'_, P>)) {
         for _ in 0..ACCEPTS_PER_TURN_MAX {
-            if self.slots.is_full() {
-                // Clients wait in the backlog until a slot is free.
-                self.slots.accept_when_free = true;
-                return self.set_accepting(false);
-            }
             let Some(listener) = &self.listener else { return };
+            if !self.peers.take_room(self.index) {
+                return;
+            }
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
             match rustix::net::acceptfrom_with(listener, flags) {
                 Ok((socket, address)) => {
@@ -129,15 +150,34 @@ impl<P: Send + 'static> Epoll<P> {
                         Err(error) => tracing::error!(%error, "an accepted connection is dropped"),
                     }
                 }
-                Err(rustix::io::Errno::AGAIN) => return,
-                Err(rustix::io::Errno::CONNABORTED | rustix::io::Errno::INTR) => {}
-                Err(_) => {
-                    // Out of descriptors: as with a full table.
-                    self.slots.accept_when_free = true;
-                    return self.set_accepting(false);
+                Err(error) => {
+                    self.peers.give_room(self.index, 1);
+                    if self.accept_failed(error) {
+                        return;
+                    }
                 }
             }
         }
+    }
+
+    /// Whether to stop for this turn.
+    fn accept_failed(&mut self, error: rustix::io::Errno) -> bool {
+        if error == rustix::io::Errno::AGAIN {
+            return true;
+        }
+        let failure = AcceptFailure::of(&error.into());
+        match failure {
+            AcceptFailure::Transient => {}
+            AcceptFailure::Later => {
+                tracing::debug!(%error, "accepting pauses");
+                self.accept_not_before = Some(Now::read().time + ACCEPT_RETRY);
+            }
+            AcceptFailure::Never => {
+                tracing::error!(%error, "the listener is gone, accepting ends");
+                self.accept_wanted = false;
+            }
+        }
+        failure != AcceptFailure::Transient
     }
 
     fn command(&mut self, command: Command<P>, report: &mut dyn FnMut(Event<'_, P>)) {
@@ -146,12 +186,13 @@ impl<P: Send + 'static> Epoll<P> {
             Command::WatchOnce { conn } => self.watch(conn, false),
             Command::Watch { conn } => self.watch(conn, true),
             Command::Pause { conn } => {
-                if let Some(slot) = self.slots.get(conn) {
+                if let Some(slot) = self.slots.open(conn) {
                     slot.state.watched = false;
+                    slot.state.once = false;
                 }
             }
             Command::WatchWritable { conn } => {
-                if let Some(slot) = self.slots.get(conn) {
+                if let Some(slot) = self.slots.open(conn) {
                     if slot.state.writable {
                         self.caused.push(Event::Writable { conn });
                     } else {
@@ -163,24 +204,28 @@ impl<P: Send + 'static> Epoll<P> {
             Command::HandOff { conn, to, parcel } => self.hand_off(conn, to, parcel),
             Command::Wake { to } => self.peers.waker(to).wake(),
             Command::Connect { tag, from, to } => self.connect(tag, from, to),
-            Command::Accept { on } => {
-                self.slots.accept_when_free = false;
-                self.set_accepting(on);
-            }
+            Command::Accept { on } => self.accept_wanted = on,
         }
     }
 
     fn watch(&mut self, conn: Conn, on: bool) {
-        let Some(slot) = self.slots.get(conn).filter(|slot| !slot.state.lingering) else { return };
-        slot.state.watched = on;
-        slot.state.once = !on;
+        let Some(slot) = self.slots.open(conn) else { return };
+        slot.state.watched |= on;
+        slot.state.once = !slot.state.watched;
         if slot.state.readable {
+            self.queue_read(conn);
+        }
+    }
+
+    fn queue_read(&mut self, conn: Conn) {
+        if let Some(slot) = self.slots.get(conn).filter(|slot| !slot.state.queued) {
+            slot.state.queued = true;
             self.readable.push(conn);
         }
     }
 
     fn send(&mut self, conn: Conn, bytes: Bytes, report: &mut dyn FnMut(Event<'_, P>)) {
-        let Some(slot) = self.slots.get(conn).filter(|slot| !slot.state.lingering) else {
+        let Some(slot) = self.slots.open(conn) else {
             let error = Some(io::ErrorKind::NotConnected);
             return report(Event::SendIncomplete { conn, rest: bytes, error });
         };
@@ -198,44 +243,51 @@ impl<P: Send + 'static> Epoll<P> {
 
     fn close(&mut self, conn: Conn, mode: CloseMode) {
         let now = Now::read().time;
-        let Some(slot) = self.slots.get(conn).filter(|slot| !slot.state.lingering) else { return };
+        let Some(slot) = self.slots.open(conn) else { return };
         if mode == CloseMode::Abort || rustix::net::shutdown(&slot.socket, Shutdown::Write).is_err() {
             return self.release(conn);
         }
         slot.state.lingering = true;
+        // Whatever edges there were: a read tells whether the peer has closed already.
+        slot.state.readable = true;
         self.lingering.begin(now, conn);
-        self.readable.push(conn);
+        self.queue_read(conn);
     }
 
     fn release(&mut self, conn: Conn) {
-        self.slots.remove(conn);
-        if self.slots.accept_when_free && !self.slots.is_full() {
-            self.slots.accept_when_free = false;
-            self.set_accepting(true);
+        if self.slots.remove(conn) {
+            self.peers.give_room(self.index, 1);
         }
     }
 
     fn hand_off(&mut self, conn: Conn, to: usize, parcel: Box<P>) {
-        let Some(slot) = self.slots.get(conn).filter(|slot| !slot.state.lingering) else { return };
-        // The duplicate goes, so that a refusal leaves everything as it was.
-        let attempt = slot.socket.try_clone().map(|socket| InTransit { socket, parcel });
-        let refused = match attempt {
-            Ok(transit) => self.peers.arriving(to).push(transit).err().map(|transit| transit.parcel),
-            Err(_) => return self.release(conn),
-        };
-        match refused {
-            Some(parcel) => self.caused.push(Event::HandOffFailed { conn, parcel }),
-            None => {
-                let _ = self.slots.get(conn).map(|slot| epoll::delete(&self.epoll, &slot.socket));
-                self.release(conn);
-                self.peers.waker(to).wake();
-            }
+        if let Err(parcel) = self.send_off(conn, to, parcel) {
+            return self.caused.push(Event::HandOffFailed { conn, parcel });
         }
+        if let Some(slot) = self.slots.get(conn) {
+            let _ = epoll::delete(&self.epoll, &slot.socket);
+        }
+        self.release(conn);
+        self.peers.waker(to).wake();
+    }
+
+    /// Queues a duplicate of the socket for `to`, so that a refusal leaves everything as it was.
+    fn send_off(&mut self, conn: Conn, to: usize, parcel: Box<P>) -> Result<(), Box<P>> {
+        let idle = self.slots.open(conn).filter(|slot| !slot.state.listens());
+        let Some(Ok(socket)) = idle.map(|slot| slot.socket.try_clone()) else { return Err(parcel) };
+        if !self.peers.take_room(to) {
+            return Err(parcel);
+        }
+        self.peers.arriving(to).push(InTransit { socket, parcel }).map_err(|refused| {
+            self.peers.give_room(to, 1);
+            // It may have stopped accepting for want of that slot.
+            self.peers.waker(to).wake();
+            refused.parcel
+        })
     }
 
     fn take_arrivals(&mut self, report: &mut dyn FnMut(Now, Event<'_, P>)) {
-        while !self.slots.is_full() {
-            let Some(InTransit { socket, parcel }) = self.peers.arriving(self.index).pop() else { return };
+        while let Some(InTransit { socket, parcel }) = self.peers.arriving(self.index).pop() {
             match self.register(socket, State { readable: true, ..State::default() }) {
                 Ok(conn) => report(Now::read(), Event::HandedIn { conn, parcel }),
                 Err(error) => tracing::error!(%error, "a connection that was handed over is dropped"),
@@ -244,9 +296,12 @@ impl<P: Send + 'static> Epoll<P> {
     }
 
     fn connect(&mut self, tag: u64, from: Option<SocketAddr>, to: SocketAddr) {
-        let attempt = start_connect(from, to)
-            .and_then(|socket| self.register(socket, State { connecting: Some(tag), ..State::default() }));
-        if let Err(error) = attempt {
+        let attempt = match self.peers.take_room(self.index) {
+            true => start_connect(from, to).inspect_err(|_| self.peers.give_room(self.index, 1)),
+            false => Err(io::Error::new(io::ErrorKind::QuotaExceeded, "the table is full")),
+        };
+        let state = State { connecting: Some(tag), ..State::default() };
+        if let Err(error) = attempt.and_then(|socket| self.register(socket, state)) {
             self.caused.push(Event::ConnectFailed { tag, error: error.kind() });
         }
     }
@@ -266,12 +321,12 @@ impl<P: Send + 'static> Epoll<P> {
         }
         if broken || flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::RDHUP) {
             slot.state.readable = true;
-            if slot.state.watched || slot.state.once || slot.state.lingering {
-                self.readable.push(conn);
+            if slot.state.listens() {
+                self.queue_read(conn);
             }
         }
-        let Some(slot) = self.slots.get(conn) else { return };
-        if flags.contains(epoll::EventFlags::OUT) {
+        let Some(slot) = self.slots.open(conn) else { return };
+        if broken || flags.contains(epoll::EventFlags::OUT) {
             slot.state.writable = true;
             if std::mem::take(&mut slot.state.wants_writable) {
                 report(Now::read(), Event::Writable { conn });
@@ -283,6 +338,8 @@ impl<P: Send + 'static> Epoll<P> {
         let Some(slot) = self.slots.get(conn) else { return };
         slot.state.connecting = None;
         slot.state.writable = true;
+        // The edge of what the peer sent at once may have come with this one.
+        slot.state.readable = true;
         match rustix::net::sockopt::socket_error(&slot.socket) {
             Ok(Ok(())) => report(Now::read(), Event::Connected { conn, tag }),
             Ok(Err(error)) | Err(error) => {
@@ -293,7 +350,11 @@ impl<P: Send + 'static> Epoll<P> {
     }
 
     fn read(&mut self, report: &mut dyn FnMut(Now, Event<'_, P>)) {
-        for conn in std::mem::take(&mut self.readable) {
+        let mut round = std::mem::take(&mut self.readable);
+        for conn in round.drain(..) {
+            if let Some(slot) = self.slots.get(conn) {
+                slot.state.queued = false;
+            }
             for _ in 0..READS_PER_TURN_MAX {
                 if !self.read_once(conn, report) {
                     break;
@@ -301,9 +362,11 @@ impl<P: Send + 'static> Epoll<P> {
             }
             // Edges come once: what is left is read in the next turn.
             if self.slots.get(conn).is_some_and(|slot| slot.state.readable && slot.state.listens()) {
-                self.readable.push(conn);
+                self.queue_read(conn);
             }
         }
+        round.append(&mut self.readable);
+        self.readable = round;
     }
 
     /// Whether there may be more for this core now.
@@ -344,7 +407,7 @@ impl<P: Send + 'static> Epoll<P> {
     fn patience(&self, next: Next, has_mail: &dyn Fn() -> bool) -> Option<Duration> {
         let waiting = !self.readable.is_empty()
             || !self.caused.is_empty()
-            || !self.peers.arriving(self.index).is_empty() && !self.slots.is_full();
+            || !self.peers.arriving(self.index).is_empty();
         if next == Next::Now || waiting {
             return Some(Duration::ZERO);
         }
@@ -353,14 +416,17 @@ impl<P: Send + 'static> Epoll<P> {
             Next::At(time) => Some(time.since(now)),
             _ => None,
         };
-        let lingering = self.lingering.next_deadline().map(|deadline| deadline.since(now));
+        let own = self.lingering.next_deadline().into_iter().chain(self.accept_not_before);
+        let own = own.map(|deadline| deadline.since(now));
         let waker = self.peers.waker(self.index);
         waker.fall_asleep();
-        if has_mail() || !self.peers.arriving(self.index).is_empty() && !self.slots.is_full() {
+        // Room may have come back from another driver.
+        let accept_changed = self.may_accept() && !self.accepting;
+        if has_mail() || !self.peers.arriving(self.index).is_empty() || accept_changed {
             waker.awake();
             return Some(Duration::ZERO);
         }
-        patience.into_iter().chain(lingering).min()
+        patience.into_iter().chain(own).min()
     }
 }
 
@@ -396,6 +462,7 @@ impl<P: Send + 'static> Driver for Epoll<P> {
         while let Some(conn) = self.lingering.overdue(now) {
             self.release(conn);
         }
+        self.update_accepting();
         let patience = self.patience(next, has_mail);
         let timeout = patience.map(|patience| Timespec {
             tv_sec: patience.as_secs() as i64,
@@ -407,9 +474,14 @@ impl<P: Send + 'static> Driver for Epoll<P> {
             Err(error) => return Err(error.into()),
         }
         self.peers.waker(self.index).awake();
-        for event in std::mem::take(&mut self.caused) {
-            report(Now::read(), event);
+        let mut caused = std::mem::take(&mut self.caused);
+        for event in caused.drain(..) {
+            // Commands of the same turn may have ended the connection.
+            if !matches!(event, Event::Writable { conn } if self.slots.open(conn).is_none()) {
+                report(Now::read(), event);
+            }
         }
+        self.caused = caused;
         let events = std::mem::take(&mut self.events);
         for &event in &events {
             match event.data.u64() {
@@ -450,8 +522,4 @@ fn set_bind_address_no_port(socket: &impl AsRawFd) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
-}
-
-fn drop_socket(_: OwnedFd) -> io::Error {
-    io::Error::new(io::ErrorKind::QuotaExceeded, "the table is full")
 }

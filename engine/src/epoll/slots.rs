@@ -16,6 +16,8 @@ pub(super) struct State {
     pub(super) wants_writable: bool,
     pub(super) watched: bool,
     pub(super) once: bool,
+    /// In the list of sockets to read.
+    pub(super) queued: bool,
     pub(super) lingering: bool,
     /// Bytes of input discarded while lingering.
     pub(super) discarded: u32,
@@ -42,13 +44,11 @@ pub(super) struct Slots {
     entries: Vec<Entry>,
     free: Vec<u32>,
     capacity: u32,
-    /// Accepting stopped because there was no room.
-    pub(super) accept_when_free: bool,
 }
 
 impl Slots {
     pub(super) fn new(capacity: u32) -> Slots {
-        Slots { entries: Vec::new(), free: Vec::new(), capacity, accept_when_free: false }
+        Slots { entries: Vec::new(), free: Vec::new(), capacity }
     }
 
     pub(super) fn capacity(&self) -> u32 {
@@ -59,22 +59,21 @@ impl Slots {
         (self.entries.len() - self.free.len()) as u32
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.in_use() >= self.capacity
-    }
-
-    /// Gives the socket back when the table is full.
-    pub(super) fn insert(&mut self, socket: OwnedFd, state: State) -> Result<Conn, OwnedFd> {
-        if self.is_full() {
-            return Err(socket);
-        }
+    /// Puts the socket into a free slot, which the caller has made sure of.
+    pub(super) fn insert(&mut self, socket: OwnedFd, state: State) -> Conn {
+        debug_assert!(self.in_use() < self.capacity, "a slot that nobody has taken room for");
         let slot = self.free.pop().unwrap_or_else(|| {
             self.entries.push(Entry { generation: 1, slot: None });
             self.entries.len() as u32 - 1
         });
         let entry = &mut self.entries[slot as usize];
         entry.slot = Some(Slot { socket, state });
-        Ok(Conn { slot, generation: entry.generation })
+        Conn { slot, generation: entry.generation }
+    }
+
+    /// A connection that the core still owns.
+    pub(super) fn open(&mut self, conn: Conn) -> Option<&mut Slot> {
+        self.get(conn).filter(|slot| !slot.state.lingering)
     }
 
     pub(super) fn get(&mut self, conn: Conn) -> Option<&mut Slot> {
@@ -82,13 +81,15 @@ impl Slots {
         entry.slot.as_mut().filter(|_| entry.generation == conn.generation)
     }
 
-    /// Closes the socket and frees its slot.
-    pub(super) fn remove(&mut self, conn: Conn) {
-        if self.get(conn).is_some() {
-            let entry = &mut self.entries[conn.slot as usize];
-            entry.slot = None;
-            entry.generation = (entry.generation + 1) & 0x00ff_ffff;
-            self.free.push(conn.slot);
+    /// Closes the socket and frees its slot; false if that has been done already.
+    pub(super) fn remove(&mut self, conn: Conn) -> bool {
+        if self.get(conn).is_none() {
+            return false;
         }
+        let entry = &mut self.entries[conn.slot as usize];
+        entry.slot = None;
+        entry.generation = (entry.generation + 1) & 0x00ff_ffff;
+        self.free.push(conn.slot);
+        true
     }
 }

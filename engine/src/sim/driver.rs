@@ -8,8 +8,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::Ending;
-use super::network::{Arrival, Network, address};
-use crate::close::LINGER;
+use super::network::{HandedIn, Network, Waiting, address};
+use crate::close::{LINGER, LINGER_BYTES_MAX};
 use crate::driver::{CloseMode, Command, Commands, Conn, Driver, Event, Next};
 use crate::time::Now;
 
@@ -39,17 +39,19 @@ impl<P: Send + 'static> SimDriver<P> {
             }
             Command::WatchOnce { conn } => {
                 if let Some(socket) = node.open(conn) {
-                    socket.once = true;
+                    socket.once = !socket.watched;
                 }
             }
             Command::Watch { conn } => {
                 if let Some(socket) = node.open(conn) {
                     socket.watched = true;
+                    socket.armed = true;
                 }
             }
             Command::Pause { conn } => {
                 if let Some(socket) = node.open(conn) {
                     socket.watched = false;
+                    socket.once = false;
                 }
             }
             Command::WatchWritable { conn } => {
@@ -70,13 +72,13 @@ impl<P: Send + 'static> SimDriver<P> {
             }
             Command::HandOff { conn, to, parcel } => {
                 let Some(socket) = node.open(conn) else { return };
-                assert!(!socket.watched && !socket.once, "a hand-off with something armed");
+                assert!(!socket.armed && !socket.once, "a hand-off with something armed");
                 let end = socket.end;
                 if network.chance(network.faults.refused_hand_off) || network.nodes[to].is_full() {
                     self.caused.push(Event::HandOffFailed { conn, parcel });
                 } else {
                     network.nodes[self.index].sockets.remove(&conn.slot);
-                    network.nodes[to].arrivals.push_back(Arrival::HandedIn { end, parcel });
+                    network.nodes[to].handed_in.push_back(HandedIn { end, parcel });
                 }
             }
             // Every node takes turns all the time.
@@ -122,23 +124,19 @@ impl<P: Send + 'static> SimDriver<P> {
     }
 
     fn take_arrivals(&mut self, report: &mut dyn FnMut(Now, Event<'_, P>)) {
+        let now = self.now();
         loop {
-            let network = &mut *self.network.borrow_mut();
-            let now = network.now();
+            let mut network = self.network.borrow_mut();
             let node = &mut network.nodes[self.index];
-            let ready = match node.arrivals.front() {
-                Some(Arrival::Accepted { .. }) => node.accepting && !node.is_full(),
-                Some(Arrival::HandedIn { .. }) => !node.is_full(),
-                None => false,
-            };
-            if !ready {
+            let event = if let Some(HandedIn { end, parcel }) = node.handed_in.pop_front() {
+                Event::HandedIn { conn: node.insert(end), parcel }
+            } else if node.accepting && !node.is_full() {
+                let Some(Waiting { end, peer }) = node.backlog.pop_front() else { return };
+                Event::Accepted { conn: node.insert(end), peer }
+            } else {
                 return;
-            }
-            let Some(arrival) = node.arrivals.pop_front() else { return };
-            let event = match arrival {
-                Arrival::Accepted { end, peer } => Event::Accepted { conn: node.insert(end), peer },
-                Arrival::HandedIn { end, parcel } => Event::HandedIn { conn: node.insert(end), parcel },
             };
+            drop(network);
             report(now, event);
         }
     }
@@ -152,8 +150,11 @@ impl<P: Send + 'static> SimDriver<P> {
         let listens = socket.watched || socket.once;
         let ending = network.ending(end);
         if let Some(until) = lingering {
-            network.read_all(end);
-            if ending != Ending::Open || until <= now.time {
+            let bytes = network.read(end, 1 + LINGER_BYTES_MAX as usize).len() as u64;
+            let Some(socket) = network.nodes[self.index].get(conn) else { return };
+            socket.discarded += bytes;
+            let enough = socket.discarded > u64::from(LINGER_BYTES_MAX);
+            if enough || ending != Ending::Open || until <= now.time {
                 network.nodes[self.index].sockets.remove(&slot);
                 network.leave(end);
             }

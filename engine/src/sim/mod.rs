@@ -172,7 +172,7 @@ impl<C: Core> World<C> {
         }
     }
 
-    /// A client connects to a node. It may find itself refused when the node does not accept.
+    /// A client connects to a node. It waits in the backlog while the node does not accept.
     pub fn connect(&mut self, node: usize) -> Client {
         self.clients_made += 1;
         let client = self.clients_made;
@@ -216,7 +216,7 @@ impl<C: Core> World<C> {
     /// Forgets a client and drops its connection.
     pub fn drop_client(&mut self, client: Client) {
         if let Some(end) = self.clients.remove(&client.0) {
-            self.network.borrow_mut().shut(end, true);
+            self.network.borrow_mut().drop_end(end, true);
         }
     }
 

@@ -53,14 +53,24 @@ pub(super) struct Socket {
     pub(super) wants_writable: bool,
     /// The core knows that no more input comes.
     pub(super) hung_up: bool,
+    /// Watched at some time, so that it can no longer be handed off.
+    pub(super) armed: bool,
     /// Until when the connection lingers after a graceful close.
     pub(super) lingering: Option<Time>,
+    /// Bytes of input discarded while lingering.
+    pub(super) discarded: u64,
 }
 
-/// A connection that waits to be accepted or taken over.
-pub(super) enum Arrival<P> {
-    Accepted { end: End, peer: SocketAddr },
-    HandedIn { end: End, parcel: Box<P> },
+/// A connection that waits to be accepted.
+pub(super) struct Waiting {
+    pub(super) end: End,
+    pub(super) peer: SocketAddr,
+}
+
+/// A connection that waits to be taken over.
+pub(super) struct HandedIn<P> {
+    pub(super) end: End,
+    pub(super) parcel: Box<P>,
 }
 
 pub(super) struct NodeSockets<P> {
@@ -68,12 +78,14 @@ pub(super) struct NodeSockets<P> {
     pub(super) accepting: bool,
     pub(super) sockets: BTreeMap<u32, Socket>,
     generations: Vec<u32>,
-    pub(super) arrivals: VecDeque<Arrival<P>>,
+    pub(super) backlog: VecDeque<Waiting>,
+    pub(super) handed_in: VecDeque<HandedIn<P>>,
 }
 
 impl<P> NodeSockets<P> {
     pub(super) fn is_full(&self) -> bool {
-        self.sockets.len() >= self.slots as usize
+        // Who is on the way has a slot for sure.
+        self.sockets.len() + self.handed_in.len() >= self.slots as usize
     }
 
     pub(super) fn get(&mut self, conn: Conn) -> Option<&mut Socket> {
@@ -100,7 +112,9 @@ impl<P> NodeSockets<P> {
             once: false,
             wants_writable: false,
             hung_up: false,
+            armed: false,
             lingering: None,
+            discarded: 0,
         };
         self.sockets.insert(slot, socket);
         conn
@@ -134,7 +148,8 @@ impl<P> Network<P> {
             accepting: false,
             sockets: BTreeMap::new(),
             generations: Vec::new(),
-            arrivals: VecDeque::new(),
+            backlog: VecDeque::new(),
+            handed_in: VecDeque::new(),
         });
         self.nodes.len() - 1
     }
@@ -158,7 +173,7 @@ impl<P> Network<P> {
             let jump = self.random(60_000);
             match self.random(2) {
                 0 => self.advance(Duration::from_millis(jump)),
-                _ => self.now.unix_ms -= jump,
+                _ => self.now.unix_ms = self.now.unix_ms.saturating_sub(jump),
             }
         }
     }
@@ -191,13 +206,18 @@ impl<P> Network<P> {
         let link = self.links_made;
         self.links.insert(link, Link { pipes, broken: false, left: [false; 2] });
         let end = End { link, side: 0 };
-        self.nodes[node].arrivals.push_back(Arrival::Accepted { end: end.peer(), peer: from });
+        self.nodes[node].backlog.push_back(Waiting { end: end.peer(), peer: from });
         end
     }
 
     /// Writes as much as there is room for.
     pub(super) fn write(&mut self, end: End, bytes: &[u8]) -> usize {
         let Some(link) = self.links.get_mut(&end.link).filter(|link| !link.broken) else { return 0 };
+        if link.left[end.peer().side] {
+            // Nobody is there: the bytes go out, and a reset comes back.
+            link.broken = true;
+            return bytes.len();
+        }
         let pipe = &mut link.pipes[end.peer().side];
         let room = if pipe.finished { 0 } else { pipe.window.saturating_sub(pipe.bytes.len()) };
         let sent = bytes.len().min(room);
@@ -213,6 +233,10 @@ impl<P> Network<P> {
     pub(super) fn room(&self, end: End) -> usize {
         self.links.get(&end.link).map_or(0, |link| {
             let pipe = &link.pipes[end.peer().side];
+            if link.broken {
+                // What is written now fails, which is to be found out.
+                return usize::MAX;
+            }
             pipe.window.saturating_sub(pipe.bytes.len())
         })
     }
@@ -258,7 +282,12 @@ impl<P> Network<P> {
     /// One end lets go: unread input makes it a reset, as TCP does.
     pub(super) fn leave(&mut self, end: End) {
         let unread = self.waiting(end) > 0;
-        self.shut(end, unread);
+        self.drop_end(end, unread);
+    }
+
+    /// One end lets go, with a reset or without.
+    pub(super) fn drop_end(&mut self, end: End, reset: bool) {
+        self.shut(end, reset);
         if let Some(link) = self.links.get_mut(&end.link) {
             link.left[end.side] = true;
             if link.left == [true; 2] {

@@ -16,6 +16,8 @@ const WANT: usize = 512;
 /// How long to collect up to `WANT` completions before being content with one.
 const MIN_WAIT: Duration = Duration::from_micros(50);
 const ENTER_GETEVENTS: u32 = 1;
+/// How often in a row the kernel may take no entry (it is out of memory) before the ring counts as broken.
+const REFUSALS_MAX: u32 = 10_000;
 
 #[derive(Copy, Clone, Debug)]
 pub(super) struct Completion {
@@ -79,11 +81,24 @@ impl Ring {
 
     /// Submits every entry and copies the completions that are there.
     pub(super) fn submit(&mut self, completions: &mut Vec<Completion>) -> io::Result<()> {
-        while !self.ring.submission().is_empty() {
+        let mut refusals = 0;
+        loop {
+            let waiting = self.ring.submission().len();
+            if waiting == 0 {
+                return Ok(());
+            }
             self.enter(|ring| ring.submitter().submit().map(drop))?;
             self.reap(completions)?;
+            if self.ring.submission().len() < waiting {
+                refusals = 0;
+                continue;
+            }
+            refusals += 1;
+            if refusals == REFUSALS_MAX {
+                return Err(io::Error::new(io::ErrorKind::OutOfMemory, "the kernel takes no more requests"));
+            }
+            std::thread::yield_now();
         }
-        Ok(())
     }
 
     /// Submits every entry, runs what the kernel has deferred, waits for at most `timeout` for something to

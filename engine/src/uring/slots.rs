@@ -45,19 +45,25 @@ mod flag {
     pub(super) const QUEUED: u8 = 16;
     /// Input arrived while paused.
     pub(super) const MISSED: u8 = 32;
+    /// The core knows that no more input comes.
+    pub(super) const HUNG_UP: u8 = 64;
+    /// The kernel holds a shutdown. It runs on another thread and finds the socket by its slot when it does.
+    pub(super) const SHUTTING: u8 = 128;
 }
-const ARMED: u8 = Poll::In as u8 | Poll::Out as u8;
+/// Requests that must be over before the slot may be closed.
+const ARMED: u8 = Poll::In as u8 | Poll::Out as u8 | flag::SHUTTING;
 
 #[derive(Copy, Clone)]
 struct Slot {
     generation: u32,
     phase: Phase,
     flags: u8,
-    /// Input discarded while lingering, in KiB, each read rounded up.
-    discarded_kib: u16,
+    /// Bytes of input discarded while lingering.
+    discarded: u16,
 }
 
 const _: () = assert!(size_of::<Slot>() == 8);
+const _: () = assert!(LINGER_BYTES_MAX == u16::MAX as u32 + 1, "one more than a slot can count");
 
 /// What the ring must do for a slot that is on its way out.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -66,7 +72,7 @@ pub(super) enum Step {
     Wait,
     /// Shut the write side, then read and discard.
     Linger,
-    /// Shut the socket and cancel its polls; the last completion of them leads to `Close`.
+    /// Cancel the polls; the last completion of what the kernel holds leads to `Close`.
     Cancel,
     /// Close the descriptor: nothing refers to it any more.
     Close,
@@ -92,7 +98,7 @@ pub(super) struct Slots {
 
 impl Slots {
     pub(super) fn new(capacity: u32) -> Slots {
-        let slot = Slot { generation: 1, phase: Phase::Free, flags: 0, discarded_kib: 0 };
+        let slot = Slot { generation: 1, phase: Phase::Free, flags: 0, discarded: 0 };
         Slots { slots: vec![slot; capacity as usize].into(), in_use: 0 }
     }
 
@@ -114,11 +120,16 @@ impl Slots {
 
     /// The kernel has put a new socket into `slot`.
     pub(super) fn open(&mut self, slot: u32) -> Conn {
+        // The close of the previous tenant can be told after the arrival of the next, though it came before.
+        let entry = self.slots[slot as usize];
+        if entry.phase == Phase::Closing {
+            self.closed(Conn { slot, generation: entry.generation });
+        }
         let entry = &mut self.slots[slot as usize];
         assert!(entry.phase == Phase::Free, "the kernel filled slot {slot}, which is {:?}", entry.phase);
         entry.phase = Phase::Open;
         entry.flags = 0;
-        entry.discarded_kib = 0;
+        entry.discarded = 0;
         self.in_use += 1;
         Conn { slot, generation: entry.generation }
     }
@@ -131,7 +142,11 @@ impl Slots {
 
     /// The core wants input once. Whether the socket is to be read at once to see if there is any.
     pub(super) fn watch_once(&mut self, conn: Conn) -> bool {
-        self.open_slot(conn).is_some_and(|slot| slot.flags & (Poll::In as u8 | flag::WATCHED) == 0)
+        let Some(slot) = self.open_slot(conn).filter(|slot| slot.flags & flag::WATCHED == 0) else {
+            return false;
+        };
+        slot.flags &= !(flag::PAUSED | flag::MISSED);
+        slot.flags & Poll::In as u8 == 0
     }
 
     /// The core wants input from now on. Whether to arm the poll, and whether to read at once.
@@ -174,6 +189,7 @@ impl Slots {
                 slot.flags |= flag::MISSED;
                 false
             }
+            Phase::Open if slot.flags & flag::HUNG_UP != 0 => false,
             Phase::Open | Phase::Lingering if slot.flags & flag::QUEUED == 0 => {
                 slot.flags |= flag::QUEUED;
                 true
@@ -193,6 +209,13 @@ impl Slots {
         matches!(slot.phase, Phase::Open | Phase::Lingering)
     }
 
+    /// The core has been told that no more input comes.
+    pub(super) fn hang_up(&mut self, conn: Conn) {
+        if let Some(slot) = self.open_slot(conn) {
+            slot.flags |= flag::HUNG_UP;
+        }
+    }
+
     /// Whether what is left in the socket is to be read: a connection that is watched once has had its input.
     pub(super) fn wants_more(&self, conn: Conn) -> bool {
         self.slots.get(conn.slot as usize).is_some_and(|slot| {
@@ -208,9 +231,13 @@ impl Slots {
     /// connection is not lingering: the input belongs to the core.
     pub(super) fn discard(&mut self, conn: Conn, bytes: u32) -> Option<Step> {
         let slot = self.slot(conn).filter(|slot| slot.phase == Phase::Lingering)?;
-        slot.discarded_kib = slot.discarded_kib.saturating_add(bytes.div_ceil(1024) as u16);
-        let over = bytes == 0 || u32::from(slot.discarded_kib) * 1024 > LINGER_BYTES_MAX;
-        Some(if over { self.finish(conn) } else { Step::Wait })
+        match u16::try_from(u32::from(slot.discarded) + bytes) {
+            Ok(discarded) if bytes > 0 => {
+                slot.discarded = discarded;
+                Some(Step::Wait)
+            }
+            _ => Some(self.finish(conn)),
+        }
     }
 
     /// The core ends the connection.
@@ -219,7 +246,10 @@ impl Slots {
         slot.phase = Phase::Lingering;
         slot.flags &= !(flag::PAUSED | flag::MISSED);
         match mode {
-            CloseMode::Graceful => Step::Linger,
+            CloseMode::Graceful => {
+                slot.flags |= flag::SHUTTING;
+                Step::Linger
+            }
             CloseMode::Abort => self.finish(conn),
         }
     }
@@ -276,6 +306,17 @@ impl Slots {
             }
             _ => Fired::Stale,
         }
+    }
+
+    /// The shutdown that [`Step::Linger`] asked for completed.
+    pub(super) fn shut(&mut self, conn: Conn) -> Step {
+        let Some(slot) = self.slot(conn) else { return Step::Wait };
+        slot.flags &= !flag::SHUTTING;
+        if slot.phase != Phase::Draining || slot.flags & ARMED != 0 {
+            return Step::Wait;
+        }
+        slot.phase = Phase::Closing;
+        Step::Close
     }
 
     /// Begins a hand-off; false unless the connection is open and nothing is armed.

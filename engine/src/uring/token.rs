@@ -23,6 +23,7 @@ pub(super) enum Request {
     PollOut,
     Recv,
     Send,
+    Shutdown,
     Close,
     /// A hand-off, at its source.
     HandOff,
@@ -32,23 +33,28 @@ pub(super) enum Request {
     Wake,
     Socket,
     Connect,
-    /// Requests whose result nobody waits for: cancellations, shutdowns, socket options, wake-ups of peers.
+    /// The wake-up of a peer, at its source.
+    WakePeer,
+    /// Requests whose result nobody waits for: cancellations, socket options, and wake-ups that
+    /// arrive.
     Ignored,
 }
 
-const REQUESTS: [Request; 13] = [
+const REQUESTS: [Request; 15] = [
     Request::Accept,
     Request::PeerName,
     Request::PollIn,
     Request::PollOut,
     Request::Recv,
     Request::Send,
+    Request::Shutdown,
     Request::Close,
     Request::HandOff,
     Request::HandedIn,
     Request::Wake,
     Request::Socket,
     Request::Connect,
+    Request::WakePeer,
     Request::Ignored,
 ];
 

@@ -44,6 +44,8 @@ pub(super) struct Handshake {
     pub(super) deadline: Time,
     /// Whether `address` is counted among the handshakes of its address.
     pub(super) counted: bool,
+    /// The index in the outbox while bytes are to be sent this turn, or `NONE`.
+    pub(super) outbox: u32,
 }
 
 pub(super) enum Phase {
@@ -100,8 +102,10 @@ pub struct Parcel {
     pub(super) encoding: Encoding,
     /// How the upgrade is still to be answered; `None` if it was.
     pub(super) upgrade: Option<Upgrade>,
-    /// Bytes that the client sent behind its request.
+    /// Bytes that the client sent behind its request or its hello.
     pub(super) unread: Vec<u8>,
+    /// Frames that go before the welcome: the pong to a ping that came with the hello.
+    pub(super) owed: Vec<u8>,
     /// The handshake's deadline.
     pub(super) deadline: Time,
 }

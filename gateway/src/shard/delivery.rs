@@ -120,8 +120,20 @@ impl Shard {
         false
     }
 
+    /// The shard ends: whoever still waits is answered, with what has been done so far.
+    pub(super) fn answer_the_rest(&mut self, commands: &mut Commands<Parcel>) {
+        while let Some(request) = self.inbox.take() {
+            self.take_request(request, commands);
+        }
+        for pass in std::mem::take(&mut self.passes) {
+            if let Task::Broadcast { ticket, sent, skipped, .. } = pass.task {
+                self.answers.push((ticket, Answer::Broadcast { sent, skipped }));
+            }
+        }
+    }
+
     fn push(&mut self, push: Push, answer: usize, place: usize) -> Pushed {
-        self.last_seq += 1;
+        self.last_seq += self.seq_step;
         let id = MessageId { epoch: self.settings.epoch, seq: self.last_seq };
         let mut message = push.message;
         message.id = id.to_string();

@@ -17,12 +17,25 @@ use super::Shard;
 use super::connection::{Handshake, Parcel, Phase, Session, State, Upgrade};
 use super::directory::NONE;
 use super::settings::Mode;
-use crate::tokens::{Identity, TokenError};
+use crate::tokens::{Identity, TOKEN_BYTES_MAX, TokenError};
 
 /// Where sessions are opened.
 const CONNECT_PATH: &str = "/v2/connect";
 /// What a client that is refused for want of room is told to wait, in seconds.
 const RETRY_AFTER_SECONDS: u32 = 2;
+
+/// The largest frame of a client that has not authenticated, in bytes: twice the longest token.
+const HELLO_BYTES_MAX: usize = 2 * TOKEN_BYTES_MAX;
+
+/// A client that has authenticated.
+struct Client {
+    identity: Identity,
+    encoding: Encoding,
+    /// How its upgrade is still to be answered.
+    upgrade: Option<Upgrade>,
+    /// Frames that go before its welcome.
+    owed: Vec<u8>,
+}
 
 /// What the upgrade request led to.
 enum Judged {
@@ -42,7 +55,7 @@ impl Shard {
             self.now.time + Duration::from_millis(self.settings.limits.handshake_timeout_ms.into());
         self.counters.handshakes.add(1);
         self.counters.connections.add(1);
-        let handshake = Handshake { address: peer, phase, deadline, counted: false };
+        let handshake = Handshake { address: peer, phase, deadline, counted: false, outbox: NONE };
         let connection = self.connections.entry(conn.slot);
         connection.generation = conn.generation;
         connection.state = State::Handshake(Box::new(handshake));
@@ -143,11 +156,15 @@ impl Shard {
             Phase::Hello { decoder, encoding } => {
                 let (mut decoder, encoding) = (std::mem::take(decoder), *encoding);
                 let mut input = data;
-                if let Some(identity) = self.await_hello(slot, &mut decoder, encoding, &mut input) {
-                    let unread = input.to_vec();
-                    return self.authenticated(conn, identity, encoding, None, unread, commands);
+                let mut pong = Vec::new();
+                if let Some(identity) = self.await_hello(slot, &mut decoder, encoding, &mut input, &mut pong) {
+                    let client = Client { identity, encoding, upgrade: None, owed: pong };
+                    return self.authenticated(conn, client, input, commands);
                 }
                 if self.set_phase(slot, Phase::Hello { decoder, encoding }) {
+                    if !pong.is_empty() {
+                        self.post(slot, pong.into());
+                    }
                     commands.push(Command::WatchOnce { conn });
                 }
             }
@@ -267,8 +284,8 @@ impl Shard {
     fn upgrade(&mut self, conn: Conn, judged: Judged, rest: &mut [u8], commands: &mut Commands<Parcel>) {
         let (encoding, upgrade) = match judged {
             Judged::Known(identity, encoding, upgrade) => {
-                let unread = rest.to_vec();
-                return self.authenticated(conn, identity, encoding, Some(upgrade), unread, commands);
+                let client = Client { identity, encoding, upgrade: Some(upgrade), owed: Vec::new() };
+                return self.authenticated(conn, client, rest, commands);
             }
             Judged::Unknown(encoding, upgrade) => (encoding, upgrade),
         };
@@ -286,15 +303,18 @@ impl Shard {
         }
     }
 
-    /// Reads up to the hello. What follows it stays in `input`.
+    /// Reads up to the hello. What follows it stays in `input`. The last ping is answered in `pong` (RFC 6455
+    /// §5.5.3), which is not sent at once: the connection may be handed off, and then its home shard sends it.
     fn await_hello(
         &mut self,
         slot: u32,
         decoder: &mut Decoder,
         encoding: Encoding,
         input: &mut &mut [u8],
+        pong: &mut Vec<u8>,
     ) -> Option<Identity> {
-        let limits = self.frame_limits();
+        let mut limits = self.frame_limits();
+        limits.message_bytes_max = limits.message_bytes_max.min(HELLO_BYTES_MAX);
         loop {
             let hello = match decoder.next(input, &limits) {
                 Ok(None) => return None,
@@ -304,13 +324,12 @@ impl Shard {
                     return None;
                 }
                 Ok(Some(Message::Ping(payload))) => {
-                    let pong = frame::frame(Opcode::Pong, payload);
-                    self.post(slot, pong.into());
+                    *pong = frame::frame(Opcode::Pong, payload);
                     continue;
                 }
                 Ok(Some(Message::Pong(_))) => continue,
-                Ok(Some(Message::Close(_))) => {
-                    self.close(slot, close_code::NORMAL, "");
+                Ok(Some(Message::Close(code))) => {
+                    self.answer_close(slot, code.map(|(code, _)| code));
                     return None;
                 }
                 Ok(Some(message)) => ClientFrame::decode(encoding, &message),
@@ -336,10 +355,8 @@ impl Shard {
     fn authenticated(
         &mut self,
         conn: Conn,
-        identity: Identity,
-        encoding: Encoding,
-        upgrade: Option<Upgrade>,
-        unread: Vec<u8>,
+        client: Client,
+        unread: &[u8],
         commands: &mut Commands<Parcel>,
     ) {
         let Some(connection) = self.connections.get_mut(conn.slot) else { return };
@@ -347,16 +364,24 @@ impl Shard {
             return;
         };
         self.leave_handshake(&handshake);
-        let home = self.home.of(&identity.user);
+        // A send that waits would leave from a connection that is gone.
+        debug_assert!(handshake.outbox == NONE, "authenticated in a turn that sends already");
+        let home = self.home.of(&client.identity.user);
         let parcel = Parcel {
-            user: identity.user,
-            device: identity.device,
-            expires_at: identity.expires_at,
-            encoding,
-            upgrade,
-            unread,
+            user: client.identity.user,
+            device: client.identity.device,
+            expires_at: client.identity.expires_at,
+            encoding: client.encoding,
+            upgrade: client.upgrade,
+            unread: unread.to_vec(),
+            owed: client.owed,
             deadline: handshake.deadline,
         };
+        if self.draining.is_some() {
+            // The upgrade was answered before: the pass that closes sessions may be over.
+            self.counters.upgrades_refused_draining.add(1);
+            return self.refuse_parcel(conn.slot, &parcel, 503, "draining", "the node is stopping");
+        }
         if home == self.index {
             return self.open_session(conn, parcel, commands);
         }
@@ -431,6 +456,7 @@ impl Shard {
             Some(upgrade) => switching_protocols(upgrade, parcel.encoding),
             None => Vec::new(),
         };
+        greeting.extend_from_slice(&parcel.owed);
         self.write_welcome(&parcel, session.number, &mut greeting);
         self.enter_directory(slot, user, session);
         self.post(slot, greeting.into());

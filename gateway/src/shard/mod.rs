@@ -30,7 +30,7 @@ use campanile_engine::{CloseMode, Command, Commands, Conn, Core, Event, Next, No
 use campanile_protocol::frame;
 
 pub use self::connection::Parcel;
-use self::connection::{Closing, Connection, State};
+use self::connection::{Closing, Connection, Session, State};
 use self::counters::ShardCounters;
 use self::delivery::{Pass, Sent};
 use self::directory::{Directory, NONE};
@@ -75,8 +75,11 @@ pub struct Shard {
     sent: Vec<Sent>,
     /// Long work that is done in slices.
     passes: VecDeque<Pass>,
-    /// The last message number given out.
+    /// The last message number given out. Every shard gives out its own residue of the number of shards, so that a
+    /// message's id is its own on the whole node.
     last_seq: u64,
+    /// The distance between two message numbers.
+    seq_step: u64,
     /// The last session number given out.
     last_session: u64,
     accepting: bool,
@@ -128,7 +131,8 @@ impl Shard {
             answers: Vec::new(),
             sent: Vec::new(),
             passes: VecDeque::new(),
-            last_seq: 0,
+            last_seq: parts.index as u64,
+            seq_step: parts.count as u64,
             last_session: first_session,
             accepting: false,
             draining: None,
@@ -148,12 +152,15 @@ impl Shard {
     fn post(&mut self, slot: u32, bytes: Bytes) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         let outbox = match &mut connection.state {
-            State::Session(session) => &mut session.outbox,
-            State::Closing(closing) => &mut closing.outbox,
-            _ => {
-                self.outbox.begin(slot, bytes);
+            State::Session(Session { unsent: Some(unsent), .. }) => {
+                // An echo was paused, but what had been read already is still reported.
+                **unsent = [&unsent[..], &bytes[..]].concat().into();
                 return;
             }
+            State::Session(session) => &mut session.outbox,
+            State::Closing(closing) => &mut closing.outbox,
+            State::Handshake(handshake) => &mut handshake.outbox,
+            State::Free | State::HandingOff => return,
         };
         match *outbox {
             NONE => *outbox = self.outbox.begin(slot, bytes),
@@ -181,7 +188,10 @@ impl Shard {
                 }
                 self.leave_directory(slot, &session);
             }
-            State::Handshake(handshake) => self.leave_handshake(&handshake),
+            State::Handshake(handshake) => {
+                closing.outbox = handshake.outbox;
+                self.leave_handshake(&handshake);
+            }
             State::HandingOff => {}
             other @ (State::Closing(_) | State::Free) => {
                 connection.state = other;
@@ -211,7 +221,12 @@ impl Shard {
                 self.leave_directory(slot, &session);
             }
             State::Closing(closing) if closing.outbox != NONE => self.outbox.cancel(closing.outbox),
-            State::Handshake(handshake) => self.leave_handshake(&handshake),
+            State::Handshake(handshake) => {
+                if handshake.outbox != NONE {
+                    self.outbox.cancel(handshake.outbox);
+                }
+                self.leave_handshake(&handshake);
+            }
             State::Closing(_) | State::HandingOff => {}
         }
         self.forget(slot);
@@ -316,7 +331,8 @@ impl Shard {
                     }
                 }
                 State::Closing(closing) => closing.outbox = NONE,
-                _ => {}
+                State::Handshake(handshake) => handshake.outbox = NONE,
+                State::Free | State::HandingOff => {}
             }
             if !bytes.is_empty() {
                 bytes_sent += bytes.len() as u64;
@@ -336,8 +352,19 @@ impl Shard {
         }
     }
 
+    /// Whether a draining shard has nothing left to do. It waits for the whole node: a connection that another shard
+    /// hands over is counted by neither of the two while it is under way.
+    fn is_drained(&self) -> bool {
+        self.draining.is_some()
+            && self.passes.is_empty()
+            && !self.inbox.has_mail()
+            && self.counters.connections.get() == 0
+            && self.settings.connections.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether there are more connections than allowed, the one that asks included.
     fn is_full(&self) -> bool {
-        self.counters.connections.get() >= u64::from(self.connections_max)
+        self.counters.connections.get() > u64::from(self.connections_max)
             || self.settings.connections.load(Ordering::Relaxed) > self.settings.limits.max_connections
     }
 }
@@ -385,17 +412,21 @@ impl Core for Shard {
             self.timer(slot, commands);
         }
         self.expired = expired;
+        if stop {
+            self.answer_the_rest(commands);
+        }
         self.advance_pass();
         self.flush(commands);
-        let drained =
-            self.draining.is_some() && self.passes.is_empty() && self.counters.connections.get() == 0;
-        if stop || drained {
+        if stop || self.is_drained() {
             return Next::Stop;
         }
         if !self.passes.is_empty() || self.inbox.has_mail() {
             return Next::Now;
         }
-        self.wheel.next_tick().map_or(Next::Event, Next::At)
+        let tick = self.wheel.next_tick();
+        // The last connection of the node may end on another shard, which wakes nobody.
+        let tick = tick.or_else(|| self.draining.is_some().then(|| now.time + TICK));
+        tick.map_or(Next::Event, Next::At)
     }
 
     fn on_submitted(&mut self, now: Now, commands: &mut Commands<Parcel>) {

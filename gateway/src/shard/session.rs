@@ -140,11 +140,7 @@ impl Shard {
             Message::Pong(_) => self.counters.pongs_received.add(1),
             Message::Close(code) => {
                 self.counters.sessions_ended_by_client.add(1);
-                // The peer's code is given back (RFC 6455 §5.5.1).
-                match code {
-                    Some((code, _)) => self.close(slot, code, ""),
-                    None => self.finish(slot, Bytes::from_static(&[0x88, 0])),
-                }
+                self.answer_close(slot, code.map(|(code, _)| code));
                 return false;
             }
             Message::Text(text) if self.settings.is_echo() => {
@@ -156,6 +152,14 @@ impl Shard {
             Message::Text(_) | Message::Binary(_) => return self.take_frame(slot, message),
         }
         true
+    }
+
+    /// Answers a close frame: the peer's code is given back (RFC 6455 §5.5.1).
+    pub(super) fn answer_close(&mut self, slot: u32, code: Option<u16>) {
+        match code {
+            Some(code) => self.close(slot, code, ""),
+            None => self.finish(slot, Bytes::from_static(&[0x88, 0])),
+        }
     }
 
     /// Sends something that the client asked for, unless it does not read what it was sent before: what is asked
