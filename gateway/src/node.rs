@@ -303,3 +303,6 @@ impl Signals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

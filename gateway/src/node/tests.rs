@@ -1,0 +1,94 @@
+//! Whole nodes with real shards and sockets on both drivers.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::FileConfig;
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn config(driver: &str) -> (TempDir, FileConfig) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = FileConfig {
+        listen: "127.0.0.1:0".into(),
+        api_listen: "127.0.0.1:0".into(),
+        driver: driver.into(),
+        shards: 2,
+        data_dir: dir.path().join("data"),
+        ..FileConfig::default()
+    };
+    config.limits.max_connections = 100;
+    config.auth.jwt_hs256_file = dir.path().join("jwt.secret");
+    config.api.key_file = dir.path().join("api.keys");
+    fs::write(&config.auth.jwt_hs256_file, "0123456789abcdef0123456789abcdef\n").unwrap();
+    fs::write(&config.api.key_file, "0123456789abcdef\n").unwrap();
+    (dir, config)
+}
+
+fn get(address: SocketAddr, path: &str) -> String {
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(
+        socket,
+        "GET {path} HTTP/1.1\r\nHost: node\r\nX-Api-Key: 0123456789abcdef\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// The drivers that this machine allows.
+fn drivers() -> Vec<&'static str> {
+    match campanile_engine::probe::uring() {
+        Ok(()) => vec!["epoll", "uring"],
+        Err(_) => vec!["epoll"],
+    }
+}
+
+#[test]
+fn a_node_starts_answers_drains_and_stops() {
+    for driver in drivers() {
+        let (_dir, config) = config(driver);
+        let node = Node::start(&config.validate().unwrap()).unwrap();
+        let (listen, api) = (node.listen(), node.api_listen());
+        assert_eq!((node.plan().shards, node.status().phase()), (2, Phase::Ready));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (ended, end) = mpsc::channel();
+        let serving = thread::spawn(move || {
+            let stop = async {
+                let _ = stopped.await;
+            };
+            ended.send(node.serve(stop, std::future::pending())).unwrap();
+        });
+        assert!(get(api, "/readyz").starts_with("HTTP/1.1 200 "), "{driver}");
+        assert!(get(api, "/v2/users/ada/devices").ends_with(r#"{"user":"ada","devices":[]}"#), "{driver}");
+        assert!(get(listen, "/nowhere").starts_with("HTTP/1.1 4"), "{driver}");
+        stop.send(()).unwrap();
+        end.recv_timeout(PATIENCE).expect("the node does not end").unwrap();
+        serving.join().unwrap();
+        assert!(TcpStream::connect(api).is_err() && TcpStream::connect(listen).is_err(), "{driver}");
+    }
+}
+
+#[test]
+fn a_second_node_on_either_port_is_an_error_that_names_it() {
+    let (_dir, mut config) = config("epoll");
+    let first = Node::start(&config.validate().unwrap()).unwrap();
+    config.listen = first.listen().to_string();
+    let error = Node::start(&config.validate().unwrap()).err().unwrap();
+    assert!(matches!(&error, StartError::Listen(ListenError::InUse(address)) if *address == first.listen()));
+    config.listen = "127.0.0.1:0".into();
+    config.api_listen = first.api_listen().to_string();
+    let error = Node::start(&config.validate().unwrap()).err().unwrap().to_string();
+    assert!(error.contains(&first.api_listen().to_string()), "{error}");
+    first.serve(async {}, async {}).unwrap();
+}
