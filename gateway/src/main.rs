@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use campanile::cli::{Cli, Command, check, echo, serve, token};
+use campanile::cli::{Cli, Command, check, demo, echo, load, serve, token};
 use clap::Parser;
 
 #[global_allocator]

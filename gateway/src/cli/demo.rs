@@ -1,8 +1,27 @@
-//! `campanile demo`
+//! `campanile demo`: a gateway and virtual devices as two processes, pushes, and a table of what happened.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use anyhow::{Context, bail, ensure};
+use campanile_engine::{DriverChoice, probe};
 use clap::Args;
+use serde_json::{Value, json};
+
+use crate::capacity::{self, Wanted};
+use crate::machine::{Machine, raise_nofile};
+use crate::node::ProcessUsage;
+
+/// Of five devices two share a user with one other, three with two others: 10,000 devices have 4,000 users.
+const DEVICES_PER_TWO_USERS: u32 = 5;
+/// Pushes per second, each to every device of a random user.
+const PUSHES_PER_SECOND: u32 = 2_000;
+/// How long starting, connecting and ending may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The arguments of `campanile demo`.
 #[derive(Clone, Debug, Args)]
@@ -16,4 +35,246 @@ pub struct DemoArgs {
     /// Write the figures to this file, too
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+/// Runs the demo.
+///
+/// # Errors
+/// When a process does not start or not end as it should, or messages were lost.
+pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
+    let devices = devices_allowed(args.devices)?;
+    let users = (devices * 2).div_ceil(DEVICES_PER_TWO_USERS);
+    let folder = Folder::new()?;
+    println!("Campanile demo: {devices} devices of {users} users, pushes for {} s", args.seconds);
+
+    let mut gateway = Gateway::start(&folder, devices)?;
+    println!("gateway   {}", gateway.ready);
+    let before = gateway.usage();
+    let mut load = gateway.start_load(&folder, devices, users, args.seconds)?;
+    gateway.wait_for_sessions(devices, &mut load)?;
+    let connected = gateway.usage();
+    let pushing = Instant::now();
+    let status = load.0.wait()?;
+    ensure!(status.success(), "the load generator ended with {status}");
+    let (after, pushed) = (gateway.usage(), pushing.elapsed());
+    let load: Value = serde_json::from_slice(&fs::read(folder.path("load.json"))?)?;
+    gateway.stop()?;
+
+    let figures = figures(devices, users, &load, (before, connected, after), pushed);
+    print_table(&figures);
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(&figures)? + "\n";
+        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    ensure!(figures["lost"] == 0, "{} messages were lost", figures["lost"]);
+    Ok(())
+}
+
+/// As many devices as are wanted, or as this machine allows in one process.
+fn devices_allowed(wanted: u32) -> anyhow::Result<u32> {
+    let driver = probe::choose(DriverChoice::Auto).map_err(anyhow::Error::msg)?;
+    let machine = Machine::read();
+    let plan = capacity::plan(Wanted {
+        driver,
+        cores: machine.cores(),
+        nofile: raise_nofile(),
+        max_connections: wanted,
+        shards: None,
+    })?;
+    if let Some(warning) = &plan.warning {
+        println!("This machine allows {} devices, not {wanted}: {warning}.", plan.connections_max);
+    }
+    Ok(plan.connections_max)
+}
+
+fn figures(
+    devices: u32,
+    users: u32,
+    load: &Value,
+    (before, connected, after): (ProcessUsage, ProcessUsage, ProcessUsage),
+    pushed: Duration,
+) -> Value {
+    let (pushes, deliveries) = (&load["pushes"], &load["deliveries"]);
+    let latency = &deliveries["latency_ms"];
+    let grown = connected.resident_bytes.saturating_sub(before.resident_bytes);
+    json!({
+        "devices": devices,
+        "users": users,
+        "connected": load["connections"]["opened"],
+        "connects_per_second": load["connections"]["opened_per_second"],
+        "pushes": pushes["accepted"],
+        "received": deliveries["received"],
+        "lost": deliveries["lost"],
+        "duplicated": deliveries["duplicated"],
+        "latency_p50_ms": latency["p50"],
+        "latency_p90_ms": latency["p90"],
+        "latency_p99_ms": latency["p99"],
+        "latency_p999_ms": latency["p999"],
+        "latency_max_ms": latency["max"],
+        "memory_per_connection_bytes": grown / u64::from(devices),
+        "memory_bytes": after.resident_bytes,
+        "cpu_percent": ((after.cpu_seconds - connected.cpu_seconds) * 1e3 / pushed.as_secs_f64()).round() / 10.0,
+    })
+}
+
+fn print_table(figures: &Value) {
+    let number = |name: &str| figures[name].as_f64().unwrap_or_default();
+    println!();
+    println!("  devices connected       {:>12}   ({:.0} per second)", number("connected"), number("connects_per_second"));
+    println!("  pushes to users         {:>12}", number("pushes"));
+    println!("  messages received       {:>12}   (lost {}, twice {})", number("received"), number("lost"), number("duplicated"));
+    println!("  latency  p50            {:>12.2} ms  from when the push was due to its receipt", number("latency_p50_ms"));
+    for (label, name) in [("p90", "latency_p90_ms"), ("p99", "latency_p99_ms"), ("p99.9", "latency_p999_ms"), ("max", "latency_max_ms")] {
+        println!("           {label:<5}          {:>12.2} ms", number(name));
+    }
+    println!("  memory per connection   {:>12} B   (the gateway's own; {:.1} MB in all)", number("memory_per_connection_bytes"), number("memory_bytes") / 1e6);
+    println!("  gateway CPU             {:>12.1} %   of one core while pushing", number("cpu_percent"));
+}
+
+/// A process that is ended when this is dropped.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+}
+
+struct Gateway {
+    process: Process,
+    /// What the gateway said when it was ready.
+    ready: String,
+    /// Kept open, so that what it prints has a reader.
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Gateway {
+    fn start(folder: &Folder, devices: u32) -> anyhow::Result<Gateway> {
+        for name in ["jwt", "key"] {
+            let mut secret = [0u8; 32];
+            getrandom::fill(&mut secret).context("the machine gives no random numbers")?;
+            let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+            folder.write_secret(name, &secret)?;
+        }
+        let mut child = Command::new(this_program()?)
+            .args(["serve", "--listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--log", "warn"])
+            .args(["--max-connections", &devices.to_string()])
+            .arg("--jwt-hs256-file")
+            .arg(folder.path("jwt"))
+            .arg("--api-key-file")
+            .arg(folder.path("key"))
+            .arg("--data-dir")
+            .arg(folder.path("data"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let stdout = child.stdout.take().context("the gateway has no output")?;
+        let process = Process(child);
+        let mut stdout = BufReader::new(stdout);
+        let mut ready = String::new();
+        stdout.read_line(&mut ready)?;
+        ensure!(ready.starts_with("ready "), "the gateway did not start");
+        Ok(Gateway { process, ready: ready.trim_end().to_owned(), _stdout: stdout })
+    }
+
+    /// The value of a word of the ready line.
+    fn said(&self, name: &str) -> anyhow::Result<&str> {
+        let value = self.ready.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        value.with_context(|| format!("the gateway did not say its {name}"))
+    }
+
+    fn usage(&self) -> ProcessUsage {
+        ProcessUsage::of(&self.process.0.id().to_string())
+    }
+
+    fn start_load(&self, folder: &Folder, devices: u32, users: u32, seconds: u32) -> anyhow::Result<Process> {
+        let load = Command::new(this_program()?)
+            .arg("load")
+            .args(["--url", &format!("ws://{}/v2/connect", self.said("listen")?)])
+            .args(["--api", &format!("http://{}", self.said("api")?)])
+            .arg("--api-key-file")
+            .arg(folder.path("key"))
+            .arg("--jwt-hs256-file")
+            .arg(folder.path("jwt"))
+            .args(["--connections", &devices.to_string(), "--users", &users.to_string()])
+            .args(["--to", "random-user", "--rate", &PUSHES_PER_SECOND.to_string()])
+            .args(["--duration", &seconds.to_string(), "--json"])
+            .arg(folder.path("load.json"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()?;
+        Ok(Process(load))
+    }
+
+    fn wait_for_sessions(&self, devices: u32, load: &mut Process) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let open = self.sessions()?;
+            if open >= u64::from(devices) {
+                return Ok(());
+            }
+            if load.0.try_wait()?.is_some() {
+                bail!("the load generator ended with {open} of {devices} devices connected");
+            }
+            ensure!(Instant::now() < deadline, "only {open} of {devices} devices connected in time");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The sessions that are open, from the metrics page.
+    fn sessions(&self) -> anyhow::Result<u64> {
+        let mut stream = TcpStream::connect(self.said("api")?)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n")?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page)?;
+        let shard = |line: &str| line.strip_prefix("campanile_sessions{")?.rsplit_once(' ')?.1.parse::<u64>().ok();
+        Ok(page.lines().filter_map(shard).sum())
+    }
+
+    fn stop(&mut self) -> anyhow::Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.process.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        let deadline = Instant::now() + PATIENCE;
+        while self.process.0.try_wait()?.is_none() {
+            ensure!(Instant::now() < deadline, "the gateway does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+}
+
+fn this_program() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("this program cannot be found again")
+}
+
+/// A folder of our own, removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> anyhow::Result<Folder> {
+        let path = std::env::temp_dir().join(format!("campanile-demo-{}", std::process::id()));
+        fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(Folder(path))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        Path::new(&self.0).join(name)
+    }
+
+    /// Writes a file that only this user can read.
+    fn write_secret(&self, name: &str, secret: &str) -> anyhow::Result<()> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(self.path(name))?;
+        Ok(file.write_all(secret.as_bytes())?)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }

@@ -12,3 +12,9 @@ pub struct LoadArgs {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub args: Vec<OsString>,
 }
+
+/// Runs the load generator.
+pub fn run(args: &LoadArgs) -> std::process::ExitCode {
+    let name = OsString::from("campanile load");
+    campanile_load::main_from(std::iter::once(name).chain(args.args.iter().cloned()))
+}

@@ -1,4 +1,4 @@
-//! What this process uses, from `/proc/self`.
+//! What a process uses, from `/proc`.
 
 use std::fs;
 
@@ -14,16 +14,22 @@ pub struct ProcessUsage {
 }
 
 impl ProcessUsage {
-    /// Looks. What `/proc` hides is zero.
+    /// Looks at this process. What `/proc` hides is zero.
     #[must_use]
     pub fn read() -> ProcessUsage {
-        let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-        let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        ProcessUsage::of("self")
+    }
+
+    /// Looks at a process by its number.
+    #[must_use]
+    pub fn of(process: &str) -> ProcessUsage {
+        let read = |file: &str| fs::read_to_string(format!("/proc/{process}/{file}")).unwrap_or_default();
+        let (statm, stat) = (read("statm"), read("stat"));
         ProcessUsage {
             resident_bytes: resident_pages(&statm).unwrap_or(0) * rustix::param::page_size() as u64,
             cpu_seconds: cpu_ticks(&stat).unwrap_or(0) as f64
                 / rustix::param::clock_ticks_per_second() as f64,
-            open_fds: open_fds(),
+            open_fds: open_fds(process),
         }
     }
 }
@@ -40,10 +46,11 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     Some(ticks()? + ticks()?)
 }
 
-fn open_fds() -> u64 {
+fn open_fds(process: &str) -> u64 {
+    let path = format!("/proc/{process}/fd");
     // Since Linux 6.2 the directory's size is the number of its entries, which with epoll are many.
-    match fs::metadata("/proc/self/fd").map(|directory| directory.len()) {
-        Ok(0) | Err(_) => fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64),
+    match fs::metadata(&path).map(|directory| directory.len()) {
+        Ok(0) | Err(_) => fs::read_dir(&path).map_or(0, |entries| entries.count() as u64),
         Ok(count) => count,
     }
 }
