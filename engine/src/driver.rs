@@ -2,10 +2,15 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::close::LINGER;
 use crate::time::{Now, Time};
+
+/// How long connections that are closing may take after a core has stopped.
+const SETTLE: Duration = LINGER.saturating_add(Duration::from_millis(200));
 
 /// A connection of one driver: a slot of its table, and which of the slot's successive tenants is meant.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -107,6 +112,7 @@ pub enum Command<P> {
         bytes: Bytes,
     },
     /// Reports the next input once; nothing stays armed afterwards, so that the connection can be handed off.
+    /// Without effect on a connection that has been watched with [`Command::Watch`].
     WatchOnce {
         /// The connection.
         conn: Conn,
@@ -116,7 +122,8 @@ pub enum Command<P> {
         /// The connection.
         conn: Conn,
     },
-    /// Reads no input until the next [`Command::Watch`]. Data already read may still be reported.
+    /// Reads no input until the next [`Command::Watch`] (or [`Command::WatchOnce`], if that is how the
+    /// connection was watched). Data already read may still be reported.
     Pause {
         /// The connection.
         conn: Conn,
@@ -126,7 +133,7 @@ pub enum Command<P> {
         /// The connection.
         conn: Conn,
     },
-    /// Ends the connection. No event names it afterwards.
+    /// Ends the connection. No event names it once this has been executed, but for a send's failure.
     Close {
         /// The connection.
         conn: Conn,
@@ -293,7 +300,7 @@ where
     loop {
         let next = turn(driver, core, &mut commands, &mut later)?;
         if next == Next::Stop {
-            return Ok(());
+            return settle(driver, &mut commands);
         }
         let next = if commands.is_empty() { next } else { Next::Now };
         let core = std::cell::RefCell::new(&mut *core);
@@ -301,6 +308,16 @@ where
             core.borrow_mut().on_event(now, event, &mut commands)
         })?;
     }
+}
+
+/// The core has stopped: what it commanded last is executed, and connections that say goodbye get their time.
+fn settle<D: Driver>(driver: &mut D, commands: &mut Commands<D::Parcel>) -> io::Result<()> {
+    driver.submit(commands, &mut |_| {})?;
+    let deadline = driver.now().time + SETTLE;
+    while driver.in_use() > 0 && driver.now().time < deadline {
+        driver.wait(Next::At(deadline), &|| false, &mut |_, _| {})?;
+    }
+    Ok(())
 }
 
 /// One turn without the wait: the core's own work, then its commands.

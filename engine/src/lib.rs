@@ -8,8 +8,10 @@
 //!
 //! What always holds:
 //! - A core owns a connection from the event that introduced it ([`Event::Accepted`], [`Event::Connected`],
-//!   [`Event::HandedIn`]) until it commands [`Command::Close`] or [`Command::HandOff`]. After that no event
-//!   names the connection again, though its slot may already be reused: a [`Conn`] carries a generation.
+//!   [`Event::HandedIn`]) until it commands [`Command::Close`] or [`Command::HandOff`]. Once that
+//!   has been executed no event names the connection again but [`Event::SendIncomplete`] for a send commanded
+//!   with the close or after it; events of the turn that gave the command may still. Its slot may already be
+//!   reused: a [`Conn`] carries a generation.
 //! - A send is over when the submission that carried it returns: it was complete, or it is reported with
 //!   [`Event::SendIncomplete`] before [`Core::on_submitted`] is called.
 //! - A connection that only waits for input owns no buffer.

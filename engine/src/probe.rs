@@ -64,14 +64,14 @@ pub fn uring() -> Result<(), String> {
         IoUring::builder().setup_single_issuer().setup_defer_taskrun().setup_submit_all().build(8).map_err(
             |error| match error.raw_os_error() {
                 Some(libc::ENOSYS) => {
-                    "the kernel has no io_uring (or it is hidden): Linux 6.1 or later is needed".into()
+                    "the kernel has no io_uring (or it is hidden): Linux 6.7 or later is needed".into()
                 }
                 Some(libc::EPERM) => {
                     "io_uring is forbidden here: a seccomp profile (containers' default ones refuse \
                 it) or kernel.io_uring_disabled"
                         .into()
                 }
-                Some(libc::EINVAL) => "the kernel's io_uring is too old: Linux 6.1 or later is needed".into(),
+                Some(libc::EINVAL) => "the kernel's io_uring is too old: Linux 6.7 or later is needed".into(),
                 Some(libc::ENOMEM) => "no memory may be locked for a ring: raise LimitMEMLOCK".into(),
                 _ => format!("io_uring cannot be set up: {error}"),
             },
@@ -90,10 +90,13 @@ pub fn uring() -> Result<(), String> {
         ("ASYNC_CANCEL", opcode::AsyncCancel2::CODE),
         ("CLOSE", opcode::Close::CODE),
         ("MSG_RING", opcode::MsgRingSendFd::CODE),
+        ("SOCKET", opcode::Socket::CODE),
         ("URING_CMD", opcode::SetSockOpt::CODE),
+        // Came with the socket commands, which have no code of their own.
+        ("READ_MULTISHOT", opcode::ReadMulti::CODE),
     ];
     match needed.iter().find(|(_, code)| !probe.is_supported(*code)) {
-        Some((name, _)) => Err(format!("the kernel's io_uring lacks {name}: Linux 6.1 or later is needed")),
+        Some((name, _)) => Err(format!("the kernel's io_uring lacks {name}: Linux 6.7 or later is needed")),
         None => Ok(()),
     }
 }

@@ -286,7 +286,7 @@ fn graceful_close_delivers_everything_though_the_client_goes_on<R: Rig>() {
 }
 
 fn graceful_close_ends_at_a_client_that_never_stops<R: Rig>() {
-    let mut rig = R::start(Setup::default());
+    let mut rig = R::start(Setup { faults: NARROW, ..Setup::default() });
     let mut client = rig.connect(0);
     let conn = rig.accepted(0);
     rig.carry_out(0, vec![close(conn, CloseMode::Graceful)]);

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use campanile::cli::{Cli, Command, check, serve, token};
+use campanile::cli::{Cli, Command, check, echo, serve, token};
 use clap::Parser;
 
 #[global_allocator]
@@ -13,9 +13,8 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Check(args) => check::run(&args),
-        Command::Demo(_) | Command::Echo(_) | Command::Load(_) => {
-            Err(anyhow::anyhow!("not part of this build"))
-        }
+        Command::Echo(args) => echo::run(&args),
+        Command::Demo(_) | Command::Load(_) => Err(anyhow::anyhow!("not part of this build")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -34,7 +34,7 @@ use crate::tokens::{SecretTooShort, Verifier};
 /// Threads of the control plane, beside the shards'.
 pub const CONTROL_THREADS: usize = 2;
 /// Connections that may wait to be accepted by each shard; `net.core.somaxconn` bounds it further.
-const BACKLOG: i32 = 65_535;
+pub(crate) const BACKLOG: i32 = 65_535;
 /// How often a draining node looks whether it is done.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 /// How long shards that were told to end at once may take.

@@ -5,7 +5,8 @@
 //! not wait either and complete inside the submission: only those that did not go out whole post a completion.
 //! So no request ever holds a buffer while this code runs, and there is no buffer lifetime to track.
 //!
-//! Needs Linux 6.12 or later for the shortest waits, 6.1 (single issuer, deferred task work) to work at all.
+//! Needs Linux 6.12 or later for the shortest waits, 6.7 (a socket's options and peer by command) to work at
+//! all, and 6.11 for connections from a given source address.
 
 mod accept;
 mod connect;

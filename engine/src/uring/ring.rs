@@ -166,6 +166,14 @@ impl Drop for Ring {
     /// Peers hold the ring's file as long as they live, so the sockets are let go here.
     fn drop(&mut self) {
         let _ = self.ring.submitter().register_sync_cancel(None, io_uring::types::CancelBuilder::any());
+        // What is cancelled lets go of its socket only when the deferred work runs, some of it at a time.
+        loop {
+            // SAFETY: no argument is passed, and nothing is submitted.
+            let entered = unsafe { self.ring.submitter().enter::<()>(0, 0, ENTER_GETEVENTS, None) };
+            if entered.is_err() || self.ring.completion().count() == 0 {
+                break;
+            }
+        }
         let _ = self.ring.submitter().unregister_files();
     }
 }

@@ -1,6 +1,6 @@
 //! A core that sends back what it gets, with backpressure.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
 use campanile_engine::{CloseMode, Command, Commands, Conn};
@@ -20,7 +20,7 @@ struct Line {
 #[derive(Default)]
 pub(crate) struct Echo {
     greeting: Vec<u8>,
-    lines: HashMap<Conn, Line>,
+    lines: BTreeMap<Conn, Line>,
 }
 
 impl Script for Echo {

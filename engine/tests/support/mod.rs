@@ -4,6 +4,9 @@
 //! [`simulated::Simulated`] steps a world. Nothing asserts on time: [`DEADLINE`] and [`STEPS_MAX`] only turn a
 //! hang into a failure.
 
+// Each test file uses its part of the stage.
+#![allow(dead_code)]
+
 pub(crate) mod echo;
 pub(crate) mod probe;
 pub(crate) mod real;

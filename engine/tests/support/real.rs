@@ -63,10 +63,6 @@ pub(crate) struct Real<K> {
 }
 
 impl<K: Kind> Real<K> {
-    pub(crate) fn peers(&self) -> &Arc<Peers<Parcel>> {
-        &self.peers
-    }
-
     /// The listening socket of `node`.
     pub(crate) fn listener(&self, node: usize) -> &OwnedFd {
         &self.nodes[node].listener

@@ -17,7 +17,7 @@ pub(crate) struct Simulated {
 
 /// A client, with what it has read ahead.
 pub(crate) struct SimClient {
-    client: Client,
+    pub(crate) client: Client,
     ahead: Vec<u8>,
 }
 

@@ -1,9 +1,27 @@
-//! `campanile echo`
+//! `campanile echo`: the engine, the decoder and the shard's loop, with nothing else in the way.
 
 use std::net::SocketAddr;
+use std::num::NonZero;
+use std::sync::Arc;
 
-use campanile_engine::DriverChoice;
+use anyhow::Context as _;
+use campanile_engine::{DriverChoice, ListenOptions, Listeners, probe};
 use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::capacity::{self, Wanted};
+use crate::limits::Limits;
+use crate::machine::{Machine, raise_nofile};
+use crate::node::BACKLOG;
+use crate::shard::settings::{Mode, ShardSettings};
+use crate::threads::{ShardThreads, ThreadOptions};
+
+/// `SO_SNDBUF` of each connection, as a gateway has it by default.
+const SEND_BUFFER_BYTES: usize = 16 * 1024;
+/// The largest message that is sent back: that of the Autobahn test suite.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// As many fragments as that suite cuts it into.
+const FRAGMENTS_MAX: u32 = 1 << 20;
 
 /// The arguments of `campanile echo`.
 #[derive(Clone, Debug, Args)]
@@ -17,4 +35,64 @@ pub struct EchoArgs {
     /// How many shards
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub shards: u16,
+}
+
+/// Sends every data message back until SIGTERM or SIGINT. Once it is ready it prints one line to standard output:
+/// `ready listen=ADDRESS driver=NAME shards=N`.
+///
+/// # Errors
+/// When the address or the driver cannot be used, or a shard breaks.
+pub fn run(args: &EchoArgs) -> anyhow::Result<()> {
+    super::serve::init_log("warn")?;
+    let driver = probe::choose(args.driver).map_err(anyhow::Error::msg)?;
+    let shards = usize::from(args.shards);
+    let machine = Machine::read();
+    let plan = capacity::plan(Wanted {
+        driver,
+        cores: machine.cores(),
+        nofile: raise_nofile(),
+        max_connections: u32::MAX,
+        shards: NonZero::new(shards),
+    })?;
+    let limits = Limits {
+        max_connections: plan.connections_max,
+        message_bytes_max: MESSAGE_BYTES_MAX,
+        fragments_max: FRAGMENTS_MAX,
+        ..Limits::default()
+    };
+    let listeners = Listeners::bind(ListenOptions {
+        address: args.listen,
+        count: shards,
+        backlog: BACKLOG,
+        send_buffer_bytes: SEND_BUFFER_BYTES,
+    })?;
+    let threads = ShardThreads::start(ThreadOptions {
+        driver,
+        listeners: listeners.sockets,
+        slots: plan.slots_per_shard,
+        cores: campanile_engine::thread::allowed_cores(),
+        settings: Arc::new(ShardSettings {
+            mode: Mode::Echo,
+            limits,
+            allowed_origins: Vec::new(),
+            proxy_protocol_from: Vec::new(),
+            node: String::new(),
+            epoch: 0,
+            connections: Arc::default(),
+            first_session: 0,
+        }),
+    })?;
+    println!("ready listen={} driver={driver} shards={shards}", listeners.address);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminated = signal(SignalKind::terminate())?;
+        let mut interrupted = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = interrupted.recv() => {}
+        }
+        std::io::Result::Ok(())
+    })?;
+    threads.shards.stop();
+    threads.join().context("a shard broke")
 }

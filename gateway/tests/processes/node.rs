@@ -13,31 +13,31 @@ use serde_json::Value;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
-pub const SECRET: &str = "a-secret-for-tests-with-more-than-32-bytes";
-pub const KEY: &str = "an-api-key-for-tests-0123456789abcdef";
+pub(crate) const SECRET: &str = "a-secret-for-tests-with-more-than-32-bytes";
+pub(crate) const KEY: &str = "an-api-key-for-tests-0123456789abcdef";
 /// Only there to turn a hang into a failure.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-pub type Socket = WebSocket<TcpStream>;
+pub(crate) type Socket = WebSocket<TcpStream>;
 
 /// A running gateway; killed when dropped.
-pub struct Node {
+pub(crate) struct Node {
     child: Child,
-    pub listen: SocketAddr,
-    pub api: SocketAddr,
+    pub(crate) listen: SocketAddr,
+    pub(crate) api: SocketAddr,
     folder: PathBuf,
 }
 
-pub fn campanile() -> Command {
+pub(crate) fn campanile() -> Command {
     Command::new(env!("CARGO_BIN_EXE_campanile"))
 }
 
-pub fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// A folder with the secrets in it.
-pub fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let path = std::env::temp_dir().join(format!("campanile-test-{}-{number}", std::process::id()));
@@ -47,7 +47,7 @@ pub fn folder() -> PathBuf {
     path
 }
 
-pub fn serve(folder: &Path, listen: SocketAddr, api: SocketAddr, arguments: &[&str]) -> Command {
+pub(crate) fn serve(folder: &Path, listen: SocketAddr, api: SocketAddr, arguments: &[&str]) -> Command {
     let mut command = campanile();
     command
         .arg("serve")
@@ -63,7 +63,7 @@ pub fn serve(folder: &Path, listen: SocketAddr, api: SocketAddr, arguments: &[&s
 }
 
 impl Node {
-    pub fn start(arguments: &[&str]) -> Node {
+    pub(crate) fn start(arguments: &[&str]) -> Node {
         let (folder, listen, api) = (folder(), free_address(), free_address());
         let child = serve(&folder, listen, api, arguments).stdin(Stdio::null()).spawn().unwrap();
         let node = Node { child, listen, api, folder };
@@ -75,16 +75,12 @@ impl Node {
         node
     }
 
-    pub fn token(&self, user: &str, device: u32) -> String {
-        token(user, device)
-    }
-
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("ws://{}/v2/connect", self.listen)
     }
 
     /// A session with the token in the header.
-    pub fn connect(&self, user: &str, device: u32, subprotocol: &str) -> Socket {
+    pub(crate) fn connect(&self, user: &str, device: u32, subprotocol: &str) -> Socket {
         let mut request = self.url().into_client_request().unwrap();
         let headers = request.headers_mut();
         headers.insert("Authorization", format!("Bearer {}", token(user, device)).parse().unwrap());
@@ -96,7 +92,7 @@ impl Node {
         socket
     }
 
-    pub fn get(&self, path: &str) -> Result<String, ureq::Error> {
+    pub(crate) fn get(&self, path: &str) -> Result<String, ureq::Error> {
         let mut response = agent()
             .get(format!("http://{}{path}", self.api))
             .header("Authorization", format!("Bearer {KEY}"))
@@ -104,7 +100,7 @@ impl Node {
         response.body_mut().read_to_string()
     }
 
-    pub fn post(&self, path: &str, body: &Value) -> Result<Value, ureq::Error> {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value, ureq::Error> {
         let mut response = agent()
             .post(format!("http://{}{path}", self.api))
             .header("Authorization", format!("Bearer {KEY}"))
@@ -114,7 +110,7 @@ impl Node {
     }
 
     /// The sum of a metric over all shards.
-    pub fn metric(&self, name: &str) -> u64 {
+    pub(crate) fn metric(&self, name: &str) -> u64 {
         let text = self.get("/metrics").unwrap();
         let value = |line: &str| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap();
         let named = |line: &&str| line.split(['{', ' ']).next() == Some(name);
@@ -123,7 +119,7 @@ impl Node {
         values.iter().sum::<f64>() as u64
     }
 
-    pub fn wait_until(&self, what: &str, condition: impl Fn(&Node) -> bool) {
+    pub(crate) fn wait_until(&self, what: &str, condition: impl Fn(&Node) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !condition(self) {
             assert!(Instant::now() < deadline, "{what} did not come true");
@@ -131,12 +127,12 @@ impl Node {
         }
     }
 
-    pub fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     }
 
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -160,14 +156,14 @@ fn agent() -> ureq::Agent {
     ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).build().into()
 }
 
-pub fn token(user: &str, device: u32) -> String {
+pub(crate) fn token(user: &str, device: u32) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let (user, device) = (UserId::try_from(user).unwrap(), DeviceId::try_from(device).unwrap());
     Signer::hs256(SECRET.as_bytes()).unwrap().sign(&user, device, now, now + 3_600)
 }
 
 /// The next JSON message.
-pub fn read_json(socket: &mut Socket) -> Value {
+pub(crate) fn read_json(socket: &mut Socket) -> Value {
     match socket.read().unwrap() {
         Message::Text(text) => serde_json::from_str(&text).unwrap(),
         other => panic!("expected a text message, got {other:?}"),
@@ -175,6 +171,6 @@ pub fn read_json(socket: &mut Socket) -> Value {
 }
 
 /// What a process prints, when it is expected to end by itself.
-pub fn output(mut command: Command) -> Output {
+pub(crate) fn output(mut command: Command) -> Output {
     command.stdin(Stdio::null()).output().unwrap()
 }

@@ -1,17 +1,15 @@
 //! Ordinary clients connect to a real gateway, receive a push and close cleanly: `tungstenite`, Python's
 //! `websockets`, and a browser. The last two need what `scripts/test` installs, and are ignored without it.
 
-mod node;
-
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use crate::node::{Node, PATIENCE, read_json, token};
 use campanile_protocol::frame::Message as Frame;
 use campanile_protocol::messages::{Content, Encoding, ServerFrame};
-use node::{Node, PATIENCE, read_json, token};
 use serde_json::json;
 use tungstenite::Message;
 use tungstenite::protocol::CloseFrame;
@@ -77,8 +75,8 @@ fn python_websockets_receives_a_push_and_closes() {
     for driver in DRIVERS {
         let node = Node::start(&["--driver", driver, "--shards", "2"]);
         let output = Command::new(root.join(".venv/bin/python"))
-            .arg(root.join("gateway/tests/clients/python_client.py"))
-            .args([&node.url(), &format!("http://{}", node.api), node::KEY, &token("guido", 1)])
+            .arg(root.join("gateway/tests/processes/clients/python_client.py"))
+            .args([&node.url(), &format!("http://{}", node.api), crate::node::KEY, &token("guido", 1)])
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout);

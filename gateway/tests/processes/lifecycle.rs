@@ -1,11 +1,9 @@
 //! Real gateway processes: start, refuse, hostile clients, drain.
 
-mod node;
-
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use node::{Node, PATIENCE, campanile, folder, output, read_json, serve};
+use crate::node::{Node, PATIENCE, campanile, folder, output, read_json, serve};
 use serde_json::{Value, json};
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message, WebSocket, protocol::Role};
@@ -16,7 +14,7 @@ const DRIVERS: [&str; 2] = ["uring", "epoll"];
 fn a_second_gateway_on_the_same_port_is_an_error() {
     let node = Node::start(&["--shards", "2"]);
     let folder = folder();
-    let second = output(serve(&folder, node.listen, node::free_address(), &[]));
+    let second = output(serve(&folder, node.listen, crate::node::free_address(), &[]));
     assert!(!second.status.success());
     let error = String::from_utf8_lossy(&second.stderr);
     assert!(error.contains(&format!("{} is in use", node.listen)), "{error}");
@@ -125,7 +123,7 @@ fn a_hostile_client_is_told_why_and_disturbs_nobody() {
 #[test]
 fn an_echo_gives_back_what_it_gets() {
     for driver in DRIVERS {
-        let address = node::free_address();
+        let address = crate::node::free_address();
         let mut echo =
             campanile().args(["echo", "--listen", &address.to_string(), "--driver", driver]).spawn().unwrap();
         let stream = loop {

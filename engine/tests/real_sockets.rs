@@ -1,0 +1,130 @@
+//! What only real sockets can show: bursts beyond the completion queue, a listener that breaks, a driver that
+//! is dropped.
+
+mod support;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use campanile_engine::{Command, Commands, Driver, Event, Next, Peers};
+use support::real::{EpollKind, Kind, Real, UringKind, is_waived};
+use support::{Parcel, Rig, Script, Seen, Setup};
+
+/// Each of these tests needs most of the descriptors that a process may have.
+static DESCRIPTORS: Mutex<()> = Mutex::new(());
+
+macro_rules! on_real_drivers {
+    ($($test:ident),* $(,)?) => {
+        mod uring {
+            $(#[test] fn $test() { if !super::is_waived() { super::$test::<super::UringKind>(); } })*
+        }
+        mod epoll {
+            $(#[test] fn $test() { super::$test::<super::EpollKind>(); })*
+        }
+    };
+}
+
+on_real_drivers!(
+    everyone_is_served_when_all_are_ready_at_once,
+    a_broken_listener_does_not_spin,
+    a_dropped_driver_lets_go_of_its_sockets,
+);
+
+/// Answers every chunk with a byte. Before a turn it waits for the gate.
+struct Gated {
+    gate: Arc<Mutex<()>>,
+}
+
+impl Script for Gated {
+    fn seen(&mut self, seen: &Seen, commands: &mut Commands<Parcel>) {
+        match *seen {
+            Seen::Accepted { conn, .. } => commands.push(Command::Watch { conn }),
+            Seen::Received { conn, .. } => commands.send(conn, Bytes::from_static(b"!")),
+            _ => {}
+        }
+    }
+
+    fn turn(&mut self, _: &mut Commands<Parcel>) {
+        drop(self.gate.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+fn everyone_is_served_when_all_are_ready_at_once<K: Kind>() {
+    // The completion queue of a ring has 4,096 entries.
+    const CLIENTS: usize = 4_500;
+    let _turn = DESCRIPTORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let gate = Arc::new(Mutex::new(()));
+    let held = Arc::clone(&gate);
+    let script = move |_| Box::new(Gated { gate: Arc::clone(&gate) }) as Box<dyn Script>;
+    let setup = Setup { slots: |_| 5_000, script: Box::new(script), ..Setup::default() };
+    let mut rig: Real<K> = Real::start(setup);
+    let mut clients = Vec::new();
+    // Never more than the backlog holds.
+    for part in 1..=CLIENTS / 500 {
+        clients.extend((0..500).map(|_| rig.connect(0)));
+        rig.until("all are accepted", |rig| {
+            let accepted = rig.board(0).count(|seen| matches!(seen, Seen::Accepted { .. }));
+            (accepted == part * 500).then_some(())
+        });
+    }
+    rig.carry_out(0, vec![]);
+    for _ in 0..2 {
+        let closed = held.lock().unwrap_or_else(PoisonError::into_inner);
+        let turns = rig.board(0).turns();
+        rig.order(0, vec![]);
+        rig.until("the core stands at the gate", |rig| (rig.board(0).turns() > turns).then_some(()));
+        for client in &mut clients {
+            rig.write(client, b"?");
+        }
+        drop(closed);
+        for client in &mut clients {
+            assert_eq!(rig.read(client, 1), b"!");
+        }
+    }
+}
+
+fn a_broken_listener_does_not_spin<K: Kind>() {
+    let mut rig: Real<K> = Real::start(Setup::default());
+    let mut client = rig.connect(0);
+    let conn = rig.accepted(0);
+    rustix::net::shutdown(rig.listener(0), rustix::net::Shutdown::Both).expect("it listens");
+    rig.carry_out(0, vec![]);
+    let turns = rig.board(0).turns();
+    std::thread::sleep(Duration::from_millis(200));
+    let taken = rig.board(0).turns() - turns;
+    assert!(taken < 200, "{taken} turns for nothing");
+    // Whoever is connected notices nothing.
+    rig.carry_out(0, vec![Command::Send { conn, bytes: Bytes::from("hello") }]);
+    assert_eq!(rig.read(&mut client, 5), b"hello");
+}
+
+fn a_dropped_driver_lets_go_of_its_sockets<K: Kind>() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let peers: Arc<Peers<Parcel>> = Peers::new(1).expect("descriptors");
+    let mut driver = K::make(0, Arc::clone(&peers), 64, listener.into());
+    let mut client = std::net::TcpStream::connect(address).expect("it listens");
+    client.set_read_timeout(Some(support::DEADLINE)).expect("an option");
+    let mut commands = Commands::default();
+    commands.push(Command::Accept { on: true });
+    let mut conn = None;
+    while conn.is_none() {
+        driver.submit(&mut commands, &mut |_| {}).expect("the driver works");
+        let soon = Next::At(driver.now().time + Duration::from_millis(50));
+        let mut report = |_, event: Event<'_, Parcel>| {
+            if let Event::Accepted { conn: accepted, .. } = event {
+                conn = Some(accepted);
+            }
+        };
+        driver.wait(soon, &|| false, &mut report).expect("the driver works");
+    }
+    let conn = conn.expect("accepted");
+    commands.push(Command::Watch { conn });
+    driver.submit(&mut commands, &mut |_| {}).expect("the driver works");
+    // The others still hold its ring, and this thread lives on.
+    drop(driver);
+    assert_eq!(std::io::Read::read(&mut client, &mut [0]).unwrap_or(0), 0);
+    assert!(std::net::TcpStream::connect(address).is_err(), "nobody listens any more");
+    drop(peers);
+}

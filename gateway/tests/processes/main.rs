@@ -1,0 +1,5 @@
+//! Real gateway processes and those who talk to them.
+
+mod lifecycle;
+mod node;
+mod ordinary_clients;
