@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -79,8 +79,6 @@ pub fn router(context: Arc<Context>) -> Router {
         .fallback(async || ApiError::NotFound)
         .layer(middleware::from_fn(in_time))
         .layer(middleware::from_fn_with_state(Arc::clone(&context), metrics::measure))
-        // Bodies are bounded where they are read.
-        .layer(DefaultBodyLimit::disable())
         .with_state(context)
 }
 

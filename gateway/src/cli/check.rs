@@ -1,6 +1,7 @@
 //! `campanile check`: what this machine allows, how many connections that makes, and what to change.
 
 use std::fmt;
+use std::io::Write;
 use std::num::NonZeroUsize;
 
 use campanile_engine::DriverKind;
@@ -81,10 +82,12 @@ impl DriverReport {
 /// When no gateway can run here at all.
 pub fn run(args: &CheckArgs) -> anyhow::Result<()> {
     let report = Report::new(Machine::read(), args.max_connections, args.shards);
-    match args.json {
-        true => println!("{}", serde_json::to_string_pretty(&report)?),
-        false => print!("{report}"),
-    }
+    let text = match args.json {
+        true => serde_json::to_string_pretty(&report)? + "\n",
+        false => report.to_string(),
+    };
+    // Whoever closes the output early has read enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
     match report.drivers.iter().any(|driver| driver.connections > 0) {
         true => Ok(()),
         false => anyhow::bail!("no gateway can run here"),

@@ -1,6 +1,6 @@
 //! `campanile serve`
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -121,7 +121,11 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
 pub fn init_log(filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("log.filter (--log): `{filter}`"))?;
     // Fails only when a test has set another one.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .try_init();
     Ok(())
 }
 

@@ -80,6 +80,22 @@ fn a_node_starts_answers_drains_and_stops() {
 }
 
 #[test]
+fn idle_publishers_do_not_hold_up_the_end() {
+    let (_dir, config) = config("epoll");
+    let node = Node::start(&config.validate().unwrap()).unwrap();
+    let _silent = TcpStream::connect(node.api_listen()).unwrap();
+    let mut kept_alive = TcpStream::connect(node.api_listen()).unwrap();
+    kept_alive.set_read_timeout(Some(PATIENCE)).unwrap();
+    kept_alive.write_all(b"GET /healthz HTTP/1.1\r\nHost: node\r\n\r\n").unwrap();
+    let mut answer = [0; 1_024];
+    assert!(kept_alive.read(&mut answer).unwrap() > 0);
+    let begun = Instant::now();
+    node.serve(async {}, std::future::pending()).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(8), "it took {:?}", begun.elapsed());
+    assert_eq!(kept_alive.read(&mut answer).unwrap_or(0), 0, "the connection is closed");
+}
+
+#[test]
 fn a_second_node_on_either_port_is_an_error_that_names_it() {
     let (_dir, mut config) = config("epoll");
     let first = Node::start(&config.validate().unwrap()).unwrap();
