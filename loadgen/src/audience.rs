@@ -1,0 +1,148 @@
+//! Who is who, and whom each message is for.
+//!
+//! Devices are numbered from 0: device `i` is device `i % d + 1` of user `i / d`, where `d` is the number of devices
+//! per user. Whom a message is for follows from its number, so that every receiver can tell whether it should have
+//! got it, without a list.
+
+use std::fmt;
+use std::ops::Range;
+use std::str::FromStr;
+
+/// Whom messages are for.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum To {
+    /// One device, chosen for each message.
+    #[default]
+    RandomDevice,
+    /// All connected devices of one user, chosen for each message.
+    RandomUser,
+    /// Every connected device.
+    Broadcast,
+}
+
+impl FromStr for To {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<To, String> {
+        match name {
+            "random-device" => Ok(To::RandomDevice),
+            "random-user" => Ok(To::RandomUser),
+            "broadcast" => Ok(To::Broadcast),
+            _ => Err(format!("unknown audience `{name}`: expected random-device, random-user or broadcast")),
+        }
+    }
+}
+
+impl fmt::Display for To {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            To::RandomDevice => "random-device",
+            To::RandomUser => "random-user",
+            To::Broadcast => "broadcast",
+        })
+    }
+}
+
+/// The devices of a run.
+#[derive(Copy, Clone, Debug)]
+pub struct Audience {
+    /// Whom messages are for.
+    pub to: To,
+    /// How many devices there are.
+    pub devices: u32,
+    /// How many a user has; the last user may have fewer.
+    pub devices_per_user: u32,
+    /// Decides whom a message is for.
+    pub seed: u64,
+}
+
+impl Audience {
+    /// How many users there are.
+    pub fn users(&self) -> u32 {
+        self.devices.div_ceil(self.devices_per_user)
+    }
+
+    /// The user of a device, by number.
+    pub fn user_of(&self, device: u32) -> u32 {
+        device / self.devices_per_user
+    }
+
+    /// The device's id at the gateway, from 1.
+    pub fn device_id(&self, device: u32) -> u32 {
+        device % self.devices_per_user + 1
+    }
+
+    /// The devices that message `number` is for.
+    pub fn recipients(&self, number: u64) -> Range<u32> {
+        let chosen = |among: u32| {
+            // The top bits of a 64-bit hash, scaled: no bias that matters below 2^32.
+            ((u128::from(mix(self.seed ^ mix(number))) * u128::from(among)) >> 64) as u32
+        };
+        match self.to {
+            To::RandomDevice => {
+                let device = chosen(self.devices);
+                device..device + 1
+            }
+            To::RandomUser => {
+                let first = chosen(self.users()) * self.devices_per_user;
+                first..(first + self.devices_per_user).min(self.devices)
+            }
+            To::Broadcast => 0..self.devices,
+        }
+    }
+
+    /// How many devices one message can have as recipients.
+    pub fn recipients_max(&self) -> u32 {
+        match self.to {
+            To::RandomDevice => 1,
+            To::RandomUser => self.devices_per_user,
+            To::Broadcast => self.devices,
+        }
+    }
+}
+
+/// A bijection that spreads its input over all 64 bits (the finaliser of `SplitMix64`).
+fn mix(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn audience(to: To) -> Audience {
+        Audience { to, devices: 11, devices_per_user: 3, seed: 42 }
+    }
+
+    #[test]
+    fn the_last_user_may_have_fewer_devices() {
+        let audience = audience(To::RandomUser);
+        assert_eq!(audience.users(), 4);
+        assert_eq!((audience.user_of(10), audience.device_id(10)), (3, 2));
+        let mut sizes: Vec<u32> =
+            (0..1_000).map(|number| audience.recipients(number)).map(|r| r.end - r.start).collect();
+        sizes.sort_unstable();
+        sizes.dedup();
+        assert_eq!(sizes, [2, 3], "whole users, and never a device that does not exist");
+    }
+
+    #[test]
+    fn every_device_is_chosen_about_equally_often() {
+        let audience = audience(To::RandomDevice);
+        let mut chosen = [0u32; 11];
+        for number in 0..11_000 {
+            let recipients = audience.recipients(number);
+            assert_eq!(recipients.len(), 1);
+            chosen[recipients.start as usize] += 1;
+        }
+        assert!(chosen.iter().all(|&count| (850..1_150).contains(&count)), "{chosen:?}");
+    }
+
+    #[test]
+    fn a_broadcast_is_for_all() {
+        assert_eq!(audience(To::Broadcast).recipients(7), 0..11);
+    }
+}

@@ -1,0 +1,181 @@
+//! From the connect to the 101 answer.
+
+use campanile_engine::{CloseMode, Command, Commands, Conn, Time};
+use campanile_protocol::upgrade::{
+    HeadReader, Request, ResponseError, client_key, parse_response, write_request,
+};
+
+use super::{Device, Fleet, PER_TURN_MAX, State};
+
+/// A connection on its way.
+pub(super) struct Attempt {
+    started: Time,
+    /// `Sec-WebSocket-Key`.
+    key: String,
+    /// The request, until it is sent.
+    request: Vec<u8>,
+    answer: HeadReader,
+    /// Once TCP has connected.
+    conn: Option<Conn>,
+}
+
+impl Fleet {
+    /// Begins the attempts that are due. When the next one is; `None` if that is not a matter of time.
+    pub(super) fn ramp(&mut self, now: Time, commands: &mut Commands<()>) -> Option<Time> {
+        for begun in 0.. {
+            let number = self.next_device;
+            if number >= self.settings.audience.devices {
+                // Gives the memory of the tokens back.
+                self.tokens = Vec::new().into_iter();
+                return None;
+            }
+            if self.attempts.len() >= self.settings.attempts_max {
+                return None;
+            }
+            let due = self.due(number);
+            if due > now || begun == PER_TURN_MAX {
+                return Some(due);
+            }
+            self.next_device += self.count;
+            self.begin(number, now, commands);
+        }
+        None
+    }
+
+    /// When a device is to connect.
+    fn due(&self, number: u32) -> Time {
+        let start = self.control.start();
+        match self.settings.ramp_per_second {
+            rate if rate > 0.0 => start + std::time::Duration::from_secs_f64(f64::from(number) / rate),
+            _ => start,
+        }
+    }
+
+    fn begin(&mut self, number: u32, now: Time, commands: &mut Commands<()>) {
+        let settings = &self.settings;
+        let token = self.tokens.next().flatten();
+        let key = client_key(self.random.u128(..).to_ne_bytes());
+        let mut request = Vec::with_capacity(512);
+        write_request(&mut request, &self.request(&key, token.as_deref()));
+        let from = match settings.sources.len() {
+            0 => None,
+            sources => {
+                // Fleets take turns too, so that all of them use all sources.
+                let turn = (number / self.count + self.index) as usize % sources;
+                Some((settings.sources[turn], 0).into())
+            }
+        };
+        commands.push(Command::Connect { tag: number.into(), from, to: settings.target });
+        let attempt = Attempt { started: now, key, request, answer: HeadReader::new(), conn: None };
+        self.deadlines.push_back((now + self.settings.connect_timeout, number));
+        self.attempts.insert(number, attempt);
+    }
+
+    fn request<'a>(&'a self, key: &'a str, bearer_token: Option<&'a str>) -> Request<'a> {
+        Request {
+            host: &self.settings.host,
+            path: &self.settings.path,
+            key,
+            protocols: self.settings.encoding.subprotocol(),
+            bearer_token,
+        }
+    }
+
+    pub(super) fn connected(&mut self, conn: Conn, number: u32, commands: &mut Commands<()>) {
+        let Some(attempt) = self.attempts.get_mut(&number) else {
+            // Its time was over.
+            return commands.close(conn, CloseMode::Abort);
+        };
+        attempt.conn = Some(conn);
+        let request = std::mem::take(&mut attempt.request);
+        let slot = conn.slot as usize;
+        if self.devices.len() <= slot {
+            self.devices.resize_with(slot + 1, Device::default);
+        }
+        self.devices[slot] =
+            Device { generation: conn.generation, number, state: State::Upgrading, ..Device::default() };
+        self.post(conn, request);
+        commands.push(Command::Watch { conn });
+    }
+
+    /// Counts a device that could not connect.
+    pub(super) fn failed(&mut self, number: u32, reason: String) {
+        // One that has failed by its deadline fails only once.
+        if self.attempts.remove(&number).is_some() {
+            self.stats.failed.add(1);
+            *self.stats.details().failures.entry(reason).or_default() += 1;
+        }
+    }
+
+    pub(super) fn upgrade_input(
+        &mut self,
+        now: Time,
+        conn: Conn,
+        data: &mut [u8],
+        commands: &mut Commands<()>,
+    ) {
+        let Some(number) = self.tenant(conn).map(|device| device.number) else { return };
+        let Some(mut attempt) = self.attempts.remove(&number) else { return };
+        let mut rest = &*data;
+        let answer = match attempt.answer.next(&mut rest) {
+            Ok(None) => {
+                self.attempts.insert(number, attempt);
+                return;
+            }
+            Ok(Some(head)) => parse_response(head, &self.request(&attempt.key, None)),
+            Err(_) => Err(ResponseError::Malformed),
+        };
+        let reason = match answer {
+            Ok(accepted) if accepted.subprotocol.is_none() => "no_subprotocol".into(),
+            Ok(_) => {
+                let used = data.len() - rest.len();
+                self.recorder.connected(now, now.since(attempt.started));
+                self.stats.opened.add(1);
+                self.stats.connected.add(1);
+                if let Some(device) = self.tenant(conn) {
+                    device.state = State::Open;
+                }
+                return self.input(now, conn, &mut data[used..]);
+            }
+            Err(ResponseError::Refused { status, .. }) => format!("http_{status}"),
+            Err(ResponseError::Malformed) => "malformed_answer".into(),
+            Err(ResponseError::NotUpgrade) => "not_an_upgrade".into(),
+            Err(ResponseError::AcceptKey) => "wrong_accept_key".into(),
+            Err(ResponseError::NotOffered) => "not_offered".into(),
+        };
+        self.attempts.insert(number, attempt);
+        self.failed(number, reason);
+        self.forget(conn.slot);
+        commands.close(conn, CloseMode::Abort);
+    }
+
+    /// Gives up the attempts whose time is over.
+    pub(super) fn expire_attempts(&mut self, now: Time, commands: &mut Commands<()>) {
+        while let Some(&(deadline, number)) = self.deadlines.front() {
+            // A deadline of an attempt that has ended is passed over as soon as it is the oldest.
+            let ended = !self.attempts.contains_key(&number);
+            if !ended && deadline > now {
+                return;
+            }
+            self.deadlines.pop_front();
+            let conn = self.attempts.get(&number).and_then(|attempt| attempt.conn);
+            self.failed(number, "timed_out".into());
+            if let Some(conn) = conn {
+                self.forget(conn.slot);
+                commands.close(conn, CloseMode::Abort);
+            }
+        }
+    }
+
+    /// Gives up all attempts, because the run ends. They have not failed.
+    pub(super) fn abandon_attempts(&mut self) {
+        self.deadlines.clear();
+        self.next_device = u32::MAX;
+        for (_, attempt) in std::mem::take(&mut self.attempts) {
+            if let Some(conn) = attempt.conn {
+                // The driver closes what is left when the shard ends.
+                self.forget(conn.slot);
+            }
+        }
+    }
+}

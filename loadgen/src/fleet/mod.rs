@@ -1,0 +1,386 @@
+//! The core of the load generator: one shard of virtual devices.
+//!
+//! A fleet is a state machine ([`campanile_engine::Core`]): it opens its devices' connections at the rate of the
+//! ramp, answers pings, records what arrives and says goodbye at the end. What always holds:
+//! - A device that is connected and waits owns no memory beyond its 24 bytes in the table.
+//! - A connection gets at most one send per turn, and nothing before the unsent rest of the last one.
+//! - Tokens are signed before the ramp begins, so they are no part of any time that is measured.
+
+pub mod control;
+mod handshake;
+mod recorder;
+mod session;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use campanile_engine::{CloseMode, Command, Commands, Conn, Core, Event, Next, Now, Time};
+use campanile_protocol::frame::{self, Decoder, close_code};
+use campanile_protocol::messages::Encoding;
+
+use self::control::{Control, Phase};
+use self::handshake::Attempt;
+use self::recorder::Recorder;
+use crate::audience::Audience;
+use crate::credentials::Credentials;
+use crate::ledger::Ledger;
+use crate::stats::Stats;
+
+/// Attempts begun and goodbyes said in one turn, so that input does not wait behind them.
+const PER_TURN_MAX: usize = 256;
+/// How long we wait for the gateway's side of the goodbyes.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What all fleets of a run are told.
+pub struct FleetSettings {
+    /// Who connects.
+    pub audience: Audience,
+    /// Their tokens.
+    pub credentials: Credentials,
+    /// The gateway.
+    pub target: SocketAddr,
+    /// `Host` of the upgrade request.
+    pub host: String,
+    /// Path and query of the upgrade request.
+    pub path: String,
+    /// Addresses to connect from, used in turn; none for the kernel's choice.
+    pub sources: Vec<Ipv4Addr>,
+    /// How messages are encoded.
+    pub encoding: Encoding,
+    /// Connections a second, over all fleets; 0 for as fast as possible.
+    pub ramp_per_second: f64,
+    /// Attempts under way in one fleet.
+    pub attempts_max: usize,
+    /// From connect to the 101 answer.
+    pub connect_timeout: Duration,
+    /// Which run the payloads are of.
+    pub run: u64,
+    /// What has arrived, if anything is published.
+    pub ledger: Option<Ledger>,
+}
+
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Free,
+    /// The upgrade request is sent; `attempts` knows more.
+    Upgrading,
+    Open,
+    /// We have sent a close frame.
+    Closing,
+}
+
+/// A device's connection. Its place in the table is the connection's slot.
+#[derive(Default)]
+struct Device {
+    decoder: Decoder,
+    generation: u32,
+    number: u32,
+    state: State,
+    /// Something is in the outbox for it.
+    queued: bool,
+}
+
+const _: () = assert!(size_of::<Device>() <= 24);
+
+/// One shard of virtual devices. It is run by a [`campanile_engine::Driver`].
+pub struct Fleet {
+    index: u32,
+    count: u32,
+    settings: Arc<FleetSettings>,
+    control: Arc<Control>,
+    stats: Arc<Stats>,
+    seen: Phase,
+    random: fastrand::Rng,
+    devices: Vec<Device>,
+    /// The next device to connect: every `count`th is ours.
+    next_device: u32,
+    /// The tokens of the devices that have yet to connect.
+    tokens: std::vec::IntoIter<Option<String>>,
+    /// Attempts under way, by device.
+    attempts: HashMap<u32, Attempt>,
+    /// Their deadlines, oldest first. All have the same patience, so they are in order.
+    deadlines: VecDeque<(Time, u32)>,
+    /// What is to be sent this turn.
+    outbox: Vec<(Conn, Vec<u8>)>,
+    /// What did not go out whole, by slot.
+    unsent: HashMap<u32, Bytes>,
+    /// To be closed once this turn's sends have left.
+    closing: Vec<Conn>,
+    recorder: Recorder,
+    /// The next slot to say goodbye to, and until when answers are waited for.
+    goodbye: Option<(u32, Time)>,
+}
+
+impl Fleet {
+    /// Fleet `index` of `count`; `seed` decides the keys that frames are masked with.
+    ///
+    /// # Errors
+    /// In words for the operator: a token cannot be signed.
+    pub fn new(
+        index: u32,
+        count: u32,
+        settings: Arc<FleetSettings>,
+        control: Arc<Control>,
+        stats: Arc<Stats>,
+        seed: u64,
+    ) -> Result<Fleet, String> {
+        let tokens = (index..settings.audience.devices)
+            .step_by(count as usize)
+            .map(|device| settings.credentials.token(&settings.audience, device))
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter();
+        Ok(Fleet {
+            index,
+            count,
+            settings,
+            control,
+            stats,
+            seen: Phase::Waiting,
+            random: fastrand::Rng::with_seed(seed),
+            devices: Vec::new(),
+            next_device: index,
+            tokens,
+            attempts: HashMap::new(),
+            deadlines: VecDeque::new(),
+            outbox: Vec::new(),
+            unsent: HashMap::new(),
+            closing: Vec::new(),
+            recorder: Recorder::new(),
+            goodbye: None,
+        })
+    }
+
+    /// How many devices the fleet has.
+    pub fn devices_of_its_own(&self) -> u32 {
+        let devices = self.settings.audience.devices;
+        devices / self.count + u32::from(self.index < devices % self.count)
+    }
+
+    fn tenant(&mut self, conn: Conn) -> Option<&mut Device> {
+        let device = self.devices.get_mut(conn.slot as usize)?;
+        (device.generation == conn.generation && device.state != State::Free).then_some(device)
+    }
+
+    /// Adds to what the connection is sent this turn, or after what it has not taken yet.
+    fn post(&mut self, conn: Conn, bytes: Vec<u8>) {
+        if let Some(unsent) = self.unsent.get_mut(&conn.slot) {
+            *unsent = [unsent, &bytes[..]].concat().into();
+            return;
+        }
+        let Some(device) = self.tenant(conn) else { return };
+        if std::mem::replace(&mut device.queued, true) {
+            // Rare: several frames in one turn.
+            if let Some((_, queued)) = self.outbox.iter_mut().rev().find(|(other, _)| *other == conn) {
+                queued.extend_from_slice(&bytes);
+                return;
+            }
+        }
+        self.outbox.push((conn, bytes));
+    }
+
+    /// The slot has no tenant any more.
+    fn forget(&mut self, slot: u32) {
+        if let Some(device) = self.devices.get_mut(slot as usize) {
+            *device = Device { generation: device.generation, ..Device::default() };
+        }
+        self.unsent.remove(&slot);
+    }
+
+    /// Ends an open connection that we did not want to end; `how` is counted.
+    fn ended(&mut self, how: String) {
+        self.stats.connected.subtract(1);
+        self.stats.ended.add(1);
+        *self.stats.details().endings.entry(how).or_default() += 1;
+    }
+
+    /// Sends a close frame; the connection is closed once it has left.
+    fn close(&mut self, conn: Conn, code: u16, reason: &str) {
+        let mut bytes = Vec::with_capacity(8 + reason.len());
+        frame::encode_masked_close(code, reason, self.mask(), &mut bytes);
+        self.post(conn, bytes);
+        if let Some(device) = self.tenant(conn) {
+            device.state = State::Closing;
+        }
+    }
+
+    fn mask(&mut self) -> [u8; 4] {
+        self.random.u32(..).to_ne_bytes()
+    }
+
+    fn hung_up(&mut self, conn: Conn, error: Option<std::io::ErrorKind>, commands: &mut Commands<()>) {
+        let Some(device) = self.tenant(conn) else { return };
+        let (state, number) = (device.state, device.number);
+        match state {
+            State::Upgrading => {
+                let reason = error.map_or("closed_before_answer".into(), reason_of);
+                self.failed(number, reason);
+            }
+            State::Open => {
+                // 1006 is how RFC 6455 §7.1.5 calls an end without a close frame.
+                self.ended(error.map_or("1006".into(), reason_of));
+            }
+            State::Closing | State::Free => {}
+        }
+        self.forget(conn.slot);
+        commands.close(conn, CloseMode::Abort);
+    }
+
+    fn send_incomplete(
+        &mut self,
+        conn: Conn,
+        rest: Bytes,
+        error: Option<std::io::ErrorKind>,
+        commands: &mut Commands<()>,
+    ) {
+        if self.tenant(conn).is_none() {
+            return;
+        }
+        match error {
+            None => {
+                self.unsent.insert(conn.slot, rest);
+                self.closing.retain(|closing| *closing != conn);
+                commands.push(Command::WatchWritable { conn });
+            }
+            Some(error) => self.hung_up(conn, Some(error), commands),
+        }
+    }
+
+    fn writable(&mut self, conn: Conn) {
+        let Some(device) = self.tenant(conn) else { return };
+        let closing = device.state == State::Closing && self.goodbye.is_none();
+        if let Some(rest) = self.unsent.remove(&conn.slot) {
+            self.post(conn, rest.into());
+            if closing {
+                self.closing.push(conn);
+            }
+        }
+    }
+
+    /// Says goodbye to the next connections. True while there are more.
+    fn say_goodbye(&mut self, now: Time) -> bool {
+        let (mut slot, until) = self.goodbye.unwrap_or((0, now + GOODBYE_TIMEOUT));
+        let mut said = 0;
+        while (slot as usize) < self.devices.len() && said < PER_TURN_MAX {
+            let device = &self.devices[slot as usize];
+            let conn = Conn { slot, generation: device.generation };
+            if device.state == State::Open {
+                self.stats.connected.subtract(1);
+                self.close(conn, close_code::NORMAL, "");
+                said += 1;
+            }
+            slot += 1;
+        }
+        self.goodbye = Some((slot, until));
+        (slot as usize) < self.devices.len()
+    }
+
+    /// Whether everything is over: all connections have ended, or have had their time.
+    fn is_done(&self, now: Time) -> bool {
+        let Some((_, until)) = self.goodbye else { return false };
+        now >= until || self.devices.iter().all(|device| device.state != State::Closing)
+    }
+
+    fn flush(&mut self, commands: &mut Commands<()>) {
+        for (conn, bytes) in self.outbox.drain(..) {
+            let device = self.devices.get_mut(conn.slot as usize);
+            let Some(device) = device.filter(|device| device.generation == conn.generation) else { continue };
+            // Whoever hung up meanwhile is free.
+            if std::mem::take(&mut device.queued) {
+                commands.send(conn, bytes.into());
+            }
+        }
+    }
+}
+
+impl Core for Fleet {
+    type Parcel = ();
+
+    fn on_event(&mut self, now: Now, event: Event<'_, ()>, commands: &mut Commands<()>) {
+        match event {
+            Event::Connected { conn, tag } => self.connected(conn, tag as u32, commands),
+            Event::ConnectFailed { tag, error } => self.failed(tag as u32, reason_of(error)),
+            Event::Received { conn, data } => {
+                self.stats.bytes.add(data.len() as u64);
+                match self.tenant(conn).map(|device| device.state) {
+                    Some(State::Upgrading) => self.upgrade_input(now.time, conn, data, commands),
+                    Some(State::Open | State::Closing) => self.input(now.time, conn, data),
+                    Some(State::Free) | None => {}
+                }
+            }
+            Event::HungUp { conn, error } => self.hung_up(conn, error, commands),
+            Event::Writable { conn } => self.writable(conn),
+            Event::SendIncomplete { conn, rest, error } => self.send_incomplete(conn, rest, error, commands),
+            // A fleet neither listens nor hands connections over.
+            Event::Accepted { conn, .. }
+            | Event::HandedIn { conn, .. }
+            | Event::HandOffFailed { conn, .. } => {
+                commands.close(conn, CloseMode::Abort);
+            }
+        }
+    }
+
+    fn on_turn(&mut self, now: Now, commands: &mut Commands<()>) -> Next {
+        let now = now.time;
+        self.seen = self.control.phase();
+        let mut next: Option<Time> = None;
+        let mut at_once = false;
+        match self.seen {
+            Phase::Waiting => {}
+            Phase::Connected => {
+                next = self.ramp(now, commands);
+                self.expire_attempts(now, commands);
+            }
+            Phase::Closing => {
+                self.abandon_attempts();
+                at_once = self.say_goodbye(now);
+                next = self.goodbye.map(|(_, until)| until);
+            }
+        }
+        self.flush(commands);
+        let done = !at_once && commands.is_empty() && self.is_done(now);
+        let hand_over = self.recorder.hand_over(now, &self.stats, done);
+        if done {
+            return Next::Stop;
+        }
+        if at_once {
+            return Next::Now;
+        }
+        let deadline = self.deadlines.front().map(|&(deadline, _)| deadline);
+        match [next, hand_over, deadline].into_iter().flatten().min() {
+            Some(time) => Next::At(time),
+            None => Next::Event,
+        }
+    }
+
+    fn on_submitted(&mut self, _: Now, commands: &mut Commands<()>) {
+        for conn in std::mem::take(&mut self.closing) {
+            if self.tenant(conn).is_some() {
+                self.forget(conn.slot);
+                commands.close(conn, CloseMode::Graceful);
+            }
+        }
+    }
+
+    fn has_mail(&self) -> bool {
+        self.control.phase() != self.seen
+    }
+}
+
+/// An error as a word for reports: `connection_refused`.
+fn reason_of(error: std::io::ErrorKind) -> String {
+    let mut reason = String::new();
+    for letter in format!("{error:?}").chars() {
+        if letter.is_ascii_uppercase() && !reason.is_empty() {
+            reason.push('_');
+        }
+        reason.push(letter.to_ascii_lowercase());
+    }
+    reason
+}
+
+#[cfg(test)]
+mod tests;

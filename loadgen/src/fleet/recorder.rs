@@ -1,0 +1,58 @@
+//! A shard's own histograms, handed over a few times a second.
+
+use std::time::Duration;
+
+use campanile_engine::Time;
+use hdrhistogram::Histogram;
+
+use crate::stats::{Stats, histogram};
+
+/// How often what was recorded is handed over.
+const HAND_OVER: Duration = Duration::from_millis(250);
+
+/// Records without a lock; hands over under one.
+pub(super) struct Recorder {
+    connecting: Histogram<u64>,
+    latency: Histogram<u64>,
+    /// When to hand over; `None` when there is nothing.
+    due: Option<Time>,
+}
+
+impl Recorder {
+    pub(super) fn new() -> Recorder {
+        Recorder { connecting: histogram(), latency: histogram(), due: None }
+    }
+
+    pub(super) fn connected(&mut self, now: Time, took: Duration) {
+        record(&mut self.connecting, took);
+        self.due.get_or_insert(now + HAND_OVER);
+    }
+
+    pub(super) fn arrived(&mut self, now: Time, took: Duration) {
+        record(&mut self.latency, took);
+        self.due.get_or_insert(now + HAND_OVER);
+    }
+
+    /// Hands over when it is time, or `at_once`. When to call it again.
+    pub(super) fn hand_over(&mut self, now: Time, stats: &Stats, at_once: bool) -> Option<Time> {
+        if self.due.is_some_and(|due| at_once || due <= now) {
+            self.due = None;
+            let details = &mut *stats.details();
+            for (own, shared) in
+                [(&mut self.connecting, &mut details.connecting), (&mut self.latency, &mut details.latency)]
+            {
+                if !own.is_empty() {
+                    // Both have the same bounds, so there is nothing that could fail.
+                    let added = shared.add(&*own);
+                    debug_assert!(added.is_ok());
+                    own.reset();
+                }
+            }
+        }
+        self.due
+    }
+}
+
+fn record(histogram: &mut Histogram<u64>, took: Duration) {
+    histogram.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+}

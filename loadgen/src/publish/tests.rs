@@ -1,0 +1,18 @@
+//! Settings for the tests of the parts, and publishing against a small server.
+
+use super::*;
+
+pub(super) fn settings(to: To) -> PublishSettings {
+    PublishSettings {
+        api: Endpoint { address: ([127, 0, 0, 1], 1).into(), host: "127.0.0.1:1".into(), path: "/".into() },
+        api_key: "key".into(),
+        audience: Audience { to, devices: 10, devices_per_user: 3, seed: 5 },
+        user_prefix: "U".into(),
+        run: 99,
+        payload_bytes: 40,
+        batch: Duration::from_millis(1),
+        single: false,
+        publishers: 2,
+        timeout: Duration::from_secs(5),
+    }
+}
