@@ -120,14 +120,35 @@ fn figures(
 fn print_table(figures: &Value) {
     let number = |name: &str| figures[name].as_f64().unwrap_or_default();
     println!();
-    println!("  devices connected       {:>12}   ({:.0} per second)", number("connected"), number("connects_per_second"));
+    println!(
+        "  devices connected       {:>12}   ({:.0} per second)",
+        number("connected"),
+        number("connects_per_second")
+    );
     println!("  pushes to users         {:>12}", number("pushes"));
-    println!("  messages received       {:>12}   (lost {}, twice {})", number("received"), number("lost"), number("duplicated"));
-    println!("  latency  p50            {:>12.2} ms  from when the push was due to its receipt", number("latency_p50_ms"));
-    for (label, name) in [("p90", "latency_p90_ms"), ("p99", "latency_p99_ms"), ("p99.9", "latency_p999_ms"), ("max", "latency_max_ms")] {
+    println!(
+        "  messages received       {:>12}   (lost {}, twice {})",
+        number("received"),
+        number("lost"),
+        number("duplicated")
+    );
+    println!(
+        "  latency  p50            {:>12.2} ms  from when the push was due to its receipt",
+        number("latency_p50_ms")
+    );
+    for (label, name) in [
+        ("p90", "latency_p90_ms"),
+        ("p99", "latency_p99_ms"),
+        ("p99.9", "latency_p999_ms"),
+        ("max", "latency_max_ms"),
+    ] {
         println!("           {label:<5}          {:>12.2} ms", number(name));
     }
-    println!("  memory per connection   {:>12} B   (the gateway's own; {:.1} MB in all)", number("memory_per_connection_bytes"), number("memory_bytes") / 1e6);
+    println!(
+        "  memory per connection   {:>12} B   (the gateway's own; {:.1} MB in all)",
+        number("memory_per_connection_bytes"),
+        number("memory_bytes") / 1e6
+    );
     println!("  gateway CPU             {:>12.1} %   of one core while pushing", number("cpu_percent"));
 }
 
@@ -199,7 +220,7 @@ impl Gateway {
             .arg(folder.path("key"))
             .arg("--jwt-hs256-file")
             .arg(folder.path("jwt"))
-            .args(["--connections", &devices.to_string(), "--users", &users.to_string()])
+            .args(["--connections", &devices.to_string(), "--devices-per-user", "3"])
             .args(["--to", "random-user", "--rate", &PUSHES_PER_SECOND.to_string()])
             .args(["--duration", &seconds.to_string(), "--json"])
             .arg(folder.path("load.json"))
@@ -231,7 +252,8 @@ impl Gateway {
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n")?;
         let mut page = String::new();
         stream.read_to_string(&mut page)?;
-        let shard = |line: &str| line.strip_prefix("campanile_sessions{")?.rsplit_once(' ')?.1.parse::<u64>().ok();
+        let shard =
+            |line: &str| line.strip_prefix("campanile_sessions{")?.rsplit_once(' ')?.1.parse::<u64>().ok();
         Ok(page.lines().filter_map(shard).sum())
     }
 
@@ -268,7 +290,8 @@ impl Folder {
     /// Writes a file that only this user can read.
     fn write_secret(&self, name: &str, secret: &str) -> anyhow::Result<()> {
         use std::os::unix::fs::OpenOptionsExt as _;
-        let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(self.path(name))?;
+        let mut file =
+            fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(self.path(name))?;
         Ok(file.write_all(secret.as_bytes())?)
     }
 }

@@ -23,7 +23,7 @@ use super::requests::{
 };
 
 /// Requests that may wait for one shard, unanswered ones included. Beyond it new ones are refused.
-pub const REQUESTS_WAITING_MAX: usize = 4_096;
+pub const REQUESTS_WAITING_MAX: usize = 1_024;
 
 /// A shard takes no more work now; try again after a moment.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
