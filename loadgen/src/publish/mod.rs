@@ -8,19 +8,14 @@ mod answer;
 mod body;
 mod http;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::ops::Range;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use campanile_engine::Time;
 use hdrhistogram::Histogram;
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
-};
-use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
 use self::answer::Answers;
@@ -37,6 +32,8 @@ const BATCH_PUSHES_MAX: u64 = 500;
 const BATCH_BYTES_MAX: usize = 1 << 20;
 /// The pacer looks at the clock no more often than this.
 const TICK_MIN: Duration = Duration::from_micros(50);
+/// … and, with one push per request, no less often.
+const TICK_MAX: Duration = Duration::from_millis(100);
 /// How long a publisher waits before it connects again.
 const RECONNECT_DELAY: Duration = Duration::from_millis(20);
 
@@ -106,14 +103,13 @@ pub fn publish(
         .enable_all()
         .build()
         .map_err(|error| format!("the publisher cannot be set up: {error}"))?;
+    let pacer =
+        Pacer { schedule, taken: AtomicU64::new(0), ticks: Notify::new(), over: AtomicBool::new(false) };
     let shared = Shared {
         settings,
-        schedule,
         progress,
-        cursor: Cell::new(0),
+        pacer: &pacer,
         batch_pushes_max: batch_pushes_max(settings),
-        ticks: Notify::new(),
-        over: Cell::new(false),
         published: RefCell::new(Published {
             offered: 0,
             requests: 0,
@@ -123,16 +119,16 @@ pub fn publish(
             latency: histogram(),
         }),
     };
-    let shared = Rc::new(shared);
-    runtime.block_on(async {
-        let publishers = (0..settings.publishers).map(|_| publisher(&shared));
-        let (paced, ()) = tokio::join!(pace(&shared), all(publishers));
-        paced
+    let tick = tick(settings, &schedule);
+    std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .name("pacer".into())
+            .spawn_scoped(scope, || pacer.run(tick, progress))
+            .map_err(|error| format!("a thread cannot be started: {error}"))?;
+        runtime.block_on(all((0..settings.publishers).map(|_| publisher(&shared))));
+        Ok::<(), String>(())
     })?;
-    let mut published = match Rc::try_unwrap(shared) {
-        Ok(shared) => shared.published.into_inner(),
-        Err(_) => return Err("a publisher has not ended".into()),
-    };
+    let mut published = shared.published.into_inner();
     published.offered = match progress.stop.load(Ordering::Relaxed) {
         true => schedule.due_by(Time::monotonic()),
         false => schedule.messages(),
@@ -140,32 +136,63 @@ pub fn publish(
     Ok(published)
 }
 
-struct Shared<'a> {
-    settings: &'a PublishSettings,
+/// Says when something is due, from a thread of its own: the runtime's timers have a grain of a millisecond, and its
+/// thread is busy.
+struct Pacer {
     schedule: Schedule,
-    progress: &'a PublishProgress,
-    /// The next message that nobody has taken.
-    cursor: Cell<u64>,
-    batch_pushes_max: u64,
+    /// Messages that publishers have taken.
+    taken: AtomicU64,
     /// Something is due.
     ticks: Notify,
-    over: Cell<bool>,
+    /// There will be no more ticks.
+    over: AtomicBool,
+}
+
+struct Shared<'a> {
+    settings: &'a PublishSettings,
+    progress: &'a PublishProgress,
+    pacer: &'a Pacer,
+    batch_pushes_max: u64,
     published: RefCell<Published>,
 }
 
-impl Shared<'_> {
-    /// Takes messages that are due, as many as one request may have.
-    fn take(&self) -> Range<u64> {
-        let first = self.cursor.get();
+impl Pacer {
+    fn run(&self, tick: Duration, progress: &PublishProgress) {
+        let mut next = Time::monotonic() + tick;
+        while self.taken.load(Ordering::Relaxed) < self.schedule.messages()
+            && !progress.stop.load(Ordering::Relaxed)
+        {
+            let now = Time::monotonic();
+            std::thread::sleep(next.since(now));
+            // Ticks that have been missed are not made up for: one takes everything that is due.
+            next = (next + tick).max(Time::monotonic());
+            if self.schedule.due_by(Time::monotonic()) > self.taken.load(Ordering::Relaxed) {
+                self.ticks.notify_one();
+            }
+        }
+        self.over.store(true, Ordering::SeqCst);
+        self.ticks.notify_waiters();
+    }
+
+    /// Takes messages that are due, at most `count`. Only the publishers' thread may call it.
+    fn take(&self, count: u64) -> Range<u64> {
+        let first = self.taken.load(Ordering::Relaxed);
         let due = self.schedule.due_by(Time::monotonic()).max(first);
-        let end = due.min(first + self.batch_pushes_max);
-        self.cursor.set(end);
+        let end = due.min(first + count);
+        self.taken.store(end, Ordering::Relaxed);
         if end < due {
             // More than one request takes: somebody else may begin at once.
             self.ticks.notify_one();
         }
         first..end
     }
+}
+
+/// How often the pacer looks at the clock.
+fn tick(settings: &PublishSettings, schedule: &Schedule) -> Duration {
+    let apart = schedule.due(1).since(schedule.due(0));
+    let tick = if batch_pushes_max(settings) == 1 { apart.min(TICK_MAX) } else { settings.batch };
+    tick.max(TICK_MIN)
 }
 
 fn batch_pushes_max(settings: &PublishSettings) -> u64 {
@@ -185,51 +212,25 @@ async fn all(futures: impl Iterator<Item = impl Future<Output = ()>>) {
     .await;
 }
 
-/// Says when something is due. The timer is the kernel's: the runtime's own has a grain of a millisecond.
-async fn pace(shared: &Shared<'_>) -> Result<(), String> {
-    let refused = |error: std::io::Error| format!("no timer: {error}");
-    let apart = shared.schedule.due(1).since(shared.schedule.due(0));
-    let tick = match shared.batch_pushes_max {
-        1 => apart.min(Duration::from_millis(100)),
-        _ => shared.settings.batch,
-    }
-    .max(TICK_MIN);
-    let interval = Timespec { tv_sec: tick.as_secs() as i64, tv_nsec: tick.subsec_nanos().into() };
-    let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)
-        .map_err(|error| refused(error.into()))?;
-    let every_tick = Itimerspec { it_interval: interval, it_value: interval };
-    timerfd_settime(&timer, TimerfdTimerFlags::empty(), &every_tick)
-        .map_err(|error| refused(error.into()))?;
-    let timer = AsyncFd::register(timer).map_err(|error| refused(error.into()))?;
-    while shared.cursor.get() < shared.schedule.messages() && !shared.progress.stop.load(Ordering::Relaxed) {
-        let mut ready = timer.readable().await.map_err(refused)?;
-        let _ = ready.try_io(|timer| Ok(rustix::io::read(timer, &mut [0; 8])?));
-        if shared.schedule.due_by(Time::monotonic()) > shared.cursor.get() {
-            shared.ticks.notify_one();
-        }
-    }
-    shared.over.set(true);
-    // Whoever does not wait now looks before it waits.
-    shared.ticks.notify_waiters();
-    Ok(())
-}
-
 /// One connection: takes what is due, sends it, notes the answer.
 async fn publisher(shared: &Shared<'_>) {
     let mut api = Api::new(&shared.settings.api, &shared.settings.api_key);
     let mut body = BodyWriter::new(shared.settings);
     loop {
+        // It hears of the end from here on, however late it is polled.
+        let tick = shared.pacer.ticks.notified();
+        let over = shared.pacer.over.load(Ordering::SeqCst);
         let stopped = shared.progress.stop.load(Ordering::Relaxed);
-        let numbers = if stopped { 0..0 } else { shared.take() };
+        let numbers = if stopped { 0..0 } else { shared.pacer.take(shared.batch_pushes_max) };
         if numbers.is_empty() {
-            if stopped || shared.over.get() {
+            if stopped || over {
                 return;
             }
-            shared.ticks.notified().await;
+            tick.await;
             continue;
         }
         let count = numbers.end - numbers.start;
-        let request = body.write(&shared.schedule, numbers.clone());
+        let request = body.write(&shared.pacer.schedule, numbers.clone());
         shared.progress.sent.add(count);
         shared.published.borrow_mut().requests += 1;
         let path = body.path();
@@ -267,7 +268,7 @@ fn note(shared: &Shared<'_>, numbers: Range<u64>, answer: &Result<bytes::Bytes, 
         match outcome {
             Ok(delivered) => {
                 published.delivered[number as usize] = delivered;
-                let took = now.since(shared.schedule.due(number));
+                let took = now.since(shared.pacer.schedule.due(number));
                 published.latency.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
                 shared.progress.accepted.add(1);
             }
