@@ -14,7 +14,8 @@ fn main() -> ExitCode {
         Command::Token(args) => token::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Echo(args) => echo::run(&args),
-        Command::Demo(_) | Command::Load(_) => Err(anyhow::anyhow!("not part of this build")),
+        Command::Demo(args) => demo::run(&args),
+        Command::Load(args) => return load::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

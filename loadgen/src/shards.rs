@@ -147,6 +147,7 @@ fn drive(
     let say_ready = move || {
         // Whoever no longer listens has given up already.
         let _ = ready.send(());
+        drop(ready);
     };
     match kind {
         DriverKind::Uring => {

@@ -100,7 +100,7 @@ impl<P: Send + 'static> Uring<P> {
             refused: Vec::new(),
             connecting: Connecting::default(),
             // Zeroed by the allocator, so that pages become resident only when they are used.
-            scratch: zeroed_scratch(),
+            scratch: vec![[0; SCRATCH_BYTES]; BATCH].into(),
         };
         driver.arm_waker()?;
         Ok(driver)
@@ -459,10 +459,4 @@ impl<P: Send + 'static> Driver for Uring<P> {
         self.take_completions(report)?;
         self.read(report)
     }
-}
-
-fn zeroed_scratch() -> Box<[[u8; SCRATCH_BYTES]]> {
-    let mut scratch = Vec::new();
-    scratch.resize_with(BATCH, || [0; SCRATCH_BYTES]);
-    scratch.into()
 }
