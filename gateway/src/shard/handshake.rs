@@ -157,7 +157,8 @@ impl Shard {
                 let (mut decoder, encoding) = (std::mem::take(decoder), *encoding);
                 let mut input = data;
                 let mut pong = Vec::new();
-                if let Some(identity) = self.await_hello(slot, &mut decoder, encoding, &mut input, &mut pong) {
+                if let Some(identity) = self.await_hello(slot, &mut decoder, encoding, &mut input, &mut pong)
+                {
                     let client = Client { identity, encoding, upgrade: None, owed: pong };
                     return self.authenticated(conn, client, input, commands);
                 }
@@ -352,13 +353,7 @@ impl Shard {
     }
 
     /// The client is known: its session opens on its home shard.
-    fn authenticated(
-        &mut self,
-        conn: Conn,
-        client: Client,
-        unread: &[u8],
-        commands: &mut Commands<Parcel>,
-    ) {
+    fn authenticated(&mut self, conn: Conn, client: Client, unread: &[u8], commands: &mut Commands<Parcel>) {
         let Some(connection) = self.connections.get_mut(conn.slot) else { return };
         let State::Handshake(handshake) = std::mem::replace(&mut connection.state, State::HandingOff) else {
             return;
