@@ -273,6 +273,11 @@ impl Gateway {
         self.answers.remove(&ticket)
     }
 
+    /// Whether the answer to a question has come.
+    pub(crate) fn has_answer(&self, ticket: Ticket) -> bool {
+        self.answers.contains_key(&ticket)
+    }
+
     /// How many questions have no answer yet.
     pub(crate) fn unanswered(&self) -> usize {
         self.waiting.len()

@@ -46,6 +46,11 @@ impl Watched {
         }
     }
 
+    /// How many connections have not taken all that they were sent.
+    pub(crate) fn blocked(&self) -> usize {
+        self.live.values().filter(|life| life.unsent.is_some()).count()
+    }
+
     fn before(&mut self, event: &Event<'_, Parcel>) {
         match event {
             Event::Accepted { conn, .. }
