@@ -26,7 +26,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use campanile_engine::{CloseMode, Command, Commands, Conn, Core, Event, Next, Now, Wheel};
+use campanile_engine::{CloseMode, Command, Commands, Conn, Core, Event, Next, Now, Time, Wheel};
 use campanile_protocol::frame;
 
 pub use self::connection::Parcel;
@@ -46,6 +46,8 @@ const TICK: Duration = Duration::from_millis(100);
 pub const SLOTS_RESERVED: u32 = 256;
 /// Requests taken in one turn.
 const REQUESTS_PER_TURN_MAX: usize = 64;
+/// How long a driver that is to end goes on after the last close, so that the last close frame is read.
+const LINGER: Duration = Duration::from_millis(1_100);
 /// How long a close frame may wait for room in the socket.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -84,6 +86,8 @@ pub struct Shard {
     last_session: u64,
     accepting: bool,
     draining: Option<Draining>,
+    /// Until when the driver may have connections that it lets go gracefully.
+    lingering_until: Time,
 }
 
 struct Draining {
@@ -136,6 +140,7 @@ impl Shard {
             last_session: first_session,
             accepting: false,
             draining: None,
+            lingering_until: now.time,
         }
     }
 
@@ -358,6 +363,7 @@ impl Shard {
         self.draining.is_some()
             && self.passes.is_empty()
             && !self.inbox.has_mail()
+            && self.lingering_until <= self.now.time
             && self.counters.connections.get() == 0
             && self.settings.connections.load(Ordering::Relaxed) == 0
     }
@@ -437,6 +443,7 @@ impl Core for Shard {
             // Those whose last bytes did not all leave wait for room.
             if matches!(&connection.state, State::Closing(closing) if closing.unsent.is_none()) {
                 self.forget(slot);
+                self.lingering_until = now.time + LINGER;
                 commands.close(conn, CloseMode::Graceful);
             }
         }

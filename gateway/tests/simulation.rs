@@ -1,0 +1,6 @@
+//! Shards in the simulator: what they promise to clients and to the control plane, told as stories, and then from a
+//! thousand seeds. No socket is opened; the clock is virtual.
+
+mod seeds;
+mod stories;
+mod support;

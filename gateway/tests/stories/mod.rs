@@ -1,0 +1,9 @@
+//! What the shards promise, one story each.
+
+mod backpressure;
+mod delivery;
+mod drain;
+mod edge;
+mod handshake;
+mod sessions;
+mod turns;

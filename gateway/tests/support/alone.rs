@@ -1,0 +1,84 @@
+//! One shard, driven by hand: what it commands in one turn.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use campanile::shard::counters::ShardCounters;
+use campanile::shard::link::Inbox;
+use campanile::shard::requests::{Answer, Request, RequestBody, Ticket};
+use campanile::shard::{Parcel, Shard, ShardParts};
+use campanile_engine::{Command, Commands, Conn, Core, Event, Next, Now, Time, Waker};
+
+use super::Setup;
+
+/// A shard without a driver.
+pub(crate) struct Alone {
+    shard: Shard,
+    inbox: Arc<Inbox>,
+    now: Now,
+    commands: Commands<Parcel>,
+}
+
+impl Alone {
+    pub(crate) fn new(setup: &Setup, unix_ms: u64) -> Alone {
+        let inbox = Inbox::new(Arc::new(Waker::new().unwrap()));
+        let parts = ShardParts {
+            index: 0,
+            count: 1,
+            slots: setup.slots,
+            settings: setup.settings(),
+            inbox: Arc::clone(&inbox),
+            counters: Arc::new(ShardCounters::default()),
+            seed: 1,
+        };
+        let now = Now { time: Time(1_000_000_000), unix_ms };
+        let mut alone = Alone { shard: Shard::new(parts, now), inbox, now, commands: Commands::default() };
+        alone.turn(|_| None);
+        alone
+    }
+
+    pub(crate) fn event(&mut self, event: Event<'_, Parcel>) {
+        self.shard.on_event(self.now, event, &mut self.commands);
+    }
+
+    pub(crate) fn accept(&mut self, slot: u32) -> Conn {
+        let conn = Conn { slot, generation: 1 };
+        self.event(Event::Accepted { conn, peer: ([127, 0, 0, 2], 7).into() });
+        conn
+    }
+
+    pub(crate) fn receive(&mut self, conn: Conn, bytes: &[u8]) {
+        self.event(Event::Received { conn, data: &mut bytes.to_vec() });
+    }
+
+    pub(crate) fn ask(&mut self, ticket: u32, body: RequestBody) {
+        self.inbox.ask(Request { ticket: Ticket(ticket), body }).unwrap();
+    }
+
+    pub(crate) fn answer(&mut self) -> Option<Answer> {
+        self.inbox.take_answer().map(|(_, answer)| answer)
+    }
+
+    /// One turn. `fate` says which sends break or fall short. What was sent, and what the shard wants next.
+    pub(crate) fn turn(
+        &mut self,
+        fate: impl Fn(&Bytes) -> Option<Event<'static, Parcel>>,
+    ) -> (Vec<(Conn, Bytes)>, Next) {
+        self.now.time = self.now.time + Duration::from_millis(1);
+        let next = self.shard.on_turn(self.now, &mut self.commands);
+        let mut later = Commands::default();
+        let mut sends = Vec::new();
+        for command in self.commands.drain().collect::<Vec<_>>() {
+            if let Command::Send { conn, bytes } = command {
+                if let Some(event) = fate(&bytes) {
+                    self.shard.on_event(self.now, event, &mut later);
+                }
+                sends.push((conn, bytes));
+            }
+        }
+        self.shard.on_submitted(self.now, &mut later);
+        self.commands = later;
+        (sends, next)
+    }
+}

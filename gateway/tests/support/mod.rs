@@ -1,0 +1,13 @@
+//! A gateway in the simulator, a clock and devices in a line each.
+//!
+//! [`Setup`] starts a [`Gateway`]: shards behind a [`watched::Watched`] core that checks every command, and devices
+//! that speak the real protocol. [`alone::Alone`] drives one shard by hand, for what one turn promises.
+
+pub(crate) mod alone;
+pub(crate) mod device;
+pub(crate) mod gateway;
+pub(crate) mod watched;
+
+pub(crate) use self::alone::Alone;
+pub(crate) use self::device::{Device, Entry, Seen};
+pub(crate) use self::gateway::{Gateway, Setup, listed, message, user};
