@@ -143,25 +143,25 @@ fn drive(
 ) -> Result<(), String> {
     let slots = fleet.devices_of_its_own() + SLOTS_SPARE;
     let refused = |error| format!("the {kind} driver cannot be set up for {slots} connections: {error}");
-    // The other side counts what it gets until nobody can send any more.
-    let say_ready = move || {
-        // Whoever no longer listens has given up already.
-        let _ = ready.send(());
-        drop(ready);
-    };
     match kind {
         DriverKind::Uring => {
             let mut driver = Uring::new(index as usize, peers, slots, None).map_err(refused)?;
-            say_ready();
+            say_ready(ready);
             run(&mut driver, &mut fleet)
         }
         DriverKind::Epoll => {
             let mut driver = Epoll::new(index as usize, peers, slots, None).map_err(refused)?;
-            say_ready();
+            say_ready(ready);
             run(&mut driver, &mut fleet)
         }
     }
     .map_err(|error| format!("the {kind} driver no longer works: {error}"))
+}
+
+/// Consumes the sender: the other side counts what it gets until nobody can send any more.
+fn say_ready(ready: Sender<()>) {
+    // Whoever no longer listens has given up already.
+    let _ = ready.send(());
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ impl Connect {
             "--connect-only".into(),
         ])?;
         load.finish(Duration::from_secs(120))?;
-        let rate = super::load_figure(&gateway.load_report()?, "connects_per_second")?;
+        let rate = super::load_figure(&gateway.load_report()?, "/connections/opened_per_second")?;
         gateway.stop()?;
         Ok(rate)
     }

@@ -58,7 +58,6 @@ impl Fanout {
         let load = gateway.start_load(&[
             "--connections".into(),
             self.connections.to_string(),
-            "--connect-only".into(),
             "--hold".into(),
             "600".into(),
         ])?;

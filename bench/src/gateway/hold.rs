@@ -47,7 +47,6 @@ impl Hold {
             self.connections.to_string(),
             "--devices-per-user".into(),
             self.devices_per_user.to_string(),
-            "--connect-only".into(),
             "--hold".into(),
             (self.seconds + 90).to_string(),
         ])?;

@@ -56,8 +56,9 @@ struct Setup {
     json: Option<PathBuf>,
 }
 
-/// One figure of the load generator's report.
-fn load_figure(report: &serde_json::Value, name: &str) -> anyhow::Result<f64> {
+/// One figure of the load generator's report, by its path in the JSON (RFC 6901).
+fn load_figure(report: &serde_json::Value, path: &str) -> anyhow::Result<f64> {
     use anyhow::Context as _;
-    report[name].as_f64().with_context(|| format!("the load generator has no figure {name}: {report}"))
+    let figure = report.pointer(path).and_then(serde_json::Value::as_f64);
+    figure.with_context(|| format!("the load generator has no figure {path}: {report}"))
 }

@@ -49,20 +49,33 @@ impl PushBench {
         let found = gateway.load_report()?;
         gateway.stop()?;
 
-        let figure = |name: &str| super::load_figure(&found, name);
         let mut report = Report::new();
         report.add("connections", self.connections.into());
         report.add("rate_pushes_per_second", self.rate.into());
-        report.add("gateway_cpu_sec", cpu);
-        for name in FIGURES {
-            report.add(name, figure(name)?);
+        report.add("payload_bytes", self.bytes.into());
+        report.add("gateway_core_percent", cpu / self.seconds as f64 * 100.0);
+        for (name, path) in FIGURES {
+            report.add(name, super::load_figure(&found, path)?);
         }
         report.publish(self.setup.json.as_deref())?;
-        let lost = figure("lost")?;
+        let lost = super::load_figure(&found, "/deliveries/lost")?;
         ensure!(lost == 0.0, "{lost} messages that the gateway had sent were not received");
         Ok(())
     }
 }
 
-/// What the load generator's report says, passed on.
-const FIGURES: [&str; 1] = ["lost"];
+/// What is passed on from the load generator's report, and where it stands there.
+const FIGURES: [(&str, &str); 12] = [
+    ("pushes_offered", "/pushes/offered"),
+    ("pushes_accepted", "/pushes/accepted"),
+    ("pushes_failed", "/pushes/failed"),
+    ("messages_received", "/deliveries/received"),
+    ("lost", "/deliveries/lost"),
+    ("duplicated", "/deliveries/duplicated"),
+    ("latency_p50_msec", "/deliveries/latency_ms/p50"),
+    ("latency_p90_msec", "/deliveries/latency_ms/p90"),
+    ("latency_p95_msec", "/deliveries/latency_ms/p95"),
+    ("latency_p99_msec", "/deliveries/latency_ms/p99"),
+    ("latency_p999_msec", "/deliveries/latency_ms/p99.9"),
+    ("latency_max_msec", "/deliveries/latency_ms/max"),
+];

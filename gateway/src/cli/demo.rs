@@ -109,7 +109,7 @@ fn figures(
         "latency_p50_ms": latency["p50"],
         "latency_p90_ms": latency["p90"],
         "latency_p99_ms": latency["p99"],
-        "latency_p999_ms": latency["p999"],
+        "latency_p999_ms": latency["p99.9"],
         "latency_max_ms": latency["max"],
         "memory_per_connection_bytes": grown / u64::from(devices),
         "memory_bytes": after.resident_bytes,
