@@ -1,7 +1,7 @@
 //! Who is who, and whom each message is for.
 //!
-//! Devices are numbered from 0: device `i` is device `i % d + 1` of user `i / d`, where `d` is the number of devices
-//! per user. Whom a message is for follows from its number, so that every receiver can tell whether it should have
+//! Devices are numbered from 0 and divided among users in order and as evenly as can be: of `d` devices user `u` of `n`
+//! has those from `u * d / n`, rounded up, on. Whom a message is for follows from its number, so that every receiver can tell whether it should have
 //! got it, without a list.
 
 use std::fmt;
@@ -50,26 +50,27 @@ pub struct Audience {
     pub to: To,
     /// How many devices there are.
     pub devices: u32,
-    /// How many a user has; the last user may have fewer.
-    pub devices_per_user: u32,
+    /// How many users they belong to; at least one, and no more than there are devices.
+    pub users: u32,
     /// Decides whom a message is for.
     pub seed: u64,
 }
 
 impl Audience {
-    /// How many users there are.
-    pub fn users(&self) -> u32 {
-        self.devices.div_ceil(self.devices_per_user)
-    }
-
     /// The user of a device, by number.
     pub fn user_of(&self, device: u32) -> u32 {
-        device / self.devices_per_user
+        let (device, devices, users) = (u64::from(device), u64::from(self.devices), u64::from(self.users));
+        (device * users / devices) as u32
     }
 
     /// The device's id at the gateway, from 1.
     pub fn device_id(&self, device: u32) -> u32 {
-        device % self.devices_per_user + 1
+        device - self.first_of(self.user_of(device)) + 1
+    }
+
+    /// The first device of a user.
+    fn first_of(&self, user: u32) -> u32 {
+        (u64::from(user) * u64::from(self.devices)).div_ceil(u64::from(self.users)) as u32
     }
 
     /// The devices that message `number` is for.
@@ -84,8 +85,8 @@ impl Audience {
                 device..device + 1
             }
             To::RandomUser => {
-                let first = chosen(self.users()) * self.devices_per_user;
-                first..(first + self.devices_per_user).min(self.devices)
+                let user = chosen(self.users);
+                self.first_of(user)..self.first_of(user + 1)
             }
             To::Broadcast => 0..self.devices,
         }
@@ -95,7 +96,7 @@ impl Audience {
     pub fn recipients_max(&self) -> u32 {
         match self.to {
             To::RandomDevice => 1,
-            To::RandomUser => self.devices_per_user,
+            To::RandomUser => self.devices.div_ceil(self.users),
             To::Broadcast => self.devices,
         }
     }
@@ -114,14 +115,17 @@ mod tests {
     use super::*;
 
     fn audience(to: To) -> Audience {
-        Audience { to, devices: 11, devices_per_user: 3, seed: 42 }
+        Audience { to, devices: 11, users: 4, seed: 42 }
     }
 
     #[test]
-    fn the_last_user_may_have_fewer_devices() {
+    fn users_have_whole_and_nearly_equal_shares() {
         let audience = audience(To::RandomUser);
-        assert_eq!(audience.users(), 4);
-        assert_eq!((audience.user_of(10), audience.device_id(10)), (3, 2));
+        let named: Vec<_> =
+            (0..11).map(|device| (audience.user_of(device), audience.device_id(device))).collect();
+        let expected =
+            [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3), (3, 1), (3, 2)];
+        assert_eq!(named, expected);
         let mut sizes: Vec<u32> =
             (0..1_000).map(|number| audience.recipients(number)).map(|r| r.end - r.start).collect();
         sizes.sort_unstable();

@@ -95,7 +95,7 @@ mod tests {
     use crate::audience::To;
 
     fn ledger(to: To) -> Ledger {
-        Ledger::new(Audience { to, devices: 20, devices_per_user: 4, seed: 1 }, 3)
+        Ledger::new(Audience { to, devices: 20, users: 5, seed: 1 }, 3)
     }
 
     #[test]

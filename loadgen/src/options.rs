@@ -47,6 +47,9 @@ pub struct Options {
     /// How many devices each user has
     #[arg(long, value_name = "D", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(DEVICES_PER_USER_MAX)))]
     pub devices_per_user: u32,
+    /// How many users the devices are divided among, instead of --devices-per-user
+    #[arg(long, value_name = "N", conflicts_with = "devices_per_user", value_parser = clap::value_parser!(u32).range(1..))]
+    pub users: Option<u32>,
     /// What users' names begin with; their number follows
     #[arg(long, value_name = "TEXT", default_value = "U")]
     pub user_prefix: String,
@@ -184,7 +187,10 @@ impl Options {
         let audience = Audience {
             to: self.to,
             devices: self.connections,
-            devices_per_user: self.devices_per_user,
+            users: match self.users {
+                Some(users) => users.min(self.connections),
+                None => self.connections.div_ceil(self.devices_per_user),
+            },
             seed: fastrand::u64(..),
         };
         if self.to == To::RandomUser && self.tokens_file.is_none() && self.jwt_hs256_file.is_none() {
@@ -228,7 +234,7 @@ impl Options {
     }
 
     fn check_user_prefix(&self, audience: &Audience) -> Result<(), String> {
-        let longest = format!("{}{}", self.user_prefix, audience.users());
+        let longest = format!("{}{}", self.user_prefix, audience.users);
         campanile_protocol::ids::UserId::try_from(longest.as_str())
             .map(drop)
             .map_err(|error| format!("--user-prefix: {error}"))

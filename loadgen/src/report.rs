@@ -259,7 +259,7 @@ impl Connections {
         }
         Connections {
             target: plan.options.connections,
-            users: plan.audience.users(),
+            users: plan.audience.users,
             opened: totals.opened,
             failed: totals.failed,
             failed_by_reason,

@@ -76,6 +76,6 @@ const FIGURES: [(&str, &str); 12] = [
     ("latency_p90_msec", "/deliveries/latency_ms/p90"),
     ("latency_p95_msec", "/deliveries/latency_ms/p95"),
     ("latency_p99_msec", "/deliveries/latency_ms/p99"),
-    ("latency_p999_msec", "/deliveries/latency_ms/p99.9"),
+    ("latency_p999_msec", "/deliveries/latency_ms/p99_9"),
     ("latency_max_msec", "/deliveries/latency_ms/max"),
 ];

@@ -109,7 +109,7 @@ fn figures(
         "latency_p50_ms": latency["p50"],
         "latency_p90_ms": latency["p90"],
         "latency_p99_ms": latency["p99"],
-        "latency_p999_ms": latency["p99.9"],
+        "latency_p999_ms": latency["p99_9"],
         "latency_max_ms": latency["max"],
         "memory_per_connection_bytes": grown / u64::from(devices),
         "memory_bytes": after.resident_bytes,
@@ -220,7 +220,7 @@ impl Gateway {
             .arg(folder.path("key"))
             .arg("--jwt-hs256-file")
             .arg(folder.path("jwt"))
-            .args(["--connections", &devices.to_string(), "--devices-per-user", "3"])
+            .args(["--connections", &devices.to_string(), "--users", &users.to_string()])
             .args(["--to", "random-user", "--rate", &PUSHES_PER_SECOND.to_string()])
             .args(["--duration", &seconds.to_string(), "--json"])
             .arg(folder.path("load.json"))

@@ -6,7 +6,7 @@ pub(super) fn settings(to: To) -> PublishSettings {
     PublishSettings {
         api: Endpoint { address: ([127, 0, 0, 1], 1).into(), host: "127.0.0.1:1".into(), path: "/".into() },
         api_key: "key".into(),
-        audience: Audience { to, devices: 10, devices_per_user: 3, seed: 5 },
+        audience: Audience { to, devices: 10, users: 4, seed: 5 },
         user_prefix: "U".into(),
         run: 99,
         payload_bytes: 40,
