@@ -139,10 +139,15 @@ impl Core for Watched {
             _ => false,
         };
         let asleep = nothing_due && !self.has_mail() && commands.is_empty();
+        let waits_for_events = asleep && self.asked == Some(Next::Event);
         let busy = !commands.is_empty() || self.asked.is_none() || self.has_mail();
         let next = self.shard.on_turn(now, &mut self.own);
         let done = self.inspect(commands);
         assert!(!asleep || done == 0, "work was left that no driver would have woken the shard for");
+        assert!(
+            !waits_for_events || next != Next::Stop,
+            "the shard would have slept for ever instead of ending"
+        );
         self.spins = if next == Next::Now && done == 0 && !busy { self.spins + 1 } else { 0 };
         assert!(self.spins < IDLE_SPINS_MAX, "the shard spins");
         self.asked = Some(next);
