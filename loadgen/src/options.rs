@@ -193,9 +193,6 @@ impl Options {
             },
             seed: fastrand::u64(..),
         };
-        if self.to == To::RandomUser && self.tokens_file.is_none() && self.jwt_hs256_file.is_none() {
-            return Err("--to random-user needs to know users: give --jwt-hs256-file or --tokens-file".into());
-        }
         self.check_user_prefix(&audience)?;
         self.check_sources(&target)?;
         if let Some(publishing) = publishing {
@@ -339,10 +336,9 @@ mod tests {
             ("--rate 10", "--api-key-file"),
             ("--rate 0 --api-key-file k", "not a rate"),
             ("--rate NaN --api-key-file k", "not a rate"),
-            ("--hold -1", "not a number of seconds"),
+            ("--hold=-1", "not a number of seconds"),
             ("--hold 1 --ramp-rate inf", "not a rate"),
             ("--rate 1 --api-key-file k --payload-bytes 23", "not between 24"),
-            ("--rate 1 --api-key-file k --to random-user", "needs to know users"),
             ("--rate 1000000 --duration 10000 --api-key-file k --connections 9", "to note what arrives"),
             ("--connect-only --connections 100000 --sources 127.0.0.1", "more --sources"),
             ("--connect-only --rate 5", "cannot be used with"),

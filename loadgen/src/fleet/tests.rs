@@ -1,1 +1,364 @@
+//! Fleets in the simulator, against a small server in the same world.
 
+use std::collections::BTreeMap;
+
+use campanile_engine::sim::{Faults, World};
+use campanile_protocol::messages::{Deliver, Payload, ServerFrame};
+use campanile_protocol::upgrade::{HeadReader, UpgradeRequest, write_switching_protocols};
+
+use super::*;
+use crate::audience::To;
+use crate::payload::Stamp;
+
+const RUN: u64 = 77;
+const DEVICES: u32 = 20;
+
+/// What the server does with everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Script {
+    /// Answers with these bytes instead of consent.
+    Answer(&'static str),
+    /// Consents for another key.
+    WrongKey,
+    /// Consents, and closes with this code.
+    Close(u16),
+    /// Consents, and hangs up without a close frame.
+    HangUp,
+    /// Says nothing.
+    Silence,
+    /// Consents, pings, and delivers message 0 once and message 1 twice.
+    Deliver,
+}
+
+#[derive(Default)]
+struct Peer {
+    head: HeadReader,
+    upgraded: bool,
+    decoder: Decoder,
+    out: Vec<u8>,
+    blocked: bool,
+    end: bool,
+}
+
+struct Server {
+    script: Script,
+    peers: BTreeMap<Conn, Peer>,
+    pongs: Vec<Vec<u8>>,
+    close_codes: Vec<Option<u16>>,
+}
+
+impl Server {
+    fn upgrade(&mut self, now: Time, conn: Conn, data: &[u8]) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let Some(head) = peer.head.next(&mut &*data).unwrap() else { return };
+        let request = UpgradeRequest::parse(head).unwrap();
+        assert_eq!(request.bearer_token(), None);
+        let out = &mut peer.out;
+        peer.upgraded = true;
+        let key = if self.script == Script::WrongKey { "AAAAAAAAAAAAAAAAAAAAAA==" } else { request.key };
+        match self.script {
+            Script::Answer(answer) => return out.extend_from_slice(answer.as_bytes()),
+            Script::Silence => return,
+            _ => write_switching_protocols(out, key, request.protocols().next()),
+        }
+        match self.script {
+            Script::Close(code) => frame::encode_close(code, "reason", out),
+            Script::HangUp => peer.end = true,
+            Script::Deliver => {
+                frame::encode_frame(frame::Opcode::Ping, b"one", out);
+                frame::encode_frame(frame::Opcode::Ping, b"two", out);
+                for (number, run) in [(0, RUN), (1, RUN), (1, RUN), (2, RUN), (0, RUN + 1)] {
+                    let mut payload = Vec::new();
+                    Stamp { run, number, due: now }.write(40, &mut payload);
+                    let deliver = Deliver { payload: Some(Payload::data(payload)), ..Deliver::default() };
+                    ServerFrame::Deliver(deliver).encode_frame(Encoding::Protobuf, out).unwrap();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn input(&mut self, conn: Conn, mut data: &mut [u8]) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        while let Some(message) = peer.decoder.next(&mut data, &frame::Limits::SERVER).unwrap() {
+            match message {
+                frame::Message::Pong(content) => self.pongs.push(content.to_vec()),
+                frame::Message::Close(code) => {
+                    self.close_codes.push(code.map(|(code, _)| code));
+                    if !matches!(self.script, Script::Close(_)) {
+                        frame::encode_close(1000, "", &mut peer.out);
+                    }
+                    peer.end = true;
+                    return;
+                }
+                other => panic!("a device sent {other:?}"),
+            }
+        }
+    }
+}
+
+/// Both ends of the world.
+enum Node {
+    Fleet(Box<Fleet>),
+    Server(Server),
+}
+
+impl Core for Node {
+    type Parcel = ();
+
+    fn on_event(&mut self, now: Now, event: Event<'_, ()>, commands: &mut Commands<()>) {
+        let server = match self {
+            Node::Fleet(fleet) => return fleet.on_event(now, event, commands),
+            Node::Server(server) => server,
+        };
+        match event {
+            Event::Accepted { conn, .. } => {
+                server.peers.insert(conn, Peer::default());
+                commands.push(Command::Watch { conn });
+            }
+            Event::Received { conn, data } => match server.peers.get(&conn) {
+                Some(peer) if peer.upgraded => server.input(conn, data),
+                _ => server.upgrade(now.time, conn, data),
+            },
+            Event::HungUp { conn, .. } => {
+                server.peers.remove(&conn);
+                commands.close(conn, CloseMode::Abort);
+            }
+            Event::Writable { conn } => {
+                if let Some(peer) = server.peers.get_mut(&conn) {
+                    peer.blocked = false;
+                }
+            }
+            Event::SendIncomplete { conn, rest, error } => {
+                let Some(peer) = server.peers.get_mut(&conn) else { return };
+                if error.is_some() {
+                    server.peers.remove(&conn);
+                    return commands.close(conn, CloseMode::Abort);
+                }
+                peer.out.splice(0..0, rest);
+                peer.blocked = true;
+                commands.push(Command::WatchWritable { conn });
+            }
+            _ => {}
+        }
+    }
+
+    fn on_turn(&mut self, now: Now, commands: &mut Commands<()>) -> Next {
+        let server = match self {
+            Node::Fleet(fleet) => return fleet.on_turn(now, commands),
+            Node::Server(server) => server,
+        };
+        commands.push(Command::Accept { on: true });
+        for (&conn, peer) in &mut server.peers {
+            if !peer.out.is_empty() && !peer.blocked {
+                commands.send(conn, std::mem::take(&mut peer.out).into());
+            }
+        }
+        Next::Now
+    }
+
+    fn on_submitted(&mut self, now: Now, commands: &mut Commands<()>) {
+        match self {
+            Node::Fleet(fleet) => fleet.on_submitted(now, commands),
+            Node::Server(server) => server.peers.retain(|&conn, peer| {
+                let done = peer.end && peer.out.is_empty();
+                if done {
+                    commands.close(conn, CloseMode::Graceful);
+                }
+                !done
+            }),
+        }
+    }
+
+    fn has_mail(&self) -> bool {
+        true
+    }
+}
+
+struct Simulation {
+    world: World<Node>,
+    control: Arc<Control>,
+    stats: Arc<Stats>,
+}
+
+impl Simulation {
+    /// A server, and one fleet that is told to connect `per_second`.
+    fn new(seed: u64, faults: Faults, script: Script, per_second: f64) -> Simulation {
+        let mut world = World::new(seed, faults, 1_700_000_000_000);
+        world.add_node(
+            Node::Server(Server {
+                script,
+                peers: BTreeMap::new(),
+                pongs: Vec::new(),
+                close_codes: Vec::new(),
+            }),
+            64,
+        );
+        let audience = Audience { to: To::Broadcast, devices: DEVICES, devices_per_user: 1, seed: 1 };
+        let settings = FleetSettings {
+            audience,
+            credentials: Credentials::None,
+            target: World::<Node>::address(0),
+            host: "gateway".into(),
+            path: "/v2/connect".into(),
+            sources: vec![Ipv4Addr::new(127, 0, 0, 3)],
+            encoding: Encoding::Protobuf,
+            ramp_per_second: per_second,
+            attempts_max: 7,
+            connect_timeout: Duration::from_secs(5),
+            run: RUN,
+            ledger: Some(Ledger::new(audience, 2)),
+        };
+        let (control, stats) = (Arc::new(Control::default()), Arc::new(Stats::default()));
+        let fleet =
+            Fleet::new(0, 1, Arc::new(settings), Arc::clone(&control), Arc::clone(&stats), seed).unwrap();
+        // The server accepts before anybody comes.
+        world.steps(3);
+        world.add_node(Node::Fleet(Box::new(fleet)), 64);
+        control.connect(world.time());
+        Simulation { world, control, stats }
+    }
+
+    /// Lets the fleet connect, and then say goodbye to its end.
+    fn run(&mut self) -> &mut Server {
+        self.settle();
+        self.control.close();
+        self.world.steps(20_000);
+        let Node::Fleet(fleet) = self.world.core(1) else { panic!("node 1 is the fleet") };
+        assert!(
+            fleet.devices.iter().all(|device| device.state == State::Free || device.state == State::Closing)
+        );
+        assert!(fleet.outbox.is_empty() && fleet.attempts.is_empty());
+        self.server()
+    }
+
+    /// Until every device has connected or failed, and what was sent has arrived.
+    fn settle(&mut self) {
+        for _ in 0..40_000 {
+            self.world.steps(1);
+            if self.stats.opened.value() + self.stats.failed.value() == u64::from(DEVICES) {
+                break;
+            }
+        }
+        assert_eq!(self.stats.opened.value() + self.stats.failed.value(), u64::from(DEVICES));
+        self.world.steps(2_000);
+    }
+
+    fn server(&mut self) -> &mut Server {
+        match self.world.core(0) {
+            Node::Server(server) => server,
+            Node::Fleet(_) => panic!("node 0 is the server"),
+        }
+    }
+}
+
+/// Everybody fails for this reason.
+#[track_caller]
+fn all_fail(script: Script, reason: &str) {
+    let mut simulation = Simulation::new(1, Faults::NONE, script, 0.0);
+    simulation.run();
+    let stats = &simulation.stats;
+    assert_eq!((stats.opened.value(), stats.connected.value()), (0, 0));
+    assert_eq!(stats.details().failures, [(reason.to_owned(), u64::from(DEVICES))].into());
+    assert!(stats.details().endings.is_empty());
+}
+
+/// Everybody connects and is then disconnected in this way.
+#[track_caller]
+fn all_end(script: Script, how: &str) -> Simulation {
+    let mut simulation = Simulation::new(2, Faults::NONE, script, 0.0);
+    simulation.run();
+    let stats = &simulation.stats;
+    assert_eq!((stats.opened.value(), stats.connected.value()), (u64::from(DEVICES), 0));
+    assert_eq!(stats.details().endings, [(how.to_owned(), u64::from(DEVICES))].into());
+    assert_eq!(stats.ended.value(), u64::from(DEVICES));
+    simulation
+}
+
+#[test]
+fn a_refusal_is_counted_by_its_status() {
+    all_fail(Script::Answer("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"), "http_401");
+    all_fail(Script::Answer("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 3\r\n\r\n"), "http_503");
+}
+
+#[test]
+fn consent_for_another_request_is_not_consent() {
+    all_fail(Script::WrongKey, "wrong_accept_key");
+    all_fail(Script::Answer("HTTP/1.1 101 Switching Protocols\r\n\r\n"), "not_an_upgrade");
+    all_fail(Script::Answer("SSH-2.0-server\r\n\r\n"), "malformed_answer");
+}
+
+#[test]
+fn a_server_that_says_nothing_is_given_up_in_time() {
+    let mut simulation = Simulation::new(3, Faults::NONE, Script::Silence, 0.0);
+    let start = simulation.world.time();
+    simulation.world.steps(200);
+    assert_eq!(simulation.stats.failed.value(), 0, "after {:?}", simulation.world.time().since(start));
+    simulation.world.advance(Duration::from_secs(5));
+    simulation.world.steps(200);
+    // No more than 7 attempts at a time.
+    assert_eq!(simulation.stats.details().failures, [("timed_out".into(), 7)].into());
+    assert_eq!(simulation.world.in_use(1), 7);
+}
+
+#[test]
+fn a_close_is_counted_by_its_code_and_answered_with_it() {
+    for code in [4409, 4503] {
+        let mut simulation = all_end(Script::Close(code), &code.to_string());
+        assert_eq!(simulation.server().close_codes, [Some(code); DEVICES as usize]);
+    }
+    all_end(Script::HangUp, "1006");
+}
+
+#[test]
+fn messages_are_recorded_once_with_their_latency_and_pings_answered() {
+    let mut simulation = Simulation::new(4, Faults::NONE, Script::Deliver, 0.0);
+    let server = simulation.run();
+    // Of two pings at once the last one is answered, of two apart both are.
+    let answered = server.pongs.iter().filter(|pong| *pong == b"two").count();
+    assert_eq!(answered, DEVICES as usize);
+    assert_eq!(server.close_codes, [Some(1000); DEVICES as usize], "everybody says goodbye");
+    let (stats, devices) = (&simulation.stats, u64::from(DEVICES));
+    assert_eq!(stats.pings.value(), 2 * devices);
+    assert_eq!(stats.received.value(), 2 * devices);
+    assert_eq!(stats.duplicated.value(), devices);
+    assert_eq!(stats.astray.value(), devices, "there is no message 2");
+    assert_eq!(stats.foreign.value(), devices, "another run's");
+    assert_eq!(stats.ended.value(), 0);
+    let details = stats.details();
+    assert_eq!((details.latency.len(), details.connecting.len()), (2 * devices, devices));
+    // A few steps of at most 2 ms each lie between the server's turn and the fleet's.
+    assert!(details.latency.max() > 0 && details.latency.max() < 1_000_000_000);
+}
+
+#[test]
+fn the_ramp_keeps_its_rate() {
+    // 20 devices at 10 a second: the last one is due after 1.9 s.
+    let mut simulation = Simulation::new(5, Faults::NONE, Script::Deliver, 10.0);
+    let start = simulation.world.time();
+    while simulation.world.time().since(start) < Duration::from_millis(950) {
+        simulation.world.steps(1);
+    }
+    let opened = simulation.stats.opened.value();
+    assert!((8..=10).contains(&opened), "{opened} after 950 ms");
+    simulation.settle();
+    assert_eq!(simulation.stats.opened.value(), u64::from(DEVICES));
+}
+
+#[test]
+fn a_hostile_network_makes_no_message_appear_twice_or_nowhere() {
+    for seed in 0..200 {
+        let mut simulation = Simulation::new(seed, Faults::HOSTILE, Script::Deliver, 0.0);
+        simulation.run();
+        let (stats, devices) = (&simulation.stats, u64::from(DEVICES));
+        let (opened, ended) = (stats.opened.value(), stats.ended.value());
+        assert_eq!(stats.connected.value(), 0, "seed {seed}");
+        assert_eq!(opened + stats.failed.value(), devices, "seed {seed}");
+        // Whoever was not disconnected got everything.
+        assert!(stats.received.value() >= 2 * (opened - ended), "seed {seed}");
+        assert!(stats.received.value() <= 2 * opened, "seed {seed}");
+        assert!(stats.duplicated.value() <= opened, "seed {seed}");
+        assert_eq!(stats.undecodable.value(), 0, "seed {seed}");
+        assert_eq!(stats.details().latency.len(), stats.received.value(), "seed {seed}");
+    }
+}

@@ -30,10 +30,10 @@ use crate::stats::{Counter, Reasons, histogram};
 const BATCH_PUSHES_MAX: u64 = 500;
 /// About how many bytes one request may have.
 const BATCH_BYTES_MAX: usize = 1 << 20;
-/// The pacer looks at the clock no more often than this.
-const TICK_MIN: Duration = Duration::from_micros(50);
-/// … and, with one push per request, no less often.
-const TICK_MAX: Duration = Duration::from_millis(100);
+/// The pacer sleeps no shorter than this …
+const TICK_MIN: Duration = Duration::from_micros(20);
+/// … and looks so often whether it is over.
+const STOP_CHECK: Duration = Duration::from_millis(50);
 /// How long a publisher waits before it connects again.
 const RECONNECT_DELAY: Duration = Duration::from_millis(20);
 
@@ -119,11 +119,11 @@ pub fn publish(
             latency: histogram(),
         }),
     };
-    let tick = tick(settings, &schedule);
+    let batch = (shared.batch_pushes_max > 1).then_some(settings.batch);
     std::thread::scope(|scope| {
         std::thread::Builder::new()
             .name("pacer".into())
-            .spawn_scoped(scope, || pacer.run(tick, progress))
+            .spawn_scoped(scope, || pacer.run(batch, progress))
             .map_err(|error| format!("a thread cannot be started: {error}"))?;
         runtime.block_on(all((0..settings.publishers).map(|_| publisher(&shared))));
         Ok::<(), String>(())
@@ -157,18 +157,27 @@ struct Shared<'a> {
 }
 
 impl Pacer {
-    fn run(&self, tick: Duration, progress: &PublishProgress) {
-        let mut next = Time::monotonic() + tick;
-        while self.taken.load(Ordering::Relaxed) < self.schedule.messages()
-            && !progress.stop.load(Ordering::Relaxed)
-        {
+    /// Says what is due: together every `batch`, or each message by itself.
+    fn run(&self, batch: Option<Duration>, progress: &PublishProgress) {
+        let messages = self.schedule.messages();
+        let mut at = batch.map_or(self.schedule.due(0), |batch| Time::monotonic() + batch);
+        while self.taken.load(Ordering::Relaxed) < messages && !progress.stop.load(Ordering::Relaxed) {
+            let wait = at.since(Time::monotonic());
+            // In pieces, so that it hears of the end.
+            std::thread::sleep(wait.clamp(TICK_MIN, STOP_CHECK));
             let now = Time::monotonic();
-            std::thread::sleep(next.since(now));
-            // Ticks that have been missed are not made up for: one takes everything that is due.
-            next = (next + tick).max(Time::monotonic());
-            if self.schedule.due_by(Time::monotonic()) > self.taken.load(Ordering::Relaxed) {
+            if now < at {
+                continue;
+            }
+            let due = self.schedule.due_by(now);
+            if due > self.taken.load(Ordering::Relaxed) {
                 self.ticks.notify_one();
             }
+            // Ticks that have been missed are not made up for: one takes everything that is due.
+            at = match batch {
+                Some(batch) => (at + batch).max(now),
+                None => self.schedule.due(due),
+            };
         }
         self.over.store(true, Ordering::SeqCst);
         self.ticks.notify_waiters();
@@ -186,13 +195,6 @@ impl Pacer {
         }
         first..end
     }
-}
-
-/// How often the pacer looks at the clock.
-fn tick(settings: &PublishSettings, schedule: &Schedule) -> Duration {
-    let apart = schedule.due(1).since(schedule.due(0));
-    let tick = if batch_pushes_max(settings) == 1 { apart.min(TICK_MAX) } else { settings.batch };
-    tick.max(TICK_MIN)
 }
 
 fn batch_pushes_max(settings: &PublishSettings) -> u64 {

@@ -1,0 +1,129 @@
+//! The whole load generator, on both drivers, against a small gateway whose faults it must find.
+
+mod gateway;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use gateway::{API_KEY, Faults, SECRET};
+use serde_json::Value;
+
+/// Files of one test.
+fn file(name: &str, content: &str) -> PathBuf {
+    let path: PathBuf = [env!("CARGO_TARGET_TMPDIR"), name].iter().collect();
+    std::fs::write(&path, content).unwrap();
+    path
+}
+
+/// Runs against a gateway with these faults. The exit code with `--fail-on-loss`, and the report.
+fn load(name: &str, faults: Faults, arguments: &str) -> (ExitCode, Value) {
+    let (socket, api) = gateway::start(faults);
+    let (secret, key) = (file(&format!("{name}.secret"), SECRET), file(&format!("{name}.key"), API_KEY));
+    let json = file(&format!("{name}.json"), "");
+    let options = format!(
+        "load --url ws://{socket}/v2/connect --api http://{api} --encoding json --sources 127.0.0.1-3 --quiet \
+         --fail-on-loss --connections 12 --devices-per-user 3 {arguments}"
+    );
+    let files = [("--jwt-hs256-file", secret), ("--api-key-file", key), ("--json", json.clone())];
+    let files = files.into_iter().flat_map(|(option, path)| [option.into(), path.into_os_string()]);
+    let arguments: Vec<OsString> = options.split_whitespace().map(OsString::from).chain(files).collect();
+    let code = campanile_load::main_from(arguments.into_iter());
+    let report = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap_or_default();
+    (code, report)
+}
+
+fn is(code: ExitCode, number: u8) -> bool {
+    code == ExitCode::from(number)
+}
+
+/// A run in which nothing goes wrong.
+fn flawless(driver: &str, arguments: &str, deliveries: u64) {
+    let name = format!("flawless-{driver}-{}", arguments.replace([' ', '-'], ""));
+    let arguments = format!("--driver {driver} --rate 300 --duration 0.5 --shards 2 {arguments}");
+    let (code, report) = load(&name, Faults::default(), &arguments);
+    assert!(is(code, 0), "{report:#}");
+    assert_eq!(report["driver"], driver);
+    let connections = &report["connections"];
+    assert_eq!((&connections["opened"], &connections["connected_at_end"]), (&12.into(), &12.into()));
+    assert_eq!(connections["pings_answered"], 12);
+    assert_eq!(connections["connect_latency_ms"]["count"], 12);
+    let pushes = &report["pushes"];
+    assert_eq!((&pushes["offered"], &pushes["accepted"]), (&150.into(), &150.into()));
+    let found = &report["deliveries"];
+    assert_eq!((&found["reported"], &found["received"]), (&deliveries.into(), &deliveries.into()));
+    assert_eq!(found["latency_ms"]["count"], deliveries);
+    assert!(found["latency_ms"]["p50"].as_f64().unwrap() > 0.0);
+    for wrong in ["lost", "unreported", "duplicated", "astray", "foreign", "undecodable"] {
+        assert_eq!(found[wrong], 0, "{wrong}");
+    }
+}
+
+#[test]
+fn every_push_is_accounted_for_on_io_uring() {
+    flawless("uring", "--to random-device", 150);
+    flawless("uring", "--to random-user", 450);
+}
+
+#[test]
+fn every_push_is_accounted_for_on_epoll() {
+    flawless("epoll", "--to random-device", 150);
+    flawless("epoll", "--to random-device --single", 150);
+}
+
+#[test]
+fn a_broadcast_reaches_everybody() {
+    flawless("epoll", "--to broadcast", 150 * 12);
+}
+
+#[test]
+fn losses_duplicates_and_strays_are_found() {
+    let faults = Faults {
+        lose_every: Some(10),
+        duplicate_every: Some(7),
+        misdeliver_every: Some(51),
+        ..Faults::default()
+    };
+    let (code, report) = load("faults", faults, "--driver epoll --rate 400 --duration 0.5 --to random-user");
+    assert!(is(code, 1), "{report:#}");
+    let found = &report["deliveries"];
+    // 200 pushes to three devices each: 20 lost, and 28 sent twice but for the two that were lost.
+    assert_eq!(found["lost"], 20 * 3);
+    assert_eq!(found["duplicated"].as_u64().unwrap() + found["astray"].as_u64().unwrap(), 26 * 3 + 3);
+    assert_eq!(found["received"], 180 * 3);
+}
+
+#[test]
+fn devices_that_are_refused_or_disconnected_are_counted_by_reason() {
+    let faults = Faults { refused_user: Some("U1"), replaced_user: Some("U2"), ..Faults::default() };
+    let (code, report) = load("refused", faults, "--hold 0.3");
+    assert!(is(code, 1), "{report:#}");
+    let connections = &report["connections"];
+    assert_eq!(connections["failed_by_reason"], serde_json::json!({"http_403": 3}));
+    assert_eq!(connections["ended_early_by_reason"], serde_json::json!({"4409": 3}));
+    assert_eq!((&connections["opened"], &connections["connected_at_end"]), (&9.into(), &6.into()));
+    assert_eq!((&report["pushes"], &report["deliveries"]), (&Value::Null, &Value::Null));
+}
+
+#[test]
+fn a_stall_is_seen_by_every_message_that_fell_into_it() {
+    let faults = Faults { stall: Duration::from_millis(400), ..Faults::default() };
+    let (code, report) = load("stall", faults, "--driver epoll --rate 500 --duration 1 --publishers 2");
+    assert!(is(code, 0), "{report:#}");
+    assert_eq!(report["pushes"]["offered"], 500, "the schedule does not wait for the gateway");
+    // Two publishers were stopped, but two fifths of all messages waited, evenly up to 400 ms.
+    let latency = |quantile: &str| report["deliveries"]["latency_ms"][quantile].as_f64().unwrap();
+    assert!(latency("p90") > 200.0, "p90 is {} ms", latency("p90"));
+    assert!(latency("p50") < 200.0, "p50 is {} ms", latency("p50"));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_anything_happens() {
+    let (code, report) = load("usage", Faults::default(), "--rate 0");
+    assert!(is(code, 2) && report.is_null());
+    let (code, report) = load("payload", Faults::default(), "--rate 1 --payload-bytes 3");
+    assert!(is(code, 2) && report.is_null());
+    let (code, report) = load("core", Faults::default(), "--hold 1 --core 1000");
+    assert!(is(code, 3) && report.is_null());
+}
