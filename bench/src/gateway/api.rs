@@ -47,6 +47,7 @@ impl Api {
             .agent
             .post(format!("http://{}/v2/broadcast", self.address))
             .header("Authorization", &self.key)
+            .header("Content-Type", "application/json")
             .send(serde_json::to_vec(&body)?.as_slice())?;
         let answer: serde_json::Value = serde_json::from_str(&response.body_mut().read_to_string()?)?;
         let count = |name: &str| answer[name].as_u64().with_context(|| format!("no `{name}` in {answer}"));
