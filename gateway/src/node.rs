@@ -31,8 +31,8 @@ use crate::shard::settings::{Mode, ShardSettings};
 use crate::threads::{ShardThreads, ThreadOptions};
 use crate::tokens::{SecretTooShort, Verifier};
 
-/// Threads of the control plane, beside the shards'.
-pub const CONTROL_THREADS: usize = 2;
+/// Threads of the control plane, beside the shards'; no more than there are cores.
+pub const CONTROL_THREADS_MAX: usize = 2;
 /// Connections that may wait to be accepted by each shard; `net.core.somaxconn` bounds it further.
 pub(crate) const BACKLOG: i32 = 65_535;
 /// How often a draining node looks whether it is done.
@@ -99,11 +99,12 @@ impl Node {
         let (api_listener, api_listen) = bind_api(settings.api_listen)?;
         let status = NodeStatus::new(driver, plan.connections_max).map_err(io::Error::other)?;
         let status = Arc::new(status);
+        let cores = campanile_engine::thread::allowed_cores();
         let threads = ShardThreads::start(ThreadOptions {
             driver,
             listeners: listeners.sockets,
             slots: plan.slots_per_shard,
-            cores: campanile_engine::thread::allowed_cores(),
+            cores: cores.clone(),
             settings: Arc::new(shard_settings(settings, &plan, &status)?),
         })?;
         let context = Arc::new(Context {
@@ -114,7 +115,7 @@ impl Node {
             metrics: ApiMetrics::default(),
         });
         let runtime = Builder::new_multi_thread()
-            .worker_threads(CONTROL_THREADS)
+            .worker_threads(cores.len().min(CONTROL_THREADS_MAX))
             .thread_name("api")
             .enable_all()
             .build()?;
@@ -190,7 +191,7 @@ impl Node {
         runtime.block_on(async {
             tokio::select! {
                 () = stop => {}
-                () = ended(&threads) => tracing::error!("the shards have ended by themselves"),
+                () = broken(&threads) => tracing::error!("a shard has ended by itself: the node stops"),
             }
             status.enter(Phase::Draining);
             tracing::info!(deadline_ms = drain.deadline_ms, "draining");
@@ -265,6 +266,13 @@ fn shard_settings(
         connections: Arc::new(AtomicU32::new(0)),
         first_session: now_us,
     })
+}
+
+/// Until a shard ends, which it does by itself only when its driver no longer works.
+async fn broken(threads: &ShardThreads) {
+    while !threads.any_has_ended() {
+        sleep(DRAIN_TICK).await;
+    }
 }
 
 async fn ended(threads: &ShardThreads) {

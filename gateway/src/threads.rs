@@ -52,7 +52,7 @@ impl ShardThreads {
         let answers_waker = Arc::new(Waker::new()?);
         let parts: Vec<_> = (0..count)
             .map(|index| {
-                let inbox = Inbox::new(Arc::clone(&answers_waker));
+                let inbox = Inbox::new();
                 (inbox, Arc::clone(peers.waker(index)), Arc::new(ShardCounters::default()))
             })
             .collect();
@@ -93,6 +93,11 @@ impl ShardThreads {
         let answers =
             thread::Builder::new().name("answers".into()).spawn(move || answering.hand_out_answers())?;
         Ok(ShardThreads { shards, threads, answers })
+    }
+
+    /// Whether a shard has ended: its users are not served any more.
+    pub fn any_has_ended(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
     }
 
     /// Whether every shard has ended.

@@ -15,7 +15,7 @@ use super::connection::Parcel;
 use super::directory::NONE;
 use super::outbox::TURN_BYTES_MAX;
 use super::requests::{
-    Answer, ConnectedDevice, Outcome, Push, Pushed, Request, RequestBody, Targets, Ticket,
+    Answer, Bell, ConnectedDevice, Outcome, Push, Pushed, Request, RequestBody, Targets, Ticket,
 };
 use super::{Draining, Shard};
 
@@ -31,7 +31,7 @@ pub(super) struct Pass {
 }
 
 enum Task {
-    Broadcast { ticket: Ticket, frames: Box<Frames>, sent: u32, skipped: u32 },
+    Broadcast { asker: (Ticket, Option<Arc<Bell>>), frames: Box<Frames>, sent: u32, skipped: u32 },
     Drain,
 }
 
@@ -72,8 +72,8 @@ impl Frames {
 impl Shard {
     /// Whether the shard is to stop at once.
     pub(super) fn take_request(&mut self, request: Request, commands: &mut Commands<Parcel>) -> bool {
-        let ticket = request.ticket;
-        let answer = match request.body {
+        let Request { ticket, bell, body } = request;
+        let answer = match body {
             RequestBody::Push(pushes) => {
                 let answer = self.answers.len();
                 let pushed = pushes
@@ -83,7 +83,7 @@ impl Shard {
                     .collect();
                 Answer::Pushed(pushed)
             }
-            RequestBody::Broadcast(event) => return self.begin_broadcast(ticket, &event),
+            RequestBody::Broadcast(event) => return self.begin_broadcast((ticket, bell), &event),
             RequestBody::Devices(user) => {
                 let user = self.directory.find(&user);
                 Answer::Devices(user.map(|user| self.connected_devices(user)).unwrap_or_default())
@@ -112,11 +112,11 @@ impl Shard {
                 Answer::Draining
             }
             RequestBody::Stop => {
-                self.answers.push((ticket, Answer::Draining));
+                self.answers.push((ticket, Answer::Draining, bell));
                 return true;
             }
         };
-        self.answers.push((ticket, answer));
+        self.answers.push((ticket, answer, bell));
         false
     }
 
@@ -126,8 +126,8 @@ impl Shard {
             self.take_request(request, commands);
         }
         for pass in std::mem::take(&mut self.passes) {
-            if let Task::Broadcast { ticket, sent, skipped, .. } = pass.task {
-                self.answers.push((ticket, Answer::Broadcast { sent, skipped }));
+            if let Task::Broadcast { asker: (ticket, bell), sent, skipped, .. } = pass.task {
+                self.answers.push((ticket, Answer::Broadcast { sent, skipped }, bell));
             }
         }
     }
@@ -192,7 +192,7 @@ impl Shard {
     /// A connection broke in this turn's submission: what it was sent has not arrived.
     pub(super) fn deliveries_broke(&mut self, broken: u32) {
         for sent in self.sent.iter().filter(|sent| sent.slot == broken) {
-            if let Some((_, Answer::Pushed(pushed))) = self.answers.get_mut(sent.answer) {
+            if let Some((_, Answer::Pushed(pushed), _)) = self.answers.get_mut(sent.answer) {
                 pushed[sent.push].devices[sent.device].1 = Outcome::Broken;
                 self.counters.messages_broken.add(1);
             }
@@ -212,9 +212,9 @@ impl Shard {
             .collect()
     }
 
-    fn begin_broadcast(&mut self, ticket: Ticket, event: &Arc<Event>) -> bool {
+    fn begin_broadcast(&mut self, asker: (Ticket, Option<Arc<Bell>>), event: &Arc<Event>) -> bool {
         let frames = Box::new(Frames::new(ServerFrame::Event(Event::clone(event))));
-        let task = Task::Broadcast { ticket, frames, sent: 0, skipped: 0 };
+        let task = Task::Broadcast { asker, frames, sent: 0, skipped: 0 };
         self.passes.push_back(Pass { task, next_slot: 0 });
         false
     }
@@ -248,8 +248,8 @@ impl Shard {
         if pass.next_slot < end {
             return self.passes.push_front(pass);
         }
-        if let Task::Broadcast { ticket, sent, skipped, .. } = pass.task {
-            self.answers.push((ticket, Answer::Broadcast { sent, skipped }));
+        if let Task::Broadcast { asker: (ticket, bell), sent, skipped, .. } = pass.task {
+            self.answers.push((ticket, Answer::Broadcast { sent, skipped }, bell));
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use campanile_engine::Waker;
 use campanile_protocol::ids::{DeviceId, UserId};
@@ -19,7 +19,8 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::counters::ShardCounters;
 use super::requests::{
-    Answer, ConnectedDevice, PUSHES_PER_REQUEST_MAX, Push, Pushed, Request, RequestBody, Targets, Ticket,
+    Answer, Bell, ConnectedDevice, PUSHES_PER_REQUEST_MAX, Push, Pushed, Request, RequestBody, Targets,
+    Ticket,
 };
 
 /// Requests that may wait for one shard, unanswered ones included. Beyond it new ones are refused.
@@ -40,17 +41,14 @@ pub enum Unavailable {
 pub struct Inbox {
     requests: ArrayQueue<Request>,
     answers: ArrayQueue<(Ticket, Answer)>,
-    /// Wakes the thread that hands out the answers of all shards.
-    answers_waker: Arc<Waker>,
 }
 
 impl Inbox {
-    /// Empty queues. `answers_waker` is the same for all shards.
-    pub fn new(answers_waker: Arc<Waker>) -> Arc<Inbox> {
+    /// Empty queues.
+    pub fn new() -> Arc<Inbox> {
         Arc::new(Inbox {
             requests: ArrayQueue::new(REQUESTS_WAITING_MAX),
             answers: ArrayQueue::new(REQUESTS_WAITING_MAX),
-            answers_waker,
         })
     }
 
@@ -76,11 +74,6 @@ impl Inbox {
         debug_assert!(reserved.is_ok(), "an answer nobody reserved a place for");
     }
 
-    /// Once after a number of answers.
-    pub fn answered(&self) {
-        self.answers_waker.wake();
-    }
-
     /// The oldest answer that waits.
     pub fn take_answer(&self) -> Option<(Ticket, Answer)> {
         self.answers.pop()
@@ -102,6 +95,7 @@ struct Link {
 pub struct Shards {
     links: Vec<Link>,
     home: HomeShard,
+    /// Wakes the thread that hands out the answers of all shards.
     answers_waker: Arc<Waker>,
     stopping: AtomicBool,
 }
@@ -128,8 +122,8 @@ impl HomeShard {
 }
 
 impl Shards {
-    /// Joins the shards: the inbox of each, what wakes its driver, and what it counts. `answers_waker` is the one
-    /// that the inboxes were made with.
+    /// Joins the shards: the inbox of each, what wakes its driver, and what it counts. `answers_waker` wakes
+    /// the thread that hands out answers.
     pub fn new(
         answers_waker: Arc<Waker>,
         parts: Vec<(Arc<Inbox>, Arc<Waker>, Arc<ShardCounters>)>,
@@ -175,6 +169,8 @@ impl Shards {
                 Err(error) => return Err(error.into()),
             }
         }
+        // Whoever asked too late gets no answer, and is told so.
+        self.links.iter().for_each(|link| link.waiting().clear());
         Ok(())
     }
 
@@ -197,6 +193,7 @@ impl Shards {
             places[home].push(place);
             parts[home].push(push);
         }
+        let bell = Bell::new(Arc::clone(&self.answers_waker));
         let mut asked = Vec::new();
         for (shard, part) in parts.into_iter().enumerate().filter(|(_, part)| !part.is_empty()) {
             let mut part = part.into_iter().peekable();
@@ -205,9 +202,10 @@ impl Shards {
                 let chunk: Vec<Push> = part.by_ref().take(PUSHES_PER_REQUEST_MAX).collect();
                 let range = at..at + chunk.len();
                 at = range.end;
-                asked.push((shard, range, self.links[shard].ask(RequestBody::Push(chunk))));
+                asked.push((shard, range, self.links[shard].ask(&bell, RequestBody::Push(chunk))));
             }
         }
+        drop(bell);
         let mut results: Vec<Result<Pushed, Unavailable>> =
             (0..count).map(|_| Err(Unavailable::Stopping)).collect();
         let refused_all = asked.iter().all(|(_, _, asked)| asked.is_err());
@@ -234,8 +232,10 @@ impl Shards {
     /// When a shard takes no more work; other shards may have done their part then.
     pub async fn broadcast(&self, event: Event) -> Result<(u64, u64), Unavailable> {
         let event = Arc::new(event);
-        let asked: Vec<_> =
-            self.links.iter().map(|link| link.ask(RequestBody::Broadcast(Arc::clone(&event)))).collect();
+        let bell = Bell::new(Arc::clone(&self.answers_waker));
+        let ask = |link: &Link| link.ask(&bell, RequestBody::Broadcast(Arc::clone(&event)));
+        let asked: Vec<_> = self.links.iter().map(ask).collect();
+        drop(bell);
         let mut totals = (0, 0);
         for answer in asked {
             if let Answer::Broadcast { sent, skipped } = answer?.await.map_err(|_| Unavailable::Stopping)? {
@@ -252,7 +252,7 @@ impl Shards {
     /// When the shard takes no more work.
     pub async fn devices(&self, user: &UserId) -> Result<Vec<ConnectedDevice>, Unavailable> {
         let link = &self.links[self.home.of(user)];
-        match link.ask(RequestBody::Devices(user.clone()))?.await {
+        match link.ask(&self.bell(), RequestBody::Devices(user.clone()))?.await {
             Ok(Answer::Devices(devices)) => Ok(devices),
             _ => Err(Unavailable::Stopping),
         }
@@ -264,7 +264,7 @@ impl Shards {
     /// When the shard takes no more work.
     pub async fn disconnect(&self, user: &UserId, device: Option<DeviceId>) -> Result<u32, Unavailable> {
         let link = &self.links[self.home.of(user)];
-        match link.ask(RequestBody::Disconnect(user.clone(), device))?.await {
+        match link.ask(&self.bell(), RequestBody::Disconnect(user.clone(), device))?.await {
             Ok(Answer::Disconnected(count)) => Ok(count),
             _ => Err(Unavailable::Stopping),
         }
@@ -273,28 +273,32 @@ impl Shards {
     /// Begins the end of every shard: see [`RequestBody::Drain`].
     pub fn drain(&self, reconnect_within_ms: u32) {
         for link in &self.links {
-            let _ = link.ask(RequestBody::Drain { reconnect_within_ms });
+            let _ = link.ask(&self.bell(), RequestBody::Drain { reconnect_within_ms });
         }
+    }
+
+    fn bell(&self) -> Arc<Bell> {
+        Bell::new(Arc::clone(&self.answers_waker))
     }
 
     /// Ends every shard now.
     pub fn stop(&self) {
         for link in &self.links {
-            let _ = link.ask(RequestBody::Stop);
+            let _ = link.ask(&self.bell(), RequestBody::Stop);
         }
     }
 }
 
 impl Link {
-    fn ask(&self, body: RequestBody) -> Result<oneshot::Receiver<Answer>, Unavailable> {
+    fn ask(&self, bell: &Arc<Bell>, body: RequestBody) -> Result<oneshot::Receiver<Answer>, Unavailable> {
         let place = self.places.try_acquire().map_err(|_| Unavailable::Overloaded)?;
         // Given back with the answer.
         place.forget();
         let ticket = Ticket(self.next_ticket.fetch_add(1, Ordering::Relaxed));
         let (sender, receiver) = oneshot::channel();
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(ticket, sender);
-        if self.inbox.ask(Request { ticket, body }).is_err() {
-            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&ticket);
+        self.waiting().insert(ticket, sender);
+        if self.inbox.ask(Request { ticket, bell: Some(Arc::clone(bell)), body }).is_err() {
+            self.waiting().remove(&ticket);
             self.places.add_permits(1);
             return Err(Unavailable::Overloaded);
         }
@@ -302,9 +306,13 @@ impl Link {
         Ok(receiver)
     }
 
+    fn waiting(&self) -> MutexGuard<'_, HashMap<Ticket, oneshot::Sender<Answer>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn deliver_answers(&self) {
         while let Some((ticket, answer)) = self.inbox.take_answer() {
-            let asker = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&ticket);
+            let asker = self.waiting().remove(&ticket);
             self.places.add_permits(1);
             // An asker that has gone away wanted no answer.
             let _ = asker.map(|asker| asker.send(answer));

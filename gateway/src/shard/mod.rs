@@ -36,7 +36,7 @@ use self::delivery::{Pass, Sent};
 use self::directory::{Directory, NONE};
 use self::link::{HomeShard, Inbox};
 use self::outbox::Outbox;
-use self::requests::{Answer, Ticket};
+use self::requests::{Answer, Bell, Ticket};
 use self::settings::ShardSettings;
 use self::table::Table;
 
@@ -72,7 +72,7 @@ pub struct Shard {
     /// Unfinished handshakes by address.
     handshakes: HashMap<IpAddr, u32>,
     /// Answers that wait for this turn's sends.
-    answers: Vec<(Ticket, Answer)>,
+    answers: Vec<(Ticket, Answer, Option<Arc<Bell>>)>,
     /// Which answers the sends of this turn decide.
     sent: Vec<Sent>,
     /// Long work that is done in slices.
@@ -448,11 +448,10 @@ impl Core for Shard {
             }
         }
         self.sent.clear();
-        if !self.answers.is_empty() {
-            for (ticket, answer) in self.answers.drain(..) {
-                self.inbox.answer(ticket, answer);
-            }
-            self.inbox.answered();
+        for (ticket, answer, bell) in self.answers.drain(..) {
+            self.inbox.answer(ticket, answer);
+            // Only now: whoever is woken finds the answer.
+            drop(bell);
         }
     }
 

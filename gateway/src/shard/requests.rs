@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use campanile_engine::Waker;
 use campanile_protocol::ids::{DeviceId, MessageId, UserId};
 use campanile_protocol::messages::{Deliver, Event};
 
@@ -17,8 +18,28 @@ pub struct Ticket(pub u32);
 pub struct Request {
     /// Where the answer goes.
     pub ticket: Ticket,
+    /// Rings when this request and those that share the bell have been answered.
+    pub bell: Option<Arc<Bell>>,
     /// The question.
     pub body: RequestBody,
+}
+
+/// Wakes the control plane when it is dropped: when the last of the requests that share it has been answered. A batch
+/// that went to several shards wakes its asker once.
+#[derive(Debug)]
+pub struct Bell(Arc<Waker>);
+
+impl Bell {
+    /// A bell that wakes the thread which sleeps on `waker`.
+    pub fn new(waker: Arc<Waker>) -> Arc<Bell> {
+        Arc::new(Bell(waker))
+    }
+}
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
 }
 
 /// A question to a shard.

@@ -8,7 +8,7 @@ use campanile::shard::counters::ShardCounters;
 use campanile::shard::link::Inbox;
 use campanile::shard::requests::{Answer, Request, RequestBody, Ticket};
 use campanile::shard::{Parcel, Shard, ShardParts};
-use campanile_engine::{Command, Commands, Conn, Core, Event, Next, Now, Time, Waker};
+use campanile_engine::{Command, Commands, Conn, Core, Event, Next, Now, Time};
 
 use super::Setup;
 
@@ -22,7 +22,7 @@ pub(crate) struct Alone {
 
 impl Alone {
     pub(crate) fn new(setup: &Setup, unix_ms: u64) -> Alone {
-        let inbox = Inbox::new(Arc::new(Waker::new().unwrap()));
+        let inbox = Inbox::new();
         let parts = ShardParts {
             index: 0,
             count: 1,
@@ -53,7 +53,7 @@ impl Alone {
     }
 
     pub(crate) fn ask(&mut self, ticket: u32, body: RequestBody) {
-        self.inbox.ask(Request { ticket: Ticket(ticket), body }).unwrap();
+        self.inbox.ask(Request { ticket: Ticket(ticket), bell: None, body }).unwrap();
     }
 
     pub(crate) fn answer(&mut self) -> Option<Answer> {

@@ -91,11 +91,10 @@ impl Setup {
 
     pub(crate) fn start(self) -> Gateway {
         let settings = self.settings();
-        let waker = Arc::new(Waker::new().unwrap());
         let mut world = World::new(self.seed, self.faults, BORN_MS);
         let (mut inboxes, mut counters) = (Vec::new(), Vec::new());
         for index in 0..self.shards {
-            let inbox = Inbox::new(Arc::clone(&waker));
+            let inbox = Inbox::new();
             let counted = Arc::new(ShardCounters::default());
             let parts = ShardParts {
                 index,
@@ -255,7 +254,7 @@ impl Gateway {
         let ticket = Ticket(self.tickets);
         self.tickets += 1;
         self.waiting.insert(ticket, shard);
-        self.inboxes[shard].ask(Request { ticket, body }).expect("a full queue");
+        self.inboxes[shard].ask(Request { ticket, bell: None, body }).expect("a full queue");
         ticket
     }
 

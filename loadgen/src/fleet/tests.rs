@@ -194,7 +194,7 @@ impl Simulation {
             }),
             64,
         );
-        let audience = Audience { to: To::Broadcast, devices: DEVICES, devices_per_user: 1, seed: 1 };
+        let audience = Audience { to: To::Broadcast, devices: DEVICES, users: DEVICES, seed: 1 };
         let settings = FleetSettings {
             audience,
             credentials: Credentials::None,

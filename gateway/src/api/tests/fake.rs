@@ -59,7 +59,7 @@ impl Api {
             .map(|connections| {
                 let counters = Arc::new(ShardCounters::default());
                 counters.connections.set(connections);
-                (Inbox::new(Arc::clone(&answers_waker)), Arc::new(Waker::new().unwrap()), counters)
+                (Inbox::new(), Arc::new(Waker::new().unwrap()), counters)
             })
             .collect();
         let inboxes: Vec<_> = parts.iter().map(|(inbox, ..)| Arc::clone(inbox)).collect();
@@ -162,7 +162,6 @@ impl Played {
                         inbox.answer(request.ticket, answer);
                     }
                 }
-                inbox.answered();
             }
         }
     }
