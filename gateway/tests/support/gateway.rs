@@ -14,7 +14,6 @@ use campanile::shard::requests::{Answer, Outcome, Push, Pushed, Request, Request
 use campanile::shard::settings::{Mode, ShardSettings};
 use campanile::shard::{Shard, ShardParts};
 use campanile::tokens::{Signer, Verifier};
-use campanile_engine::Waker;
 use campanile_engine::sim::{Ending, Faults, World};
 use campanile_protocol::ids::{DeviceId, UserId};
 use campanile_protocol::messages::{Deliver, Encoding, Event, Payload};
