@@ -264,6 +264,7 @@ fn shard_settings(
         node: status.id.to_string(),
         epoch: now_us,
         connections: Arc::new(AtomicU32::new(0)),
+        first_seq: now_us,
         first_session: now_us,
     })
 }

@@ -213,6 +213,9 @@ impl<P> Network<P> {
     /// Writes as much as there is room for.
     pub(super) fn write(&mut self, end: End, bytes: &[u8]) -> usize {
         let Some(link) = self.links.get_mut(&end.link).filter(|link| !link.broken) else { return 0 };
+        if bytes.is_empty() || link.pipes[end.peer().side].finished {
+            return 0;
+        }
         if link.left[end.peer().side] {
             // Nobody is there: the bytes go out, and a reset comes back.
             link.broken = true;

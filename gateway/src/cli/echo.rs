@@ -79,6 +79,7 @@ pub fn run(args: &EchoArgs) -> anyhow::Result<()> {
             node: String::new(),
             epoch: 0,
             connections: Arc::default(),
+            first_seq: 0,
             first_session: 0,
         }),
     })?;

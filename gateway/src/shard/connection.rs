@@ -63,6 +63,8 @@ pub(super) struct Session {
     pub(super) decoder: Decoder,
     /// What the socket did not take; nothing else is sent before it.
     pub(super) unsent: Option<Box<Bytes>>,
+    /// When the socket last took something while bytes were unsent, in the milliseconds of `heard_ms`.
+    pub(super) stalled_ms: u32,
     /// The session's number.
     pub(super) number: u64,
     /// The user's number in the directory, or `NONE` for an echo.
@@ -75,8 +77,8 @@ pub(super) struct Session {
     pub(super) outbox: u32,
     /// When the last input came, in wrapping milliseconds of the monotonic clock.
     pub(super) heard_ms: u32,
-    /// Up to when the frames that came are paid for (generic cell rate algorithm), in the same milliseconds.
-    pub(super) paid_until_ms: u32,
+    /// Up to when the frames that came are paid for (generic cell rate algorithm), in wrapping tenths of milliseconds.
+    pub(super) paid_until: u32,
     /// Seconds since the Unix epoch.
     pub(super) connected_at: u32,
     /// When the token ends, in seconds since the Unix epoch.
@@ -84,6 +86,8 @@ pub(super) struct Session {
     pub(super) encoding: Encoding,
     /// A ping was sent and nothing came since.
     pub(super) pinged: bool,
+    /// The first ping, which comes early, is still to be sent.
+    pub(super) fresh: bool,
 }
 
 /// A connection that we close: the code may still wait for room in the socket.

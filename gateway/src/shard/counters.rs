@@ -108,6 +108,12 @@ counters! {
     Counter sessions_too_large
     /// Sessions closed because they sent too many frames.
     Counter sessions_too_many_frames
+    /// Sessions closed because they did not read what was sent.
+    Counter sessions_not_reading
+    /// Sessions closed because their shard would have had to hold too many bytes.
+    Counter sessions_over_budget
+    /// Sessions whose connection broke during a send.
+    Counter sessions_broken
     /// Sessions ended by the client.
     Counter sessions_ended_by_client
     /// Bytes received.
@@ -126,7 +132,7 @@ counters! {
     Counter messages_not_connected
     /// Messages not pushed because the device does not keep up.
     Counter messages_not_keeping_up
-    /// Messages not pushed because the connection broke.
+    /// Messages lost because the connection broke while they were sent; they are counted as pushed, too.
     Counter messages_broken
     /// Events sent to sessions by a broadcast.
     Counter broadcast_sent
@@ -134,6 +140,8 @@ counters! {
     Counter broadcast_skipped
     /// Sends that went out in part or not at all.
     Counter sends_incomplete
+    /// Bytes held for sessions: unfinished messages and what sockets did not take.
+    Gauge bytes_held
     /// Turns of the shard's loop.
     Counter turns
 }

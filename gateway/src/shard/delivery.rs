@@ -17,10 +17,8 @@ use super::outbox::TURN_BYTES_MAX;
 use super::requests::{
     Answer, Bell, ConnectedDevice, Outcome, Push, Pushed, Request, RequestBody, Targets, Ticket,
 };
-use super::{Draining, Shard};
+use super::{Draining, REQUESTS_PER_TURN_MAX, SENDS_PER_TURN, Shard};
 
-/// Sends of one slice of a pass: about 2 ms.
-const SENDS_PER_SLICE: usize = 384;
 /// Slots looked at in one slice, whether or not they have a session.
 const SLOTS_PER_SLICE: u32 = 8_192;
 
@@ -31,9 +29,17 @@ pub(super) struct Pass {
 }
 
 enum Task {
-    Broadcast { asker: (Ticket, Option<Arc<Bell>>), frames: Box<Frames>, sent: u32, skipped: u32 },
+    Broadcast { asker: Asker, frames: Box<Frames>, sent: u32, skipped: u32 },
     Drain,
 }
+
+/// An answer on its way.
+pub(super) struct Reply {
+    asker: Asker,
+    answer: Answer,
+}
+
+type Asker = (Ticket, Option<Arc<Bell>>);
 
 /// A send of this turn, and the part of an answer that depends on it.
 pub(super) struct Sent {
@@ -70,20 +76,67 @@ impl Frames {
 }
 
 impl Shard {
+    /// Whether requests wait, or the rest of one.
+    pub(super) fn has_requests(&self) -> bool {
+        self.inbox.has_mail() || !self.pushing.as_slice().is_empty()
+    }
+
+    /// Takes requests, as many as one turn may. Whether the shard is to stop at once, and how many sends there were.
+    pub(super) fn take_requests(&mut self, commands: &mut Commands<Parcel>) -> (bool, usize) {
+        let (mut stop, mut sends) = (false, 0);
+        for _ in 0..REQUESTS_PER_TURN_MAX {
+            sends += self.push_slice(SENDS_PER_TURN.saturating_sub(sends));
+            if !self.pushing.as_slice().is_empty() || sends >= SENDS_PER_TURN {
+                break;
+            }
+            let Some(request) = self.inbox.take() else { break };
+            stop |= self.take_request(request, commands);
+        }
+        (stop, sends)
+    }
+
+    /// Executes pushes of the last answer until about so many sends. How many there were.
+    fn push_slice(&mut self, sends_max: usize) -> usize {
+        let before = self.sent.len();
+        while self.sent.len() - before < sends_max {
+            let Some(push) = self.pushing.next() else { break };
+            match self.push(push) {
+                Ok(pushed) => {
+                    if let Some(Reply { answer: Answer::Pushed(done), .. }) = self.answers.last_mut() {
+                        done.push(pushed);
+                    }
+                }
+                Err(push) => {
+                    let rest: Vec<Push> = std::iter::once(push).chain(self.pushing.by_ref()).collect();
+                    self.pushing = rest.into_iter();
+                    break;
+                }
+            }
+        }
+        self.sent.len() - before
+    }
+
+    /// Sends the answers whose sends are over. One whose pushes are not all done stays.
+    pub(super) fn send_answers(&mut self) {
+        let stays = usize::from(!self.pushing.as_slice().is_empty());
+        let done = self.answers.len() - stays;
+        for Reply { asker: (ticket, bell), answer } in self.answers.drain(..done) {
+            self.inbox.answer(ticket, answer);
+            // Only now: whoever is woken finds the answer.
+            drop(bell);
+        }
+    }
+
     /// Whether the shard is to stop at once.
-    pub(super) fn take_request(&mut self, request: Request, commands: &mut Commands<Parcel>) -> bool {
+    fn take_request(&mut self, request: Request, commands: &mut Commands<Parcel>) -> bool {
         let Request { ticket, bell, body } = request;
+        let asker = (ticket, bell);
         let answer = match body {
             RequestBody::Push(pushes) => {
-                let answer = self.answers.len();
-                let pushed = pushes
-                    .into_iter()
-                    .enumerate()
-                    .map(|(place, push)| self.push(push, answer, place))
-                    .collect();
-                Answer::Pushed(pushed)
+                self.pushing = pushes.into_iter();
+                Answer::Pushed(Vec::with_capacity(self.pushing.len()))
             }
-            RequestBody::Broadcast(event) => return self.begin_broadcast((ticket, bell), &event),
+            RequestBody::Broadcast(event) => return self.begin_broadcast(asker, &event),
             RequestBody::Devices(user) => {
                 let user = self.directory.find(&user);
                 Answer::Devices(user.map(|user| self.connected_devices(user)).unwrap_or_default())
@@ -112,45 +165,65 @@ impl Shard {
                 Answer::Draining
             }
             RequestBody::Stop => {
-                self.answers.push((ticket, Answer::Draining, bell));
+                self.answers.push(Reply { asker, answer: Answer::Draining });
                 return true;
             }
         };
-        self.answers.push((ticket, answer, bell));
+        self.answers.push(Reply { asker, answer });
         false
     }
 
     /// The shard ends: whoever still waits is answered, with what has been done so far.
     pub(super) fn answer_the_rest(&mut self, commands: &mut Commands<Parcel>) {
-        while let Some(request) = self.inbox.take() {
+        loop {
+            // Nothing is sent any more that would not be cut off; what is left of the pushes finds nobody.
+            self.push_slice(usize::MAX);
+            self.pushing = Vec::new().into_iter();
+            let Some(request) = self.inbox.take() else { break };
             self.take_request(request, commands);
         }
         for pass in std::mem::take(&mut self.passes) {
-            if let Task::Broadcast { asker: (ticket, bell), sent, skipped, .. } = pass.task {
-                self.answers.push((ticket, Answer::Broadcast { sent, skipped }, bell));
+            if let Task::Broadcast { asker, sent, skipped, .. } = pass.task {
+                self.reply_to_broadcast(asker, sent, skipped);
             }
         }
     }
 
-    fn push(&mut self, push: Push, answer: usize, place: usize) -> Pushed {
+    /// Executes one push, unless a device that keeps up is sent enough this turn: then the push is given back for the
+    /// next one.
+    #[allow(clippy::result_large_err)] // The push comes back so that it need not be copied, and that is rare.
+    fn push(&mut self, push: Push) -> Result<Pushed, Push> {
+        let mut meant = std::mem::take(&mut self.meant);
+        meant.clear();
+        if let Some(user) = self.directory.find(&push.user) {
+            meant.extend(self.sessions_of(user).filter_map(|(slot, session)| {
+                let device = DeviceId::try_from(session.device).ok()?;
+                push.devices.include(device).then_some((slot, session.encoding, device))
+            }));
+        }
+        let result = if meant.iter().any(|&(slot, ..)| self.has_enough(slot)) {
+            Err(push)
+        } else {
+            Ok(self.push_to(push, &meant))
+        };
+        self.meant = meant;
+        result
+    }
+
+    fn push_to(&mut self, push: Push, meant: &[(u32, Encoding, DeviceId)]) -> Pushed {
         self.last_seq += self.seq_step;
         let id = MessageId { epoch: self.settings.epoch, seq: self.last_seq };
         let mut message = push.message;
         message.id = id.to_string();
         message.seq = self.last_seq;
+        let answer = self.answers.len() - 1;
+        let place = match &self.answers[answer].answer {
+            Answer::Pushed(done) => done.len(),
+            _ => 0,
+        };
         let mut frames = Frames::new(ServerFrame::Deliver(message));
-        let user = self.directory.find(&push.user);
-        let meant: Vec<(u32, Encoding, DeviceId)> = user
-            .map(|user| self.sessions_of(user))
-            .into_iter()
-            .flatten()
-            .filter_map(|(slot, session)| {
-                let device = DeviceId::try_from(session.device).ok()?;
-                push.devices.include(device).then_some((slot, session.encoding, device))
-            })
-            .collect();
         let mut devices = Vec::with_capacity(meant.len());
-        for (slot, encoding, device) in meant {
+        for &(slot, encoding, device) in meant {
             let outcome = match frames.get(encoding) {
                 Some(bytes) => self.deliver(slot, bytes),
                 None => Outcome::NotEncodable,
@@ -173,14 +246,20 @@ impl Shard {
         Pushed { id, devices }
     }
 
+    /// Whether the session is sent as much as one turn allows already, while its socket has taken all so far.
+    fn has_enough(&self, slot: u32) -> bool {
+        let session = self.connections.get(slot).and_then(|connection| connection.as_session());
+        session.is_some_and(|session| {
+            session.unsent.is_none()
+                && session.outbox != NONE
+                && self.outbox.len_of(session.outbox) >= TURN_BYTES_MAX
+        })
+    }
+
     /// Sends one message to one session, if it keeps up.
     fn deliver(&mut self, slot: u32, bytes: Bytes) -> Outcome {
         let session = self.connections.get(slot).and_then(|connection| connection.as_session());
-        let keeps_up = session.is_some_and(|session| {
-            session.unsent.is_none()
-                && (session.outbox == NONE || self.outbox.len_of(session.outbox) < TURN_BYTES_MAX)
-        });
-        if !keeps_up {
+        if session.is_none_or(|session| session.unsent.is_some()) {
             self.counters.messages_not_keeping_up.add(1);
             return Outcome::NotKeepingUp;
         }
@@ -192,7 +271,7 @@ impl Shard {
     /// A connection broke in this turn's submission: what it was sent has not arrived.
     pub(super) fn deliveries_broke(&mut self, broken: u32) {
         for sent in self.sent.iter().filter(|sent| sent.slot == broken) {
-            if let Some((_, Answer::Pushed(pushed), _)) = self.answers.get_mut(sent.answer) {
+            if let Some(Reply { answer: Answer::Pushed(pushed), .. }) = self.answers.get_mut(sent.answer) {
                 pushed[sent.push].devices[sent.device].1 = Outcome::Broken;
                 self.counters.messages_broken.add(1);
             }
@@ -212,20 +291,28 @@ impl Shard {
             .collect()
     }
 
-    fn begin_broadcast(&mut self, asker: (Ticket, Option<Arc<Bell>>), event: &Arc<Event>) -> bool {
+    fn begin_broadcast(&mut self, asker: Asker, event: &Arc<Event>) -> bool {
         let frames = Box::new(Frames::new(ServerFrame::Event(Event::clone(event))));
         let task = Task::Broadcast { asker, frames, sent: 0, skipped: 0 };
         self.passes.push_back(Pass { task, next_slot: 0 });
         false
     }
 
+    fn reply_to_broadcast(&mut self, asker: Asker, sent: u32, skipped: u32) {
+        let reply = Reply { asker, answer: Answer::Broadcast { sent, skipped } };
+        // Before an answer that is not complete, which stays the last.
+        let at = self.answers.len() - usize::from(!self.pushing.as_slice().is_empty());
+        self.answers.insert(at, reply);
+        self.sent.iter_mut().filter(|sent| sent.answer >= at).for_each(|sent| sent.answer += 1);
+    }
+
     /// Advances the oldest pass by one slice.
-    pub(super) fn advance_pass(&mut self) {
+    pub(super) fn advance_pass(&mut self, sends_max: usize) {
         let Some(mut pass) = self.passes.pop_front() else { return };
         let end = self.connections.end();
         let slots_end = pass.next_slot.saturating_add(SLOTS_PER_SLICE).min(end);
         let mut sends = 0;
-        while pass.next_slot < slots_end && sends < SENDS_PER_SLICE {
+        while pass.next_slot < slots_end && sends < sends_max {
             let slot = pass.next_slot;
             pass.next_slot += 1;
             let Some(session) = self.connections.get(slot).and_then(|connection| connection.as_session())
@@ -248,8 +335,8 @@ impl Shard {
         if pass.next_slot < end {
             return self.passes.push_front(pass);
         }
-        if let Task::Broadcast { asker: (ticket, bell), sent, skipped, .. } = pass.task {
-            self.answers.push((ticket, Answer::Broadcast { sent, skipped }, bell));
+        if let Task::Broadcast { asker, sent, skipped, .. } = pass.task {
+            self.reply_to_broadcast(asker, sent, skipped);
         }
     }
 

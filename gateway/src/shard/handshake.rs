@@ -47,6 +47,8 @@ enum Judged {
 
 impl Shard {
     pub(super) fn accepted(&mut self, conn: Conn, peer: IpAddr, commands: &mut Commands<Parcel>) {
+        // A socket for both families names IPv4 peers in IPv6 (RFC 4291 §2.5.5.2).
+        let peer = peer.to_canonical();
         self.counters.connections_accepted.add(1);
         self.settings.connections.fetch_add(1, Ordering::Relaxed);
         let proxied = self.settings.proxy_protocol_from.iter().any(|net| net.contains(&peer));
@@ -68,6 +70,7 @@ impl Shard {
 
     /// Counts a handshake for its address; refuses it if there are too many.
     fn count_handshake(&mut self, slot: u32, address: IpAddr) -> bool {
+        let address = network_of(address);
         let under_way = self.handshakes.entry(address).or_default();
         *under_way += 1;
         let too_many = *under_way > self.settings.limits.handshakes_per_address_max;
@@ -194,7 +197,7 @@ impl Shard {
                 else {
                     return;
                 };
-                let address = source.map_or(handshake.address, |source| source.ip());
+                let address = source.map_or(handshake.address, |source| source.ip().to_canonical());
                 if !self.count_handshake(conn.slot, address) {
                     return;
                 }
@@ -496,11 +499,13 @@ impl Shard {
             device: 0,
             outbox: NONE,
             heard_ms: self.now_ms(),
-            paid_until_ms: self.now_ms(),
+            stalled_ms: 0,
+            paid_until: self.now_tenths(),
             connected_at: (self.now.unix_ms / 1_000) as u32,
             expires_at: u32::MAX,
             encoding,
             pinged: false,
+            fresh: true,
         }
     }
 
@@ -521,6 +526,14 @@ impl Shard {
         };
         let encoded = ServerFrame::Welcome(welcome).encode_frame(parcel.encoding, out);
         debug_assert!(encoded.is_ok(), "a welcome has no payload that could fail");
+    }
+}
+
+/// What handshakes are counted by: an IPv4 address, or the /64 that one IPv6 host has to itself.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
     }
 }
 

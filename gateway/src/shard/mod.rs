@@ -15,6 +15,7 @@ mod handshake;
 pub mod link;
 mod outbox;
 pub mod requests;
+mod sending;
 mod session;
 pub mod settings;
 mod table;
@@ -25,31 +26,33 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use campanile_engine::{CloseMode, Command, Commands, Conn, Core, Event, Next, Now, Time, Wheel};
-use campanile_protocol::frame;
 
 pub use self::connection::Parcel;
-use self::connection::{Closing, Connection, Session, State};
+use self::connection::{Connection, State};
 use self::counters::ShardCounters;
-use self::delivery::{Pass, Sent};
-use self::directory::{Directory, NONE};
+use self::delivery::{Pass, Reply, Sent};
+use self::directory::Directory;
 use self::link::{HomeShard, Inbox};
 use self::outbox::Outbox;
-use self::requests::{Answer, Bell, Ticket};
+use self::requests::Push;
 use self::settings::ShardSettings;
 use self::table::Table;
+use campanile_protocol::ids::DeviceId;
+use campanile_protocol::messages::Encoding;
 
 /// The coarsest unit of a shard's time.
 const TICK: Duration = Duration::from_millis(100);
 /// Slots that are kept for answering 503, and for hand-offs.
 pub const SLOTS_RESERVED: u32 = 256;
-/// Requests taken in one turn.
+/// Requests taken in one turn, beside what their pushes cost.
 const REQUESTS_PER_TURN_MAX: usize = 64;
+/// Sends that requests and passes may cause in one turn: about 2 ms, so that nothing waits behind them for long.
+const SENDS_PER_TURN: usize = 384;
+/// The part of them that a pass gets even while pushes wait.
+const SENDS_PER_PASS_MIN: usize = SENDS_PER_TURN / 4;
 /// How long a driver that is to end goes on after the last close, so that the last close frame is read.
 const LINGER: Duration = Duration::from_millis(1_100);
-/// How long a close frame may wait for room in the socket.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One shard. It is run by a [`campanile_engine::Driver`].
 pub struct Shard {
@@ -67,12 +70,18 @@ pub struct Shard {
     wheel: Wheel,
     expired: Vec<u32>,
     outbox: Outbox,
+    /// Bytes of unfinished messages and of what sockets did not take, of all sessions.
+    held_bytes: usize,
     /// Slots to be closed once this turn's sends have left.
     closing: Vec<u32>,
     /// Unfinished handshakes by address.
     handshakes: HashMap<IpAddr, u32>,
-    /// Answers that wait for this turn's sends.
-    answers: Vec<(Ticket, Answer, Option<Arc<Bell>>)>,
+    /// Answers that wait for this turn's sends. An answer that needs more turns is the last, and the first of the next.
+    answers: Vec<Reply>,
+    /// Pushes of the last answer that have not had their turn.
+    pushing: std::vec::IntoIter<Push>,
+    /// The sessions that a push is for; kept for its memory.
+    meant: Vec<(u32, Encoding, DeviceId)>,
     /// Which answers the sends of this turn decide.
     sent: Vec<Sent>,
     /// Long work that is done in slices.
@@ -116,6 +125,9 @@ impl Shard {
     /// A shard without connections.
     pub fn new(parts: ShardParts, now: Now) -> Shard {
         let first_session = parts.settings.first_session;
+        // Each shard gives out the numbers of its own residue.
+        let count = parts.count as u64;
+        let first_seq = parts.settings.first_seq / count * count + parts.index as u64;
         Shard {
             index: parts.index,
             connections_max: parts.slots.saturating_sub(SLOTS_RESERVED).max(parts.slots / 2),
@@ -133,9 +145,12 @@ impl Shard {
             closing: Vec::new(),
             handshakes: HashMap::new(),
             answers: Vec::new(),
+            pushing: Vec::new().into_iter(),
+            meant: Vec::new(),
+            held_bytes: 0,
             sent: Vec::new(),
             passes: VecDeque::new(),
-            last_seq: parts.index as u64,
+            last_seq: first_seq,
             seq_step: parts.count as u64,
             last_session: first_session,
             accepting: false,
@@ -153,201 +168,6 @@ impl Shard {
         self.now.time.as_millis() as u32
     }
 
-    /// Adds bytes to what the connection is sent this turn.
-    fn post(&mut self, slot: u32, bytes: Bytes) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        let outbox = match &mut connection.state {
-            State::Session(Session { unsent: Some(unsent), .. }) => {
-                // An echo was paused, but what had been read already is still reported.
-                **unsent = [&unsent[..], &bytes[..]].concat().into();
-                return;
-            }
-            State::Session(session) => &mut session.outbox,
-            State::Closing(closing) => &mut closing.outbox,
-            State::Handshake(handshake) => &mut handshake.outbox,
-            State::Free | State::HandingOff => return,
-        };
-        match *outbox {
-            NONE => *outbox = self.outbox.begin(slot, bytes),
-            index => self.outbox.append(index, &bytes),
-        }
-    }
-
-    /// Ends a connection with a close frame. A session is forgotten at once: nothing more is delivered to it.
-    fn close(&mut self, slot: u32, code: u16, reason: &str) {
-        self.finish(slot, frame::close_frame(code, reason).into());
-    }
-
-    /// Ends a connection with these last bytes: a close frame, or an HTTP refusal.
-    fn finish(&mut self, slot: u32, last: Bytes) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        let mut closing = Closing { unsent: None, outbox: NONE };
-        match std::mem::take(&mut connection.state) {
-            State::Session(session) => {
-                closing.outbox = session.outbox;
-                if let Some(unsent) = &session.unsent {
-                    let mut bytes = BytesMut::with_capacity(unsent.len() + last.len());
-                    bytes.extend_from_slice(unsent);
-                    bytes.extend_from_slice(&last);
-                    closing.unsent = Some(bytes.freeze());
-                }
-                self.leave_directory(slot, &session);
-            }
-            State::Handshake(handshake) => {
-                closing.outbox = handshake.outbox;
-                self.leave_handshake(&handshake);
-            }
-            State::HandingOff => {}
-            other @ (State::Closing(_) | State::Free) => {
-                connection.state = other;
-                return;
-            }
-        }
-        let blocked = closing.unsent.is_some();
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        connection.state = State::Closing(Box::new(closing));
-        self.wheel.set(slot, self.now.time + CLOSE_TIMEOUT);
-        if !blocked {
-            self.post(slot, last);
-            self.closing.push(slot);
-        }
-    }
-
-    /// Ends a connection at once, without a word.
-    fn abort(&mut self, slot: u32, commands: &mut Commands<Parcel>) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        let conn = connection.conn(slot);
-        match std::mem::take(&mut connection.state) {
-            State::Free => return,
-            State::Session(session) => {
-                if session.outbox != NONE {
-                    self.outbox.cancel(session.outbox);
-                }
-                self.leave_directory(slot, &session);
-            }
-            State::Closing(closing) if closing.outbox != NONE => self.outbox.cancel(closing.outbox),
-            State::Handshake(handshake) => {
-                if handshake.outbox != NONE {
-                    self.outbox.cancel(handshake.outbox);
-                }
-                self.leave_handshake(&handshake);
-            }
-            State::Closing(_) | State::HandingOff => {}
-        }
-        self.forget(slot);
-        commands.close(conn, CloseMode::Abort);
-    }
-
-    /// The slot has no tenant any more.
-    fn forget(&mut self, slot: u32) {
-        if let Some(connection) = self.connections.get_mut(slot) {
-            connection.state = State::Free;
-        }
-        self.wheel.clear(slot);
-        self.counters.connections.subtract(1);
-        self.settings.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    fn hung_up(&mut self, conn: Conn, commands: &mut Commands<Parcel>) {
-        let Some(connection) = self.tenant(conn) else { return };
-        match &connection.state {
-            // Its last bytes leave this turn; then it is closed anyway.
-            State::Closing(closing) if closing.unsent.is_none() => {}
-            State::Session(_) => {
-                self.counters.sessions_ended_by_client.add(1);
-                self.abort(conn.slot, commands);
-            }
-            _ => self.abort(conn.slot, commands),
-        }
-    }
-
-    /// The socket takes bytes again: the unsent rest goes first.
-    fn writable(&mut self, conn: Conn) {
-        let now_ms = self.now_ms();
-        let slot = conn.slot;
-        if self.tenant(conn).is_none() {
-            return;
-        }
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        match &mut connection.state {
-            State::Session(session) => {
-                // Reading is a sign of life.
-                session.heard_ms = now_ms;
-                session.pinged = false;
-                if let Some(unsent) = session.unsent.take() {
-                    session.outbox = self.outbox.begin(conn.slot, *unsent);
-                }
-            }
-            State::Closing(closing) => {
-                if let Some(unsent) = closing.unsent.take() {
-                    closing.outbox = self.outbox.begin(conn.slot, unsent);
-                    self.closing.push(conn.slot);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn send_incomplete(
-        &mut self,
-        conn: Conn,
-        rest: Bytes,
-        error: Option<std::io::ErrorKind>,
-        commands: &mut Commands<Parcel>,
-    ) {
-        self.counters.sends_incomplete.add(1);
-        let Some(connection) = self.tenant(conn) else { return };
-        match &mut connection.state {
-            State::Session(session) if error.is_none() => {
-                let echo = session.is_echo();
-                session.unsent = Some(Box::new(rest));
-                commands.push(Command::WatchWritable { conn });
-                if echo {
-                    commands.push(Command::Pause { conn });
-                }
-            }
-            State::Closing(closing) if error.is_none() => {
-                closing.unsent = Some(rest);
-                commands.push(Command::WatchWritable { conn });
-            }
-            _ => {
-                self.deliveries_broke(conn.slot);
-                self.abort(conn.slot, commands);
-            }
-        }
-    }
-
-    /// Moves the outbox into commands.
-    fn flush(&mut self, commands: &mut Commands<Parcel>) {
-        if self.outbox.is_empty() {
-            return;
-        }
-        let mut outbox = std::mem::take(&mut self.outbox);
-        let mut bytes_sent = 0;
-        for (slot, bytes) in outbox.drain() {
-            let Some(connection) = self.connections.get_mut(slot) else { continue };
-            let conn = connection.conn(slot);
-            match &mut connection.state {
-                State::Session(session) => {
-                    session.outbox = NONE;
-                    if session.is_echo() && session.unsent.is_none() {
-                        // In case it was paused; costs nothing otherwise.
-                        commands.push(Command::Watch { conn });
-                    }
-                }
-                State::Closing(closing) => closing.outbox = NONE,
-                State::Handshake(handshake) => handshake.outbox = NONE,
-                State::Free | State::HandingOff => {}
-            }
-            if !bytes.is_empty() {
-                bytes_sent += bytes.len() as u64;
-                commands.send(conn, bytes);
-            }
-        }
-        self.counters.bytes_sent.add(bytes_sent);
-        self.outbox = outbox;
-    }
-
     fn timer(&mut self, slot: u32, commands: &mut Commands<Parcel>) {
         match self.connections.get(slot).map(|connection| &connection.state) {
             Some(State::Handshake(_)) => self.handshake_timed_out(slot),
@@ -362,7 +182,7 @@ impl Shard {
     fn is_drained(&self) -> bool {
         self.draining.is_some()
             && self.passes.is_empty()
-            && !self.inbox.has_mail()
+            && !self.has_requests()
             && self.lingering_until <= self.now.time
             && self.counters.connections.get() == 0
             && self.settings.connections.load(Ordering::Relaxed) == 0
@@ -407,11 +227,7 @@ impl Core for Shard {
             self.accepting = true;
             commands.push(Command::Accept { on: true });
         }
-        let mut stop = false;
-        for _ in 0..REQUESTS_PER_TURN_MAX {
-            let Some(request) = self.inbox.take() else { break };
-            stop |= self.take_request(request, commands);
-        }
+        let (stop, sends) = self.take_requests(commands);
         let mut expired = std::mem::take(&mut self.expired);
         self.wheel.expire(now.time, &mut expired);
         for slot in expired.drain(..) {
@@ -421,12 +237,12 @@ impl Core for Shard {
         if stop {
             self.answer_the_rest(commands);
         }
-        self.advance_pass();
+        self.advance_pass(SENDS_PER_TURN.saturating_sub(sends).max(SENDS_PER_PASS_MIN));
         self.flush(commands);
         if stop || self.is_drained() {
             return Next::Stop;
         }
-        if !self.passes.is_empty() || self.inbox.has_mail() {
+        if !self.passes.is_empty() || self.has_requests() {
             return Next::Now;
         }
         let tick = self.wheel.next_tick();
@@ -437,7 +253,8 @@ impl Core for Shard {
 
     fn on_submitted(&mut self, now: Now, commands: &mut Commands<Parcel>) {
         self.now = now;
-        for slot in std::mem::take(&mut self.closing) {
+        let mut closing = std::mem::take(&mut self.closing);
+        for slot in closing.drain(..) {
             let Some(connection) = self.connections.get(slot) else { continue };
             let conn = connection.conn(slot);
             // Those whose last bytes did not all leave wait for room.
@@ -447,12 +264,9 @@ impl Core for Shard {
                 commands.close(conn, CloseMode::Graceful);
             }
         }
+        self.closing = closing;
         self.sent.clear();
-        for (ticket, answer, bell) in self.answers.drain(..) {
-            self.inbox.answer(ticket, answer);
-            // Only now: whoever is woken finds the answer.
-            drop(bell);
-        }
+        self.send_answers();
     }
 
     fn has_mail(&self) -> bool {

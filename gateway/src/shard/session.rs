@@ -17,6 +17,7 @@ use super::settings::Mode;
 const PING: Bytes = Bytes::from_static(&[0x89, 0]);
 /// Frames may come this many times faster than on average, for one second's worth of them.
 const BURST_SECONDS: u32 = 10;
+const TENTHS_PER_SECOND: u32 = 10_000;
 
 impl Shard {
     pub(super) fn frame_limits(&self) -> Limits {
@@ -70,6 +71,8 @@ impl Shard {
     /// Forgets a session that has been taken out of the table.
     pub(super) fn leave_directory(&mut self, slot: u32, session: &Session) {
         self.counters.sessions.subtract(1);
+        let unsent = session.unsent.as_ref().map_or(0, |unsent| unsent.len());
+        self.release(session.decoder.owned_bytes() + unsent);
         if session.is_echo() {
             return;
         }
@@ -100,6 +103,8 @@ impl Shard {
         session.heard_ms = now_ms;
         session.pinged = false;
         let mut decoder = std::mem::take(&mut session.decoder);
+        let held = decoder.owned_bytes();
+        self.release(held);
         let mut input = data;
         loop {
             match decoder.next(&mut input, &limits) {
@@ -112,8 +117,10 @@ impl Shard {
                 Err(error) => return self.malformed(slot, error),
             }
         }
+        let held = decoder.owned_bytes();
         if let Some(session) = self.connections.get_mut(slot).and_then(|connection| connection.session()) {
             session.decoder = decoder;
+            self.hold(slot, held);
         }
     }
 
@@ -227,18 +234,23 @@ impl Shard {
 
     /// Charges one frame to the session (generic cell rate algorithm, ITU-T I.371). False if it cannot pay.
     fn pay_for_frame(&mut self, slot: u32) -> bool {
-        let per_second = self.settings.limits.frames_per_second_max;
-        let now_ms = self.now_ms();
+        let cost = (TENTHS_PER_SECOND / self.settings.limits.frames_per_second_max.max(1)).max(1);
+        let now = self.now_tenths();
         let Some(session) = self.connections.get_mut(slot).and_then(|connection| connection.session()) else {
             return false;
         };
         if session.is_echo() {
             return true;
         }
-        let ahead = session.paid_until_ms.wrapping_sub(now_ms) as i32;
-        let ahead = ahead.max(0) as u32 + (1_000 / per_second.max(1)).max(1);
-        session.paid_until_ms = now_ms.wrapping_add(ahead);
-        ahead <= BURST_SECONDS * 1_000
+        let ahead = session.paid_until.wrapping_sub(now) as i32;
+        let ahead = ahead.max(0) as u32 + cost;
+        session.paid_until = now.wrapping_add(ahead);
+        ahead <= BURST_SECONDS * TENTHS_PER_SECOND
+    }
+
+    /// The monotonic clock in tenths of milliseconds; it wraps after five days.
+    pub(super) fn now_tenths(&self) -> u32 {
+        (self.now.time.as_nanos() / 100_000) as u32
     }
 
     /// The first ping comes after a random part of the interval, so that those who connected together are not
@@ -269,13 +281,19 @@ impl Shard {
             self.counters.sessions_expired.add(1);
             return self.close(slot, close_code::UNAUTHENTICATED, "the token has expired");
         }
+        let unread = session.unsent.is_some() && now_ms.wrapping_sub(session.stalled_ms) >= patience;
+        if unread && !session.is_echo() {
+            self.counters.sessions_not_reading.add(1);
+            return self.close(slot, close_code::POLICY_VIOLATION, "what was sent is not read");
+        }
         let silent = now_ms.wrapping_sub(session.heard_ms);
         if session.pinged && silent >= patience {
             self.counters.sessions_timed_out.add(1);
             return self.close(slot, close_code::GOING_AWAY, "no answer to a ping");
         }
-        // The first ping of a session comes early, and any input puts the next one off.
-        let due = silent.saturating_mul(2) >= interval;
+        // The first ping comes early; any other only after a whole interval of silence.
+        let due = silent >= interval || (session.fresh && silent.saturating_mul(2) >= interval);
+        session.fresh = false;
         if due {
             session.pinged = true;
             if session.unsent.is_none() {

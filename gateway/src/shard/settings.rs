@@ -35,6 +35,8 @@ pub struct ShardSettings {
     pub epoch: u64,
     /// Connections of all shards together.
     pub connections: Arc<AtomicU32>,
+    /// The first of this run's message numbers. Later runs begin with higher ones.
+    pub first_seq: u64,
     /// The first of this run's session numbers. Later runs begin with higher ones.
     pub first_session: u64,
 }

@@ -105,15 +105,68 @@ fn the_unsent_rest_goes_before_what_is_pushed_in_the_same_turn() {
 }
 
 #[test]
-fn one_turn_does_not_gather_more_than_its_limit_for_one_connection() {
-    let (mut alone, _, _) = shard(1);
-    for ticket in 0..60 {
-        alone.ask(ticket, push(&"x".repeat(2_000)));
-    }
-    let (sends, _) = alone.turn(|_| None);
-    assert!(sends[0].1.len() < 64 * 1024 + 8_192, "{}", sends[0].1.len());
-    let outcomes: Vec<Outcome> = (0..60).map(|_| outcome(alone.answer())).collect();
-    assert!(outcomes.contains(&Outcome::Sent) && outcomes.contains(&Outcome::NotKeepingUp));
+fn what_is_too_much_for_one_turn_goes_out_in_the_next() {
+    let (mut alone, _, mut device) = shard(1);
+    let many = (0..60).map(|number| Push {
+        user: user("user 0"),
+        devices: Targets::All,
+        message: message(&format!("{number} {}", "x".repeat(2_000))),
+    });
+    alone.ask(0, RequestBody::Push(many.collect()));
+    alone.ask(1, push("behind"));
+    let mut turns = 0;
+    let answers = loop {
+        let (sends, _) = alone.turn(|_| None);
+        turns += 1;
+        assert_eq!(sends.len(), 1);
+        assert!(sends[0].1.len() < 64 * 1024 + 8_192, "{}", sends[0].1.len());
+        device.take(&sends[0].1);
+        if let Some(answer) = alone.answer() {
+            break [answer, alone.answer().expect("the second request is answered with the first")];
+        }
+    };
+    assert_eq!(turns, 4, "240 KB, since the kind is the payload too, at 64 KB a turn");
+    let pushed: Vec<_> = answers
+        .into_iter()
+        .flat_map(|answer| match answer {
+            Answer::Pushed(pushed) => pushed,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert!(pushed.len() == 61 && pushed.iter().all(|push| push.devices[0].1 == Outcome::Sent));
+    assert_eq!(device.kinds().len(), 61, "a device that keeps up gets everything");
+    assert_eq!(device.kinds()[60], "behind");
+}
+
+#[test]
+fn a_large_request_is_cut_in_slices_and_each_push_knows_its_own_end() {
+    let (mut alone, conns, _) = shard(1_000);
+    let one_each = (0..1_000).map(|number| Push {
+        user: user(&format!("user {number}")),
+        devices: Targets::All,
+        message: message("one"),
+    });
+    alone.ask(0, RequestBody::Push(one_each.collect()));
+    // The connection of number 500, which is sent to in the second turn, breaks then.
+    let (mut sends, mut turns, broken) = (0, 0, conns[500]);
+    let answer = loop {
+        let turn = alone.turn_with(|conn, bytes| {
+            let error = Some(ErrorKind::BrokenPipe);
+            (conn == broken).then(|| Happened::SendIncomplete { conn, rest: bytes.clone(), error })
+        });
+        turns += 1;
+        sends += turn.0.len();
+        assert!(turn.0.len() < 500, "{} sends in one turn", turn.0.len());
+        if let Some(answer) = alone.answer() {
+            break answer;
+        }
+        assert_eq!(turn.1, Next::Now);
+    };
+    assert_eq!((sends, turns), (1_000, 3));
+    let Answer::Pushed(pushed) = answer else { panic!("{answer:?}") };
+    let outcomes: Vec<Outcome> = pushed.iter().map(|push| push.devices[0].1).collect();
+    assert_eq!(outcomes.iter().filter(|&&outcome| outcome == Outcome::Sent).count(), 999);
+    assert_eq!(outcomes[500], Outcome::Broken);
 }
 
 #[test]

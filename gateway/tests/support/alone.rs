@@ -65,13 +65,21 @@ impl Alone {
         &mut self,
         fate: impl Fn(&Bytes) -> Option<Event<'static, Parcel>>,
     ) -> (Vec<(Conn, Bytes)>, Next) {
+        self.turn_with(|_, bytes| fate(bytes))
+    }
+
+    /// The same with fates that depend on the connection.
+    pub(crate) fn turn_with(
+        &mut self,
+        fate: impl Fn(Conn, &Bytes) -> Option<Event<'static, Parcel>>,
+    ) -> (Vec<(Conn, Bytes)>, Next) {
         self.now.time = self.now.time + Duration::from_millis(1);
         let next = self.shard.on_turn(self.now, &mut self.commands);
         let mut later = Commands::default();
         let mut sends = Vec::new();
         for command in self.commands.drain().collect::<Vec<_>>() {
             if let Command::Send { conn, bytes } = command {
-                if let Some(event) = fate(&bytes) {
+                if let Some(event) = fate(conn, &bytes) {
                     self.shard.on_event(self.now, event, &mut later);
                 }
                 sends.push((conn, bytes));

@@ -84,6 +84,7 @@ impl Setup {
             node: "simulated".to_owned(),
             epoch: 9,
             connections: Arc::new(AtomicU32::new(0)),
+            first_seq: 0,
             first_session: 0,
         })
     }

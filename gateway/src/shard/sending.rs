@@ -1,0 +1,251 @@
+//! Sending and closing: one send for each connection and turn, the unsent rest first, and no close before the last
+//! bytes have left.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use campanile_engine::{CloseMode, Command, Commands, Conn};
+use campanile_protocol::frame::{self, close_code};
+
+use super::Shard;
+use super::connection::{Closing, Parcel, Session, State};
+use super::directory::NONE;
+
+/// How long a close frame may wait for room in the socket.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes that all connections of a shard together may make it hold: unfinished messages and what sockets did not take.
+/// Whoever exceeds it is closed.
+pub(super) const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+impl Shard {
+    /// Adds bytes to what the connection is sent this turn.
+    pub(super) fn post(&mut self, slot: u32, bytes: Bytes) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let outbox = match &mut connection.state {
+            State::Session(Session { unsent: Some(unsent), .. }) => {
+                // An echo was paused, but what had been read already is still reported.
+                let mut joined =
+                    std::mem::take(&mut **unsent).try_into_mut().unwrap_or_else(|rest| rest[..].into());
+                joined.extend_from_slice(&bytes);
+                **unsent = joined.freeze();
+                return self.hold(slot, bytes.len());
+            }
+            State::Session(session) => &mut session.outbox,
+            State::Closing(closing) => &mut closing.outbox,
+            State::Handshake(handshake) => &mut handshake.outbox,
+            State::Free | State::HandingOff => return,
+        };
+        match *outbox {
+            NONE => *outbox = self.outbox.begin(slot, bytes),
+            index => self.outbox.append(index, &bytes),
+        }
+    }
+
+    /// Ends a connection with a close frame. A session is forgotten at once: nothing more is delivered to it.
+    pub(super) fn close(&mut self, slot: u32, code: u16, reason: &str) {
+        self.finish(slot, frame::close_frame(code, reason).into());
+    }
+
+    /// Ends a connection with these last bytes: a close frame, or an HTTP refusal.
+    pub(super) fn finish(&mut self, slot: u32, last: Bytes) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let mut closing = Closing { unsent: None, outbox: NONE };
+        match std::mem::take(&mut connection.state) {
+            State::Session(session) => {
+                closing.outbox = session.outbox;
+                if let Some(unsent) = &session.unsent {
+                    let mut bytes = BytesMut::with_capacity(unsent.len() + last.len());
+                    bytes.extend_from_slice(unsent);
+                    bytes.extend_from_slice(&last);
+                    closing.unsent = Some(bytes.freeze());
+                }
+                self.leave_directory(slot, &session);
+            }
+            State::Handshake(handshake) => {
+                closing.outbox = handshake.outbox;
+                self.leave_handshake(&handshake);
+            }
+            State::HandingOff => {}
+            other @ (State::Closing(_) | State::Free) => {
+                connection.state = other;
+                return;
+            }
+        }
+        let blocked = closing.unsent.is_some();
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        connection.state = State::Closing(Box::new(closing));
+        self.wheel.set(slot, self.now.time + CLOSE_TIMEOUT);
+        if !blocked {
+            self.post(slot, last);
+            self.closing.push(slot);
+        }
+    }
+
+    /// Ends a connection at once, without a word.
+    pub(super) fn abort(&mut self, slot: u32, commands: &mut Commands<Parcel>) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let conn = connection.conn(slot);
+        match std::mem::take(&mut connection.state) {
+            State::Free => return,
+            State::Session(session) => {
+                if session.outbox != NONE {
+                    self.outbox.cancel(session.outbox);
+                }
+                self.leave_directory(slot, &session);
+            }
+            State::Closing(closing) if closing.outbox != NONE => self.outbox.cancel(closing.outbox),
+            State::Handshake(handshake) => {
+                if handshake.outbox != NONE {
+                    self.outbox.cancel(handshake.outbox);
+                }
+                self.leave_handshake(&handshake);
+            }
+            State::Closing(_) | State::HandingOff => {}
+        }
+        self.forget(slot);
+        commands.close(conn, CloseMode::Abort);
+    }
+
+    /// The slot has no tenant any more.
+    pub(super) fn forget(&mut self, slot: u32) {
+        if let Some(connection) = self.connections.get_mut(slot) {
+            connection.state = State::Free;
+        }
+        self.wheel.clear(slot);
+        self.counters.connections.subtract(1);
+        self.settings.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn hung_up(&mut self, conn: Conn, commands: &mut Commands<Parcel>) {
+        let Some(connection) = self.tenant(conn) else { return };
+        match &connection.state {
+            // Its last bytes leave this turn; then it is closed anyway.
+            State::Closing(closing) if closing.unsent.is_none() => {}
+            State::Session(_) => {
+                self.counters.sessions_ended_by_client.add(1);
+                self.abort(conn.slot, commands);
+            }
+            _ => self.abort(conn.slot, commands),
+        }
+    }
+
+    /// The socket takes bytes again: the unsent rest goes first.
+    pub(super) fn writable(&mut self, conn: Conn) {
+        let now_ms = self.now_ms();
+        let slot = conn.slot;
+        if self.tenant(conn).is_none() {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        match &mut connection.state {
+            State::Session(session) => {
+                // Reading is a sign of life.
+                session.heard_ms = now_ms;
+                session.pinged = false;
+                if let Some(unsent) = session.unsent.take() {
+                    let held = unsent.len();
+                    session.stalled_ms = now_ms;
+                    session.outbox = self.outbox.begin(conn.slot, *unsent);
+                    self.release(held);
+                }
+            }
+            State::Closing(closing) => {
+                if let Some(unsent) = closing.unsent.take() {
+                    closing.outbox = self.outbox.begin(conn.slot, unsent);
+                    self.closing.push(conn.slot);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn send_incomplete(
+        &mut self,
+        conn: Conn,
+        rest: Bytes,
+        error: Option<std::io::ErrorKind>,
+        commands: &mut Commands<Parcel>,
+    ) {
+        self.counters.sends_incomplete.add(1);
+        let slot = conn.slot;
+        let (now, now_ms) = (self.now.time, self.now_ms());
+        let patience = Duration::from_millis(self.settings.limits.pong_timeout_ms.into());
+        let Some(connection) = self.tenant(conn) else { return };
+        match &mut connection.state {
+            State::Session(session) if error.is_none() => {
+                let (echo, held) = (session.is_echo(), rest.len());
+                session.unsent = Some(Box::new(rest));
+                session.stalled_ms = now_ms;
+                commands.push(Command::WatchWritable { conn });
+                if echo {
+                    commands.push(Command::Pause { conn });
+                } else {
+                    // Looks whether the socket has taken anything by then.
+                    self.wheel.set(slot, now + patience);
+                }
+                self.hold(slot, held);
+            }
+            State::Closing(closing) if error.is_none() => {
+                closing.unsent = Some(rest);
+                commands.push(Command::WatchWritable { conn });
+            }
+            state => {
+                if matches!(state, State::Session(_)) {
+                    self.counters.sessions_broken.add(1);
+                }
+                self.deliveries_broke(slot);
+                self.abort(slot, commands);
+            }
+        }
+    }
+
+    /// The session makes the shard hold more bytes. If that is too much for the shard, the session is closed.
+    pub(super) fn hold(&mut self, slot: u32, bytes: usize) {
+        self.held_bytes += bytes;
+        self.counters.bytes_held.set(self.held_bytes as u64);
+        if bytes > 0 && self.held_bytes > HELD_BYTES_MAX {
+            self.counters.sessions_over_budget.add(1);
+            self.close(slot, close_code::TOO_MANY, "the node holds too much for slow clients");
+        }
+    }
+
+    /// Bytes that are held no more.
+    pub(super) fn release(&mut self, bytes: usize) {
+        if bytes > 0 {
+            self.held_bytes -= bytes;
+            self.counters.bytes_held.set(self.held_bytes as u64);
+        }
+    }
+
+    /// Moves the outbox into commands.
+    pub(super) fn flush(&mut self, commands: &mut Commands<Parcel>) {
+        if self.outbox.is_empty() {
+            return;
+        }
+        let mut outbox = std::mem::take(&mut self.outbox);
+        let mut bytes_sent = 0;
+        for (slot, bytes) in outbox.drain() {
+            let Some(connection) = self.connections.get_mut(slot) else { continue };
+            let conn = connection.conn(slot);
+            match &mut connection.state {
+                State::Session(session) => {
+                    session.outbox = NONE;
+                    if session.is_echo() && session.unsent.is_none() {
+                        // In case it was paused; costs nothing otherwise.
+                        commands.push(Command::Watch { conn });
+                    }
+                }
+                State::Closing(closing) => closing.outbox = NONE,
+                State::Handshake(handshake) => handshake.outbox = NONE,
+                State::Free | State::HandingOff => {}
+            }
+            if !bytes.is_empty() {
+                bytes_sent += bytes.len() as u64;
+                commands.send(conn, bytes);
+            }
+        }
+        self.counters.bytes_sent.add(bytes_sent);
+        self.outbox = outbox;
+    }
+}
