@@ -139,7 +139,7 @@ impl Shard {
             random: fastrand::Rng::with_seed(parts.seed),
             connections: Table::new(),
             directory: Directory::new(),
-            wheel: Wheel::new(now.time, TICK),
+            wheel: Wheel::new(tick_origin(now.time, parts.index, parts.count), TICK),
             expired: Vec::new(),
             outbox: Outbox::default(),
             closing: Vec::new(),
@@ -193,6 +193,12 @@ impl Shard {
         self.counters.connections.get() > u64::from(self.connections_max)
             || self.settings.connections.load(Ordering::Relaxed) > self.settings.limits.max_connections
     }
+}
+
+/// Shards tick one after the other, so that those which share a core do not all ping at the same moment.
+fn tick_origin(now: Time, index: usize, count: usize) -> Time {
+    let ahead = TICK.as_nanos() as u64 * index as u64 / count as u64;
+    Time(now.as_nanos().saturating_sub(ahead))
 }
 
 impl Core for Shard {
