@@ -202,7 +202,11 @@ impl Shards {
                 let chunk: Vec<Push> = part.by_ref().take(PUSHES_PER_REQUEST_MAX).collect();
                 let range = at..at + chunk.len();
                 at = range.end;
-                asked.push((shard, range, self.links[shard].ask(&bell, RequestBody::Push(chunk))));
+                asked.push((
+                    shard,
+                    range,
+                    self.links[shard].ask(Arc::clone(&bell), RequestBody::Push(chunk)),
+                ));
             }
         }
         drop(bell);
@@ -233,7 +237,7 @@ impl Shards {
     pub async fn broadcast(&self, event: Event) -> Result<(u64, u64), Unavailable> {
         let event = Arc::new(event);
         let bell = Bell::new(Arc::clone(&self.answers_waker));
-        let ask = |link: &Link| link.ask(&bell, RequestBody::Broadcast(Arc::clone(&event)));
+        let ask = |link: &Link| link.ask(Arc::clone(&bell), RequestBody::Broadcast(Arc::clone(&event)));
         let asked: Vec<_> = self.links.iter().map(ask).collect();
         drop(bell);
         let mut totals = (0, 0);
@@ -252,7 +256,8 @@ impl Shards {
     /// When the shard takes no more work.
     pub async fn devices(&self, user: &UserId) -> Result<Vec<ConnectedDevice>, Unavailable> {
         let link = &self.links[self.home.of(user)];
-        match link.ask(&self.bell(), RequestBody::Devices(user.clone()))?.await {
+        let asked = link.ask(self.bell(), RequestBody::Devices(user.clone()))?;
+        match asked.await {
             Ok(Answer::Devices(devices)) => Ok(devices),
             _ => Err(Unavailable::Stopping),
         }
@@ -264,7 +269,8 @@ impl Shards {
     /// When the shard takes no more work.
     pub async fn disconnect(&self, user: &UserId, device: Option<DeviceId>) -> Result<u32, Unavailable> {
         let link = &self.links[self.home.of(user)];
-        match link.ask(&self.bell(), RequestBody::Disconnect(user.clone(), device))?.await {
+        let asked = link.ask(self.bell(), RequestBody::Disconnect(user.clone(), device))?;
+        match asked.await {
             Ok(Answer::Disconnected(count)) => Ok(count),
             _ => Err(Unavailable::Stopping),
         }
@@ -273,7 +279,7 @@ impl Shards {
     /// Begins the end of every shard: see [`RequestBody::Drain`].
     pub fn drain(&self, reconnect_within_ms: u32) {
         for link in &self.links {
-            let _ = link.ask(&self.bell(), RequestBody::Drain { reconnect_within_ms });
+            let _ = link.ask(self.bell(), RequestBody::Drain { reconnect_within_ms });
         }
     }
 
@@ -284,20 +290,20 @@ impl Shards {
     /// Ends every shard now.
     pub fn stop(&self) {
         for link in &self.links {
-            let _ = link.ask(&self.bell(), RequestBody::Stop);
+            let _ = link.ask(self.bell(), RequestBody::Stop);
         }
     }
 }
 
 impl Link {
-    fn ask(&self, bell: &Arc<Bell>, body: RequestBody) -> Result<oneshot::Receiver<Answer>, Unavailable> {
+    fn ask(&self, bell: Arc<Bell>, body: RequestBody) -> Result<oneshot::Receiver<Answer>, Unavailable> {
         let place = self.places.try_acquire().map_err(|_| Unavailable::Overloaded)?;
         // Given back with the answer.
         place.forget();
         let ticket = Ticket(self.next_ticket.fetch_add(1, Ordering::Relaxed));
         let (sender, receiver) = oneshot::channel();
         self.waiting().insert(ticket, sender);
-        if self.inbox.ask(Request { ticket, bell: Some(Arc::clone(bell)), body }).is_err() {
+        if self.inbox.ask(Request { ticket, bell: Some(bell), body }).is_err() {
             self.waiting().remove(&ticket);
             self.places.add_permits(1);
             return Err(Unavailable::Overloaded);
