@@ -86,9 +86,14 @@ impl<P: Send + 'static> SimDriver<P> {
             Command::Connect { tag, from, to } => {
                 let node = (0..network.nodes.len()).find(|&node| address(node) == to);
                 let full = network.nodes[self.index].is_full();
+                let from = from.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 1)));
                 match node.filter(|&node| network.nodes[node].accepting && !full) {
+                    // Every machine of the simulator is this one.
+                    _ if !from.ip().is_loopback() => {
+                        let error = io::ErrorKind::AddrNotAvailable;
+                        self.caused.push(Event::ConnectFailed { tag, error });
+                    }
                     Some(node) => {
-                        let from = from.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 1)));
                         let end = network.connect(from, node);
                         let conn = network.nodes[self.index].insert(end);
                         self.caused.push(Event::Connected { conn, tag });
