@@ -242,6 +242,12 @@ impl<P: Send + 'static> Driver for SimDriver<P> {
         self.network.borrow().nodes[self.index].sockets.len() as u32
     }
 
+    fn closing(&self) -> u32 {
+        let network = self.network.borrow();
+        let sockets = network.nodes[self.index].sockets.values();
+        sockets.filter(|socket| socket.lingering.is_some()).count() as u32
+    }
+
     fn submit(&mut self, commands: &mut Commands<P>, report: &mut dyn FnMut(Event<'_, P>)) -> io::Result<()> {
         for command in commands.queue.drain(..) {
             self.command(command, report);

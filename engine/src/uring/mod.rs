@@ -436,6 +436,10 @@ impl<P: Send + 'static> Driver for Uring<P> {
         self.slots.in_use()
     }
 
+    fn closing(&self) -> u32 {
+        self.slots.closing()
+    }
+
     fn submit(&mut self, commands: &mut Commands<P>, report: &mut dyn FnMut(Event<'_, P>)) -> io::Result<()> {
         for command in commands.queue.drain(..) {
             self.command(command, report)?;
