@@ -288,11 +288,31 @@ pub trait Driver {
     ) -> io::Result<()>;
 }
 
+/// How a loop runs.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    /// Threads like this one share its processor core: between turns that follow each other at once the loop
+    /// lets them run, so that a long piece of work of one shard does not delay all the others.
+    pub shared_core: bool,
+}
+
 /// Runs `core` on `driver` until the core says [`Next::Stop`].
 ///
 /// # Errors
 /// When the driver no longer works.
 pub fn run<D, C>(driver: &mut D, core: &mut C) -> io::Result<()>
+where
+    D: Driver,
+    C: Core<Parcel = D::Parcel>,
+{
+    run_with(driver, core, RunOptions::default())
+}
+
+/// As [`run`], with options.
+///
+/// # Errors
+/// When the driver no longer works.
+pub fn run_with<D, C>(driver: &mut D, core: &mut C, options: RunOptions) -> io::Result<()>
 where
     D: Driver,
     C: Core<Parcel = D::Parcel>,
@@ -304,6 +324,9 @@ where
         let next = turn(driver, core, &mut commands, &mut later)?;
         if next == Next::Stop {
             return settle(driver, &mut commands);
+        }
+        if options.shared_core && next == Next::Now {
+            std::thread::yield_now();
         }
         let next = if commands.is_empty() { next } else { Next::Now };
         let core = std::cell::RefCell::new(&mut *core);
