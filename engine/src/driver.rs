@@ -262,6 +262,9 @@ pub trait Driver {
     /// How many slots of the table are in use, those of connections that are still closing included.
     fn in_use(&self) -> u32;
 
+    /// How many slots belong to connections that are still closing.
+    fn closing(&self) -> u32;
+
     /// Executes `commands` in order and empties it. Sends that did not go out whole are reported with
     /// [`Event::SendIncomplete`]; no other event is.
     ///
@@ -285,11 +288,31 @@ pub trait Driver {
     ) -> io::Result<()>;
 }
 
+/// How a loop runs.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    /// Threads like this one share its processor core: between turns that follow each other at once the loop
+    /// lets them run, so that a long piece of work of one shard does not delay all the others.
+    pub shared_core: bool,
+}
+
 /// Runs `core` on `driver` until the core says [`Next::Stop`].
 ///
 /// # Errors
 /// When the driver no longer works.
 pub fn run<D, C>(driver: &mut D, core: &mut C) -> io::Result<()>
+where
+    D: Driver,
+    C: Core<Parcel = D::Parcel>,
+{
+    run_with(driver, core, RunOptions::default())
+}
+
+/// As [`run`], with options.
+///
+/// # Errors
+/// When the driver no longer works.
+pub fn run_with<D, C>(driver: &mut D, core: &mut C, options: RunOptions) -> io::Result<()>
 where
     D: Driver,
     C: Core<Parcel = D::Parcel>,
@@ -302,6 +325,9 @@ where
         if next == Next::Stop {
             return settle(driver, &mut commands);
         }
+        if options.shared_core && next == Next::Now {
+            std::thread::yield_now();
+        }
         let next = if commands.is_empty() { next } else { Next::Now };
         let core = std::cell::RefCell::new(&mut *core);
         driver.wait(next, &|| core.borrow().has_mail(), &mut |now, event| {
@@ -311,10 +337,12 @@ where
 }
 
 /// The core has stopped: what it commanded last is executed, and connections that say goodbye get their time.
+/// Those that the core left open end with the driver.
 fn settle<D: Driver>(driver: &mut D, commands: &mut Commands<D::Parcel>) -> io::Result<()> {
+    commands.push(Command::Accept { on: false });
     driver.submit(commands, &mut |_| {})?;
     let deadline = driver.now().time + SETTLE;
-    while driver.in_use() > 0 && driver.now().time < deadline {
+    while driver.closing() > 0 && driver.now().time < deadline {
         driver.wait(Next::At(deadline), &|| false, &mut |_, _| {})?;
     }
     Ok(())
@@ -337,4 +365,95 @@ where
     core.on_submitted(now, later);
     std::mem::swap(commands, later);
     Ok(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A driver whose clock moves with every wait, by half a second.
+    struct Fake {
+        now: Now,
+        in_use: u32,
+        closing: u32,
+        /// Whether a wait ends one of the goodbyes.
+        polite: bool,
+        waits: u32,
+    }
+
+    impl Driver for Fake {
+        type Parcel = ();
+
+        fn now(&self) -> Now {
+            self.now
+        }
+
+        fn capacity(&self) -> u32 {
+            8
+        }
+
+        fn in_use(&self) -> u32 {
+            self.in_use
+        }
+
+        fn closing(&self) -> u32 {
+            self.closing
+        }
+
+        fn submit(
+            &mut self,
+            commands: &mut Commands<()>,
+            _: &mut dyn FnMut(Event<'_, ()>),
+        ) -> io::Result<()> {
+            commands.queue.clear();
+            Ok(())
+        }
+
+        fn wait(
+            &mut self,
+            _: Next,
+            _: &dyn Fn() -> bool,
+            _: &mut dyn FnMut(Now, Event<'_, ()>),
+        ) -> io::Result<()> {
+            self.waits += 1;
+            self.now.time = self.now.time + Duration::from_millis(500);
+            if self.polite {
+                self.closing -= 1;
+                self.in_use -= 1;
+            }
+            Ok(())
+        }
+    }
+
+    struct Stopped;
+
+    impl Core for Stopped {
+        type Parcel = ();
+
+        fn on_event(&mut self, _: Now, _: Event<'_, ()>, _: &mut Commands<()>) {}
+
+        fn on_turn(&mut self, _: Now, _: &mut Commands<()>) -> Next {
+            Next::Stop
+        }
+
+        fn on_submitted(&mut self, _: Now, _: &mut Commands<()>) {}
+
+        fn has_mail(&self) -> bool {
+            false
+        }
+    }
+
+    fn waits(in_use: u32, closing: u32, polite: bool) -> u32 {
+        let mut driver = Fake { now: Now::default(), in_use, closing, polite, waits: 0 };
+        run(&mut driver, &mut Stopped).unwrap();
+        driver.waits
+    }
+
+    #[test]
+    fn the_end_waits_for_goodbyes_but_not_for_connections_left_open() {
+        assert_eq!(waits(5, 0, true), 0);
+        assert_eq!(waits(5, 2, true), 2);
+        // Half a second each, and a peer that never closes gets a little more than one.
+        assert_eq!(waits(5, 2, false), 3);
+    }
 }

@@ -32,7 +32,7 @@ pub mod time;
 pub mod uring;
 pub mod wheel;
 
-pub use driver::{CloseMode, Command, Commands, Conn, Core, Driver, Event, Next, run};
+pub use driver::{CloseMode, Command, Commands, Conn, Core, Driver, Event, Next, RunOptions, run, run_with};
 pub use listener::{ListenError, ListenOptions, Listeners};
 pub use peers::{Peers, Waker};
 pub use probe::{DriverChoice, DriverKind};

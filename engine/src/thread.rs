@@ -52,8 +52,3 @@ pub fn set_slice(slice: Duration) -> io::Result<()> {
         _ => Err(io::Error::last_os_error()),
     }
 }
-
-/// Lets another thread of this core run.
-pub fn yield_now() {
-    std::thread::yield_now();
-}

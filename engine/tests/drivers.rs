@@ -58,6 +58,7 @@ on_every_driver!(
     connect_reaches_a_peer_from_a_bound_source,
     connect_misses_nothing_that_the_peer_says_at_once,
     a_refused_connect_fails,
+    a_connect_from_an_address_of_another_machine_fails,
     a_turn_comes_at_the_time_asked_for,
     nothing_is_named_after_its_close,
     random_ends_leave_no_slot_in_use,
@@ -654,6 +655,32 @@ fn a_refused_connect_fails<R: Rig>() {
     });
     assert_eq!(failed, (7, ErrorKind::ConnectionRefused));
     assert_eq!(rig.stop(), [0]);
+}
+
+fn a_connect_from_an_address_of_another_machine_fails<R: Rig>() {
+    let mut rig = R::start(Setup { nodes: 2, ..collecting() });
+    let to = rig.address(1);
+    let elsewhere = Some(SocketAddr::from(([192, 0, 2, 1], 0)));
+    let connects = (0..5).map(|tag| Command::Connect { tag, from: elsewhere, to });
+    rig.carry_out(0, connects.collect());
+    for of in 0..5 {
+        let error = rig.sees(0, "the connect fails", |seen| match *seen {
+            Seen::ConnectFailed { tag, error } if tag == of => Some(error),
+            _ => None,
+        });
+        assert_eq!(error, ErrorKind::AddrNotAvailable);
+    }
+    // Nobody hears of them twice, and those that come after are not mistaken for them.
+    rig.carry_out(0, vec![Command::Connect { tag: 5, from: None, to }]);
+    let conn = rig.sees(0, "the connect succeeds", |seen| match *seen {
+        Seen::Connected { conn, tag: 5 } => Some(conn),
+        _ => None,
+    });
+    assert_eq!(rig.board(0).count(|seen| matches!(seen, Seen::ConnectFailed { .. })), 5);
+    rig.carry_out(0, vec![close(conn, CloseMode::Abort)]);
+    let there = rig.accepted(1);
+    rig.carry_out(1, vec![close(there, CloseMode::Abort)]);
+    assert_eq!(rig.stop(), [0, 0]);
 }
 
 fn a_turn_comes_at_the_time_asked_for<R: Rig>() {

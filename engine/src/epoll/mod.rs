@@ -247,9 +247,9 @@ impl<P: Send + 'static> Epoll<P> {
         if mode == CloseMode::Abort || rustix::net::shutdown(&slot.socket, Shutdown::Write).is_err() {
             return self.release(conn);
         }
-        slot.state.lingering = true;
         // Whatever edges there were: a read tells whether the peer has closed already.
         slot.state.readable = true;
+        self.slots.linger(conn);
         self.lingering.begin(now, conn);
         self.queue_read(conn);
     }
@@ -443,6 +443,10 @@ impl<P: Send + 'static> Driver for Epoll<P> {
 
     fn in_use(&self) -> u32 {
         self.slots.in_use()
+    }
+
+    fn closing(&self) -> u32 {
+        self.slots.lingering()
     }
 
     fn submit(&mut self, commands: &mut Commands<P>, report: &mut dyn FnMut(Event<'_, P>)) -> io::Result<()> {

@@ -44,11 +44,12 @@ pub(super) struct Slots {
     entries: Vec<Entry>,
     free: Vec<u32>,
     capacity: u32,
+    lingering: u32,
 }
 
 impl Slots {
     pub(super) fn new(capacity: u32) -> Slots {
-        Slots { entries: Vec::new(), free: Vec::new(), capacity }
+        Slots { entries: Vec::new(), free: Vec::new(), capacity, lingering: 0 }
     }
 
     pub(super) fn capacity(&self) -> u32 {
@@ -57,6 +58,10 @@ impl Slots {
 
     pub(super) fn in_use(&self) -> u32 {
         (self.entries.len() - self.free.len()) as u32
+    }
+
+    pub(super) fn lingering(&self) -> u32 {
+        self.lingering
     }
 
     /// Puts the socket into a free slot, which the caller has made sure of.
@@ -71,6 +76,14 @@ impl Slots {
         Conn { slot, generation: entry.generation }
     }
 
+    /// The core lets go of a connection that is to linger.
+    pub(super) fn linger(&mut self, conn: Conn) {
+        if let Some(slot) = self.open(conn) {
+            slot.state.lingering = true;
+            self.lingering += 1;
+        }
+    }
+
     /// A connection that the core still owns.
     pub(super) fn open(&mut self, conn: Conn) -> Option<&mut Slot> {
         self.get(conn).filter(|slot| !slot.state.lingering)
@@ -83,9 +96,9 @@ impl Slots {
 
     /// Closes the socket and frees its slot; false if that has been done already.
     pub(super) fn remove(&mut self, conn: Conn) -> bool {
-        if self.get(conn).is_none() {
-            return false;
-        }
+        let Some(slot) = self.get(conn) else { return false };
+        let lingering = slot.state.lingering;
+        self.lingering -= u32::from(lingering);
         let entry = &mut self.entries[conn.slot as usize];
         entry.slot = None;
         entry.generation = (entry.generation + 1) & 0x00ff_ffff;

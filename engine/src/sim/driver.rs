@@ -86,9 +86,14 @@ impl<P: Send + 'static> SimDriver<P> {
             Command::Connect { tag, from, to } => {
                 let node = (0..network.nodes.len()).find(|&node| address(node) == to);
                 let full = network.nodes[self.index].is_full();
+                let from = from.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 1)));
                 match node.filter(|&node| network.nodes[node].accepting && !full) {
+                    // Every machine of the simulator is this one.
+                    _ if !from.ip().is_loopback() => {
+                        let error = io::ErrorKind::AddrNotAvailable;
+                        self.caused.push(Event::ConnectFailed { tag, error });
+                    }
                     Some(node) => {
-                        let from = from.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 1)));
                         let end = network.connect(from, node);
                         let conn = network.nodes[self.index].insert(end);
                         self.caused.push(Event::Connected { conn, tag });
@@ -235,6 +240,12 @@ impl<P: Send + 'static> Driver for SimDriver<P> {
 
     fn in_use(&self) -> u32 {
         self.network.borrow().nodes[self.index].sockets.len() as u32
+    }
+
+    fn closing(&self) -> u32 {
+        let network = self.network.borrow();
+        let sockets = network.nodes[self.index].sockets.values();
+        sockets.filter(|socket| socket.lingering.is_some()).count() as u32
     }
 
     fn submit(&mut self, commands: &mut Commands<P>, report: &mut dyn FnMut(Event<'_, P>)) -> io::Result<()> {

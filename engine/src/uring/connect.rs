@@ -1,4 +1,8 @@
 //! Outgoing connections: a socket in a slot that the kernel chooses, options and address, then the connect.
+//!
+//! Options, address and connect are one linked chain. A member that fails cancels those behind it; since the
+//! members before the connect post no completion when they succeed, the kernel keeps quiet about what it
+//! cancels, too. So every member's failure ends the attempt, and whichever completion comes first does.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -25,8 +29,8 @@ pub(super) struct Connecting {
     /// Attempts that wait for their socket, by a number of their own.
     sockets: HashMap<u32, Box<Attempt>>,
     next: u32,
-    /// Attempts that wait for their connect, by slot.
-    attempts: HashMap<u32, Box<Attempt>>,
+    /// Attempts that wait for their connect.
+    attempts: HashMap<Conn, Box<Attempt>>,
 }
 
 impl<P: Send + 'static> Uring<P> {
@@ -50,7 +54,7 @@ impl<P: Send + 'static> Uring<P> {
             return report(self.now(), Event::ConnectFailed { tag: attempt.tag, error });
         }
         let conn = self.slots.open(done.result as u32);
-        let attempt = self.connecting.attempts.entry(conn.slot).insert_entry(attempt);
+        let attempt = self.connecting.attempts.entry(conn).insert_entry(attempt);
         let attempt = attempt.get();
         let slot = Fixed(conn.slot);
         let option = |level: i32, name: i32| {
@@ -68,18 +72,19 @@ impl<P: Send + 'static> Uring<P> {
             .user_data(token::of_conn(Request::Connect, conn));
         for entry in chain {
             let flags = squeue::Flags::IO_LINK | squeue::Flags::SKIP_SUCCESS;
-            let entry = entry.flags(flags).user_data(token::of_index(Request::Ignored, 0));
+            let entry = entry.flags(flags).user_data(token::of_conn(Request::ConnectStep, conn));
             // SAFETY: the option's value is static; the attempt is boxed and kept until the connect, the last
-            // of the chain, has completed.
+            // of the chain, has completed, or until a member failed, after which none behind it is begun.
             unsafe { self.ring.push(&entry) };
         }
         // SAFETY: as above.
         unsafe { self.ring.push(&connect) };
     }
 
+    /// The connect completed, or a member of the chain before it failed.
     pub(super) fn connected(&mut self, done: Completion, report: &mut dyn FnMut(Now, Event<'_, P>)) {
         let conn: Conn = token::conn(done.token);
-        let Some(attempt) = self.connecting.attempts.remove(&conn.slot) else { return };
+        let Some(attempt) = self.connecting.attempts.remove(&conn) else { return };
         let now = self.now();
         if done.result >= 0 {
             return report(now, Event::Connected { conn, tag: attempt.tag });

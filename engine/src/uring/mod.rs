@@ -331,7 +331,7 @@ impl<P: Send + 'static> Uring<P> {
                 // Only a failure is told; the other driver may sleep, and counts on us.
                 Some(Request::WakePeer) => self.peers.waker(token::index(done.token)).ring(),
                 Some(Request::Socket) => self.socket_made(done, report),
-                Some(Request::Connect) => self.connected(done, report),
+                Some(Request::Connect | Request::ConnectStep) => self.connected(done, report),
                 Some(Request::Ignored | Request::Recv | Request::PeerName | Request::Send) | None => {}
             }
         }
@@ -434,6 +434,10 @@ impl<P: Send + 'static> Driver for Uring<P> {
 
     fn in_use(&self) -> u32 {
         self.slots.in_use()
+    }
+
+    fn closing(&self) -> u32 {
+        self.slots.closing()
     }
 
     fn submit(&mut self, commands: &mut Commands<P>, report: &mut dyn FnMut(Event<'_, P>)) -> io::Result<()> {

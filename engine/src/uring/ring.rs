@@ -13,6 +13,8 @@ pub(super) const BATCH: usize = 256;
 const COMPLETIONS: u32 = 4_096;
 /// With deferred task work one enter runs 20 wake-ups unless it asks for more.
 const WANT: usize = 512;
+/// An enter that brought this many may have left some behind.
+const WAKE_UPS_PER_ENTER: usize = 20;
 /// How long to collect up to `WANT` completions before being content with one.
 const MIN_WAIT: Duration = Duration::from_micros(50);
 const ENTER_GETEVENTS: u32 = 1;
@@ -109,11 +111,7 @@ impl Ring {
         completions: &mut Vec<Completion>,
     ) -> io::Result<()> {
         if timeout.is_zero() || !completions.is_empty() {
-            let entries = self.ring.submission().len() as u32;
-            self.enter(|ring| {
-                // SAFETY: no argument is passed; the entries are the ring's own, and `push` vouches for them.
-                unsafe { ring.submitter().enter::<()>(entries, 0, ENTER_GETEVENTS, None) }.map(drop)
-            })?;
+            self.submit_and_look(completions)?;
         } else {
             let timespec = Timespec::from(timeout);
             let mut args = SubmitArgs::new().timespec(&timespec);
@@ -127,6 +125,25 @@ impl Ring {
         self.reap(completions)?;
         // Whatever one call left over.
         self.submit(completions)
+    }
+
+    /// Submits every entry and runs up to about `WANT` of what the kernel has deferred. Who asks the kernel for
+    /// more than one completion sleeps until they are there, be it for a timer that has run out; so this asks
+    /// for none, again and again while there is more.
+    fn submit_and_look(&mut self, completions: &mut Vec<Completion>) -> io::Result<()> {
+        let first = completions.len();
+        loop {
+            let before = completions.len();
+            let entries = self.ring.submission().len() as u32;
+            self.enter(|ring| {
+                // SAFETY: no argument is passed; the entries are the ring's own, and `push` vouches for them.
+                unsafe { ring.submitter().enter::<()>(entries, 0, ENTER_GETEVENTS, None) }.map(drop)
+            })?;
+            self.reap(completions)?;
+            if completions.len() - before < WAKE_UPS_PER_ENTER || completions.len() - first >= WANT {
+                return Ok(());
+            }
+        }
     }
 
     /// Copies the completions, those that overflowed the queue included.

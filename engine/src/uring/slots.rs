@@ -94,12 +94,14 @@ pub(super) enum Fired {
 pub(super) struct Slots {
     slots: Box<[Slot]>,
     in_use: u32,
+    /// Those among them that are lingering, draining or closing.
+    closing: u32,
 }
 
 impl Slots {
     pub(super) fn new(capacity: u32) -> Slots {
         let slot = Slot { generation: 1, phase: Phase::Free, flags: 0, discarded: 0 };
-        Slots { slots: vec![slot; capacity as usize].into(), in_use: 0 }
+        Slots { slots: vec![slot; capacity as usize].into(), in_use: 0, closing: 0 }
     }
 
     pub(super) fn capacity(&self) -> u32 {
@@ -108,6 +110,10 @@ impl Slots {
 
     pub(super) fn in_use(&self) -> u32 {
         self.in_use
+    }
+
+    pub(super) fn closing(&self) -> u32 {
+        self.closing
     }
 
     fn slot(&mut self, conn: Conn) -> Option<&mut Slot> {
@@ -245,11 +251,12 @@ impl Slots {
         let Some(slot) = self.open_slot(conn) else { return Step::Wait };
         slot.phase = Phase::Lingering;
         slot.flags &= !(flag::PAUSED | flag::MISSED);
+        if mode == CloseMode::Graceful {
+            slot.flags |= flag::SHUTTING;
+        }
+        self.closing += 1;
         match mode {
-            CloseMode::Graceful => {
-                slot.flags |= flag::SHUTTING;
-                Step::Linger
-            }
+            CloseMode::Graceful => Step::Linger,
             CloseMode::Abort => self.finish(conn),
         }
     }
@@ -332,6 +339,7 @@ impl Slots {
             return Step::Wait;
         };
         slot.phase = if succeeded { Phase::Closing } else { Phase::Open };
+        self.closing += u32::from(succeeded);
         if succeeded { Step::Close } else { Step::Wait }
     }
 
@@ -341,6 +349,7 @@ impl Slots {
         slot.phase = Phase::Free;
         slot.generation = (slot.generation + 1) & GENERATION_MASK;
         self.in_use -= 1;
+        self.closing -= 1;
     }
 }
 

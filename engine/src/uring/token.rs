@@ -33,14 +33,15 @@ pub(super) enum Request {
     Wake,
     Socket,
     Connect,
+    /// What comes before the connect, linked to it. Only a failure is told.
+    ConnectStep,
     /// The wake-up of a peer, at its source.
     WakePeer,
-    /// Requests whose result nobody waits for: cancellations, socket options, and wake-ups that
-    /// arrive.
+    /// Requests whose result nobody waits for: cancellations, and wake-ups that arrive.
     Ignored,
 }
 
-const REQUESTS: [Request; 15] = [
+const REQUESTS: [Request; 16] = [
     Request::Accept,
     Request::PeerName,
     Request::PollIn,
@@ -54,6 +55,7 @@ const REQUESTS: [Request; 15] = [
     Request::Wake,
     Request::Socket,
     Request::Connect,
+    Request::ConnectStep,
     Request::WakePeer,
     Request::Ignored,
 ];

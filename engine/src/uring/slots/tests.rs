@@ -299,6 +299,7 @@ proptest! {
         }
         model.come_to_rest();
         prop_assert_eq!(model.slots.in_use(), 0);
+        prop_assert_eq!(model.slots.closing(), 0);
     }
 }
 
