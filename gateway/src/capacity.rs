@@ -16,6 +16,8 @@ pub const SLOTS_SPARE: u32 = 256;
 pub const SHARDS_MAX: usize = 256;
 /// Descriptors kept for everything but connections, at least: files, the API's connections, rings.
 pub const DESCRIPTORS_RESERVED_MIN: u32 = 256;
+/// The most connections that the API takes at the same time.
+pub const API_CONNECTIONS_MAX: u64 = 1_024;
 /// The smallest `RLIMIT_NOFILE` that a node runs with.
 pub const NOFILE_MIN: u64 = 1_024;
 
@@ -58,8 +60,22 @@ impl Plan {
     /// Connections with which a shard stops accepting.
     #[must_use]
     pub const fn connections_per_shard_max(&self) -> u32 {
-        self.slots_per_shard - SLOTS_SPARE
+        connections_per_shard_max(self.slots_per_shard)
     }
+}
+
+/// Connections with which a shard stops accepting, when its table has so many slots: [`SLOTS_SPARE`] are kept, but no
+/// more than half of a small table.
+#[must_use]
+pub const fn connections_per_shard_max(slots: u32) -> u32 {
+    let (most, half) = (slots.saturating_sub(SLOTS_SPARE), slots / 2);
+    if most > half { most } else { half }
+}
+
+/// Connections that the API takes at the same time: what is left beside the devices' descriptors and the rings.
+#[must_use]
+pub fn api_connections_max(nofile: u64) -> usize {
+    (nofile / 16).clamp(64, API_CONNECTIONS_MAX) as usize
 }
 
 /// The machine allows so few descriptors that a node makes no sense.
@@ -111,7 +127,7 @@ fn plan_uring(wanted: Wanted, nofile: u32, cores: usize) -> Plan {
 fn plan_epoll(wanted: Wanted, nofile: u32, cores: usize) -> Plan {
     let shards = wanted.shards.map_or(cores, |shards| shards.get().min(SHARDS_MAX));
     // At least one, though there be more shards than descriptors.
-    let available = nofile.saturating_sub(descriptors_reserved(shards)).max(1);
+    let available = nofile.saturating_sub(descriptors_reserved(nofile, shards)).max(1);
     let connections_max = available.min(wanted.max_connections);
     let warning = (connections_max < wanted.max_connections).then(|| {
         format!(
@@ -123,10 +139,11 @@ fn plan_epoll(wanted: Wanted, nofile: u32, cores: usize) -> Plan {
     Plan { shards, slots_per_shard: slots(connections_max, shards), connections_max, warning }
 }
 
-/// Descriptors that are not for connections when `epoll` shares them all.
-fn descriptors_reserved(shards: usize) -> u32 {
+/// Descriptors that are not for devices when `epoll` shares them all.
+fn descriptors_reserved(nofile: u32, shards: usize) -> u32 {
     let shards = u32::try_from(shards).unwrap_or(u32::MAX);
-    DESCRIPTORS_RESERVED_MIN.max(192 + shards.saturating_mul(DESCRIPTORS_PER_SHARD))
+    let api = api_connections_max(nofile.into()) as u32;
+    DESCRIPTORS_RESERVED_MIN.max(128 + api + shards.saturating_mul(DESCRIPTORS_PER_SHARD))
 }
 
 /// The table that a shard needs when `connections` spread over `shards`.
@@ -201,8 +218,29 @@ mod tests {
         let small = plan(epoll(2, 20_000, 10_000)).unwrap();
         assert_eq!((small.shards, small.connections_max, small.warning), (2, 10_000, None));
         let large = plan(epoll(2, 20_000, 100_000)).unwrap();
-        assert_eq!((large.shards, large.connections_max), (2, 19_744));
+        assert_eq!((large.shards, large.connections_max), (2, 18_832));
         assert!(large.warning.unwrap().contains("nofile"));
+    }
+
+    #[test]
+    fn a_small_table_keeps_half_of_its_slots_for_connections() {
+        for (slots, connections) in
+            [(0, 0), (1, 0), (8, 4), (256, 128), (512, 256), (513, 257), (20_000, 19_744)]
+        {
+            assert_eq!(connections_per_shard_max(slots), connections, "{slots} slots");
+        }
+    }
+
+    #[test]
+    fn the_api_and_the_devices_never_want_more_descriptors_than_there_are() {
+        for nofile in [1_024, 2_048, 4_096, 20_000, 1 << 20] {
+            for cores in [1, 2, 16] {
+                let plan = plan(epoll(cores, nofile, u32::MAX)).unwrap();
+                let rings = u64::from(DESCRIPTORS_PER_SHARD) * plan.shards as u64;
+                let api = api_connections_max(nofile) as u64;
+                assert!(u64::from(plan.connections_max) + api + rings < nofile, "{nofile}: {plan:?}");
+            }
+        }
     }
 
     #[test]

@@ -11,9 +11,9 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use campanile_engine::{DriverKind, ListenError, ListenOptions, Listeners};
+use campanile_engine::{DriverChoice, DriverKind, ListenError, ListenOptions, Listeners};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -23,12 +23,13 @@ use tokio::time::sleep;
 pub use self::process::ProcessUsage;
 pub use self::status::{NodeStatus, Phase};
 use crate::api::metrics::ApiMetrics;
+use crate::api::server::Patience;
 use crate::api::{self, Context};
 use crate::capacity::{self, Plan, TooFewDescriptors, Wanted};
 use crate::config::{DrainSettings, Settings};
 use crate::machine::{Machine, raise_nofile};
 use crate::shard::settings::{Mode, ShardSettings};
-use crate::threads::{ShardThreads, ThreadOptions};
+use crate::threads::{ShardThreads, ThreadOptions, ThreadsError};
 use crate::tokens::{SecretTooShort, Verifier};
 
 /// Threads of the control plane, beside the shards'; no more than there are cores.
@@ -64,7 +65,10 @@ pub enum StartError {
     /// The secret of the tokens cannot be used.
     #[error(transparent)]
     Secret(#[from] SecretTooShort),
-    /// The kernel refused threads, rings or random numbers.
+    /// The shards cannot be started.
+    #[error(transparent)]
+    Threads(#[from] ThreadsError),
+    /// The kernel refused threads, sockets or random numbers.
     #[error("the node cannot be started: {0}")]
     Refused(#[from] io::Error),
 }
@@ -88,25 +92,10 @@ impl Node {
     /// # Errors
     /// [`StartError`].
     pub fn start(settings: &Settings) -> Result<Node, StartError> {
-        let driver = campanile_engine::probe::choose(settings.driver).map_err(StartError::Driver)?;
-        let plan = divide(settings, driver)?;
-        let listeners = Listeners::bind(ListenOptions {
-            address: settings.listen,
-            count: plan.shards,
-            backlog: BACKLOG,
-            send_buffer_bytes: settings.edge.send_buffer_bytes,
-        })?;
         let (api_listener, api_listen) = bind_api(settings.api_listen)?;
-        let status = NodeStatus::new(driver, plan.connections_max).map_err(io::Error::other)?;
-        let status = Arc::new(status);
-        let cores = campanile_engine::thread::allowed_cores();
-        let threads = ShardThreads::start(ThreadOptions {
-            driver,
-            listeners: listeners.sockets,
-            slots: plan.slots_per_shard,
-            cores: cores.clone(),
-            settings: Arc::new(shard_settings(settings, &plan, &status)?),
-        })?;
+        let Shards { listen, plan, status, threads } =
+            with_driver(settings.driver, |driver| Shards::start(settings, driver))?;
+        let driver = status.driver;
         let context = Arc::new(Context {
             shards: Arc::clone(&threads.shards),
             keys: settings.api_keys.clone(),
@@ -115,7 +104,7 @@ impl Node {
             metrics: ApiMetrics::default(),
         });
         let runtime = Builder::new_multi_thread()
-            .worker_threads(cores.len().min(CONTROL_THREADS_MAX))
+            .worker_threads(campanile_engine::thread::allowed_cores().len().min(CONTROL_THREADS_MAX))
             .thread_name("api")
             .enable_all()
             .build()?;
@@ -124,25 +113,16 @@ impl Node {
             let _inside = runtime.enter();
             tokio::net::TcpListener::from_std(api_listener)?
         };
-        let api = runtime.spawn(api::server::serve(api_listener, context, async {
+        let patience = Patience::new(capacity::api_connections_max(raise_nofile()));
+        let api = runtime.spawn(api::server::serve(api_listener, context, patience, async {
             let _ = ended.await;
         }));
         status.enter(Phase::Ready);
         tracing::info!(
-            listen = %listeners.address, api = %api_listen, %driver, shards = plan.shards,
+            %listen, api = %api_listen, %driver, shards = plan.shards,
             max_connections = plan.connections_max, node = %status.id, "ready"
         );
-        Ok(Node {
-            listen: listeners.address,
-            api_listen,
-            plan,
-            status,
-            threads,
-            drain: settings.drain,
-            api,
-            end_api,
-            runtime,
-        })
+        Ok(Node { listen, api_listen, plan, status, threads, drain: settings.drain, api, end_api, runtime })
     }
 
     /// Where devices connect, with the port that was chosen.
@@ -182,16 +162,19 @@ impl Node {
     }
 
     /// Serves until `stop` is over, then drains until every device has gone, the deadline has passed or `hurry` is
-    /// over.
+    /// over. A shard that ends by itself stops the node in the same way: its users have no home any more.
     ///
     /// # Errors
-    /// When a shard's driver no longer worked.
+    /// When a shard ended by itself, and why.
     pub fn serve(self, stop: impl Future<Output = ()>, hurry: impl Future<Output = ()>) -> io::Result<()> {
         let Node { status, threads, drain, api, end_api, runtime, .. } = self;
-        runtime.block_on(async {
-            tokio::select! {
-                () = stop => {}
-                () = broken(&threads) => tracing::error!("a shard has ended by itself: the node stops"),
+        let broke = runtime.block_on(async {
+            let broke = tokio::select! {
+                () = stop => false,
+                () = broken(&threads) => true,
+            };
+            if broke {
+                tracing::error!("a shard has ended by itself: the node stops");
             }
             status.enter(Phase::Draining);
             tracing::info!(deadline_ms = drain.deadline_ms, "draining");
@@ -207,23 +190,77 @@ impl Node {
             stop_shards(&threads).await;
             let _ = end_api.send(());
             let _ = api.await;
+            broke
         });
         if !threads.have_ended() {
             return Err(io::Error::other("a shard does not end"));
         }
-        let result = threads.join();
+        threads.join()?;
+        if broke {
+            return Err(io::Error::other("a shard has ended by itself"));
+        }
         tracing::info!("stopped");
-        result
+        Ok(())
+    }
+}
+
+/// The shards of a node that starts.
+struct Shards {
+    listen: SocketAddr,
+    plan: Plan,
+    status: Arc<NodeStatus>,
+    threads: ShardThreads,
+}
+
+impl Shards {
+    fn start(settings: &Settings, driver: DriverKind) -> Result<Shards, StartError> {
+        let cores_usable = Machine::read().cores();
+        let plan = divide(settings, driver, cores_usable)?;
+        let listeners = Listeners::bind(ListenOptions {
+            address: settings.listen,
+            count: plan.shards,
+            backlog: BACKLOG,
+            send_buffer_bytes: settings.edge.send_buffer_bytes,
+        })?;
+        let status = NodeStatus::new(driver, plan.connections_max).map_err(io::Error::other)?;
+        let status = Arc::new(status);
+        let threads = ShardThreads::start(ThreadOptions {
+            driver,
+            listeners: listeners.sockets,
+            slots: plan.slots_per_shard,
+            cores: campanile_engine::thread::allowed_cores(),
+            cores_usable,
+            settings: Arc::new(shard_settings(settings, &plan, &status)?),
+        })?;
+        Ok(Shards { listen: listeners.address, plan, status, threads })
+    }
+}
+
+/// Starts with the driver that is asked for. The probe of `auto` makes one small ring; when the shards' own cannot be
+/// made, for lack of lockable memory for instance, epoll takes over.
+fn with_driver<T>(
+    choice: DriverChoice,
+    mut start: impl FnMut(DriverKind) -> Result<T, StartError>,
+) -> Result<T, StartError> {
+    let driver = campanile_engine::probe::choose(choice).map_err(StartError::Driver)?;
+    match (choice, start(driver)) {
+        (
+            DriverChoice::Auto,
+            Err(StartError::Threads(error @ ThreadsError::Driver { driver: DriverKind::Uring, .. })),
+        ) => {
+            tracing::warn!(%error, "driver epoll: io_uring was found, but the shards' rings cannot be made");
+            start(DriverKind::Epoll)
+        }
+        (_, result) => result,
     }
 }
 
 /// How many shards, as the operator, the machine and the driver want it.
-fn divide(settings: &Settings, driver: DriverKind) -> Result<Plan, TooFewDescriptors> {
-    let nofile = raise_nofile();
+fn divide(settings: &Settings, driver: DriverKind, cores: usize) -> Result<Plan, TooFewDescriptors> {
     let plan = capacity::plan(Wanted {
         driver,
-        cores: Machine::read().cores(),
-        nofile,
+        cores,
+        nofile: raise_nofile(),
         max_connections: settings.limits.max_connections,
         shards: settings.shards,
     })?;
@@ -282,13 +319,10 @@ async fn ended(threads: &ShardThreads) {
     }
 }
 
-/// Tells the shards to end until they do: a full queue may refuse it at first.
+/// Tells the shards to end, and gives them a moment.
 async fn stop_shards(threads: &ShardThreads) {
-    let begun = Instant::now();
-    while !threads.have_ended() && begun.elapsed() < STOP_TIMEOUT {
-        threads.shards.stop();
-        sleep(DRAIN_TICK).await;
-    }
+    threads.shards.stop();
+    let _ = tokio::time::timeout(STOP_TIMEOUT, ended(threads)).await;
 }
 
 /// SIGTERM and SIGINT.

@@ -29,8 +29,29 @@ pub struct ThreadOptions {
     pub slots: u32,
     /// Cores to run on; shards are spread over them.
     pub cores: Vec<usize>,
+    /// How many cores' time there is, a cgroup's quota included: more shards than that take turns.
+    pub cores_usable: usize,
     /// What the shards are told.
     pub settings: Arc<ShardSettings>,
+}
+
+/// Why the shards of a node do not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ThreadsError {
+    /// A shard's driver cannot be made; another driver may do.
+    #[error("shard {index} cannot have its driver {driver}: {error}")]
+    Driver {
+        /// Which shard.
+        index: usize,
+        /// Which driver.
+        driver: DriverKind,
+        /// What the kernel said.
+        #[source]
+        error: io::Error,
+    },
+    /// The kernel refuses threads or event descriptors.
+    #[error("the shards cannot be started: {0}")]
+    Refused(#[from] io::Error),
 }
 
 /// The shards of a node, running.
@@ -45,8 +66,8 @@ impl ShardThreads {
     /// Starts a thread for each listener, and waits until each has its driver.
     ///
     /// # Errors
-    /// When a driver cannot be made or a thread not be started.
-    pub fn start(options: ThreadOptions) -> io::Result<ShardThreads> {
+    /// [`ThreadsError`]. Nothing is left running then.
+    pub fn start(options: ThreadOptions) -> Result<ShardThreads, ThreadsError> {
         let count = options.listeners.len();
         let peers = Peers::new(count)?;
         let answers_waker = Arc::new(Waker::new()?);
@@ -56,7 +77,7 @@ impl ShardThreads {
                 (inbox, Arc::clone(peers.waker(index)), Arc::new(ShardCounters::default()))
             })
             .collect();
-        let shared_cores = count > options.cores.len();
+        let shared_core = count > options.cores_usable.min(options.cores.len());
         let (started, starts) = mpsc::channel();
         let mut go = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);
@@ -69,11 +90,12 @@ impl ShardThreads {
                 driver: options.driver,
                 slots: options.slots,
                 core: options.cores.get(index % options.cores.len().max(1)).copied(),
-                shared_core: shared_cores,
+                shared_core,
                 settings: Arc::clone(&options.settings),
                 inbox: Arc::clone(&parts[index].0),
                 counters: Arc::clone(&parts[index].2),
                 peers: Arc::clone(&peers),
+                answers_waker: Arc::clone(&answers_waker),
                 started: started.clone(),
                 go: wait,
             };
@@ -81,8 +103,11 @@ impl ShardThreads {
             threads.push(thread::Builder::new().name(name).spawn(move || thread.run(listener))?);
         }
         drop(started);
-        for result in starts {
-            result?;
+        if let Some((index, error)) = starts.iter().find_map(|(index, result)| Some((index, result.err()?))) {
+            drop(go);
+            // So that what they held is free for another attempt. Each fails: it was not told to go.
+            threads.into_iter().for_each(|thread| drop(thread.join()));
+            return Err(ThreadsError::Driver { index, driver: options.driver, error });
         }
         // Nobody accepts before all drivers are there: a connection may belong to any of them.
         for go_ahead in go {
@@ -131,7 +156,8 @@ struct ShardThread {
     inbox: Arc<Inbox>,
     counters: Arc<ShardCounters>,
     peers: Arc<Peers<Parcel>>,
-    started: mpsc::Sender<io::Result<()>>,
+    answers_waker: Arc<Waker>,
+    started: mpsc::Sender<(usize, io::Result<()>)>,
     go: mpsc::Receiver<()>,
 }
 
@@ -158,12 +184,13 @@ impl ShardThread {
     fn run_on<D: campanile_engine::Driver<Parcel = Parcel>>(self, driver: io::Result<D>) -> io::Result<()> {
         let result =
             driver.as_ref().map(drop).map_err(|error| io::Error::new(error.kind(), error.to_string()));
-        let _ = self.started.send(result);
+        let _ = self.started.send((self.index, result));
         drop(self.started);
         let mut driver = driver?;
         if self.go.recv().is_err() {
             return Err(io::Error::other("another shard could not start"));
         }
+        let (index, ending) = (self.index, Ending(Arc::clone(&self.inbox), self.answers_waker));
         let parts = ShardParts {
             index: self.index,
             count: self.count,
@@ -173,7 +200,22 @@ impl ShardThread {
             counters: self.counters,
             seed: fastrand::u64(..),
         };
-        run(&mut driver, &mut Shard::new(parts, Now::read()))
+        let result = run(&mut driver, &mut Shard::new(parts, Now::read()));
+        drop(ending);
+        result.map_err(|error| {
+            tracing::error!(shard = index, %error, "a shard's driver no longer works");
+            io::Error::new(error.kind(), format!("shard {index}: {error}"))
+        })
+    }
+}
+
+/// Tells those who wait for the shard's answers that there will be no more.
+struct Ending(Arc<Inbox>, Arc<Waker>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
+        self.1.wake();
     }
 }
 

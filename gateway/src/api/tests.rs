@@ -1,6 +1,6 @@
 //! The API against shards that are played by a thread: no socket, no driver.
 
-mod fake;
+pub(super) mod fake;
 
 use axum::http::{Method, StatusCode};
 use campanile_protocol::messages::Payload;

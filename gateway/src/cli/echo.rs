@@ -71,6 +71,7 @@ pub fn run(args: &EchoArgs) -> anyhow::Result<()> {
         listeners: listeners.sockets,
         slots: plan.slots_per_shard,
         cores: campanile_engine::thread::allowed_cores(),
+        cores_usable: machine.cores(),
         settings: Arc::new(ShardSettings {
             mode: Mode::Echo,
             limits,

@@ -120,6 +120,7 @@ fn every_wrong_value_is_refused_by_its_key() {
         ("limits.push_bytes_max", "1048576", |c| c.limits.push_bytes_max = 2 << 20),
         ("limits.fragments_max", "0 is not", |c| c.limits.fragments_max = 0),
         ("limits.frames_per_second_max", "0 is not", |c| c.limits.frames_per_second_max = 0),
+        ("limits.frames_per_second_max", "100001", |c| c.limits.frames_per_second_max = 100_001),
         ("limits.handshake_timeout_ms", "0 is not", |c| c.limits.handshake_timeout_ms = 0),
         ("limits.handshakes_per_address_max", "0 is not", |c| c.limits.handshakes_per_address_max = 0),
         ("limits.ping_interval_ms", "0 is not", |c| c.limits.ping_interval_ms = 0),

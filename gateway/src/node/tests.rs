@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -107,4 +107,44 @@ fn a_second_node_on_either_port_is_an_error_that_names_it() {
     let error = Node::start(&config.validate().unwrap()).err().unwrap().to_string();
     assert!(error.contains(&first.api_listen().to_string()), "{error}");
     first.serve(async {}, async {}).unwrap();
+}
+
+#[test]
+fn a_shard_that_ends_by_itself_ends_the_node_as_a_failure() {
+    let (_dir, config) = config("epoll");
+    let node = Node::start(&config.validate().unwrap()).unwrap();
+    let shards = Arc::clone(&node.threads.shards);
+    let (ended, end) = mpsc::channel();
+    thread::spawn(move || ended.send(node.serve(std::future::pending(), std::future::pending())));
+    shards.stop();
+    let error = end.recv_timeout(PATIENCE).expect("the node goes on without its shards").unwrap_err();
+    assert!(error.to_string().contains("a shard has ended by itself"), "{error}");
+}
+
+#[test]
+fn rings_that_cannot_be_made_are_replaced_by_epoll_only_when_it_may_choose() {
+    let no_memory = |index, driver| -> StartError {
+        ThreadsError::Driver { index, driver, error: io::ErrorKind::OutOfMemory.into() }.into()
+    };
+    let start = |choice| {
+        let mut tried = Vec::new();
+        let result = with_driver(choice, |driver| {
+            tried.push(driver);
+            match driver {
+                DriverKind::Uring => Err(no_memory(3, driver)),
+                DriverKind::Epoll => Ok(driver),
+            }
+        });
+        (result, tried)
+    };
+    let (result, _) = start(DriverChoice::Auto);
+    assert_eq!(result.unwrap(), DriverKind::Epoll);
+    if drivers().contains(&"uring") {
+        assert_eq!(start(DriverChoice::Auto).1, [DriverKind::Uring, DriverKind::Epoll]);
+        let (result, tried) = start(DriverChoice::Force(DriverKind::Uring));
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("shard 3") && error.contains("uring") && tried.len() == 1, "{error}");
+    }
+    let refused = with_driver::<()>(DriverChoice::Auto, |_| Err(io::Error::other("no threads").into()));
+    assert!(refused.unwrap_err().to_string().contains("no threads"));
 }

@@ -25,6 +25,9 @@ use super::requests::{
 
 /// Requests that may wait for one shard, unanswered ones included. Beyond it new ones are refused.
 pub const REQUESTS_WAITING_MAX: usize = 1_024;
+/// Places beyond those that only orders use: one [`RequestBody::Drain`] and one [`RequestBody::Stop`]. However many
+/// requests wait, a shard can be told to end.
+const ORDERS_MAX: usize = 2;
 
 /// A shard takes no more work now; try again after a moment.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,14 +44,17 @@ pub enum Unavailable {
 pub struct Inbox {
     requests: ArrayQueue<Request>,
     answers: ArrayQueue<(Ticket, Answer)>,
+    /// The shard takes nothing any more.
+    ended: AtomicBool,
 }
 
 impl Inbox {
     /// Empty queues.
     pub fn new() -> Arc<Inbox> {
         Arc::new(Inbox {
-            requests: ArrayQueue::new(REQUESTS_WAITING_MAX),
-            answers: ArrayQueue::new(REQUESTS_WAITING_MAX),
+            requests: ArrayQueue::new(REQUESTS_WAITING_MAX + ORDERS_MAX),
+            answers: ArrayQueue::new(REQUESTS_WAITING_MAX + ORDERS_MAX),
+            ended: AtomicBool::new(false),
         })
     }
 
@@ -78,6 +84,16 @@ impl Inbox {
     pub fn take_answer(&self) -> Option<(Ticket, Answer)> {
         self.answers.pop()
     }
+
+    /// The shard has ended: whoever asks, or waits for an answer that has not been given, is told so. The thread that
+    /// hands out answers has to be woken afterwards.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
 }
 
 /// The control plane's side of one shard.
@@ -85,7 +101,7 @@ struct Link {
     inbox: Arc<Inbox>,
     waker: Arc<Waker>,
     counters: Arc<ShardCounters>,
-    /// One permit for each place in the queues.
+    /// One permit for each place in the queues, those for orders excepted.
     places: Semaphore,
     next_ticket: AtomicU32,
     waiting: Mutex<HashMap<Ticket, oneshot::Sender<Answer>>>,
@@ -97,7 +113,10 @@ pub struct Shards {
     home: HomeShard,
     /// Wakes the thread that hands out the answers of all shards.
     answers_waker: Arc<Waker>,
-    stopping: AtomicBool,
+    drain_ordered: AtomicBool,
+    stop_ordered: AtomicBool,
+    /// [`Shards::hand_out_answers`] is to end.
+    silenced: AtomicBool,
 }
 
 /// Where users live: the same for every part of one process.
@@ -140,7 +159,14 @@ impl Shards {
                 waiting: Mutex::new(HashMap::new()),
             })
             .collect();
-        Arc::new(Shards { links, home, answers_waker, stopping: AtomicBool::new(false) })
+        Arc::new(Shards {
+            links,
+            home,
+            answers_waker,
+            drain_ordered: AtomicBool::new(false),
+            stop_ordered: AtomicBool::new(false),
+            silenced: AtomicBool::new(false),
+        })
     }
 
     /// How many shards there are.
@@ -159,7 +185,7 @@ impl Shards {
     /// # Errors
     /// When the event descriptor cannot be waited for.
     pub fn hand_out_answers(&self) -> io::Result<()> {
-        while !self.stopping.load(Ordering::Acquire) {
+        while !self.silenced.load(Ordering::Acquire) {
             self.answers_waker.fall_asleep();
             self.links.iter().for_each(Link::deliver_answers);
             let event = self.answers_waker.event();
@@ -169,14 +195,14 @@ impl Shards {
                 Err(error) => return Err(error.into()),
             }
         }
-        // Whoever asked too late gets no answer, and is told so.
-        self.links.iter().for_each(|link| link.waiting().clear());
+        self.links.iter().for_each(Link::deliver_answers);
         Ok(())
     }
 
-    /// Ends [`Shards::hand_out_answers`].
+    /// Ends [`Shards::hand_out_answers`]. Whoever has no answer by then is told that the node is stopping.
     pub fn stop_answering(&self) {
-        self.stopping.store(true, Ordering::Release);
+        self.links.iter().for_each(|link| link.inbox.end());
+        self.silenced.store(true, Ordering::Release);
         self.answers_waker.wake();
     }
 
@@ -256,8 +282,7 @@ impl Shards {
     /// When the shard takes no more work.
     pub async fn devices(&self, user: &UserId) -> Result<Vec<ConnectedDevice>, Unavailable> {
         let link = &self.links[self.home.of(user)];
-        let asked = link.ask(self.bell(), RequestBody::Devices(user.clone()))?;
-        match asked.await {
+        match link.ask(self.bell(), RequestBody::Devices(user.clone()))?.await {
             Ok(Answer::Devices(devices)) => Ok(devices),
             _ => Err(Unavailable::Stopping),
         }
@@ -269,47 +294,70 @@ impl Shards {
     /// When the shard takes no more work.
     pub async fn disconnect(&self, user: &UserId, device: Option<DeviceId>) -> Result<u32, Unavailable> {
         let link = &self.links[self.home.of(user)];
-        let asked = link.ask(self.bell(), RequestBody::Disconnect(user.clone(), device))?;
-        match asked.await {
+        match link.ask(self.bell(), RequestBody::Disconnect(user.clone(), device))?.await {
             Ok(Answer::Disconnected(count)) => Ok(count),
             _ => Err(Unavailable::Stopping),
         }
     }
 
-    /// Begins the end of every shard: see [`RequestBody::Drain`].
+    /// Begins the end of every shard: see [`RequestBody::Drain`]. A place is kept for it, so it is never refused; the
+    /// first call counts.
     pub fn drain(&self, reconnect_within_ms: u32) {
-        for link in &self.links {
-            let _ = link.ask(self.bell(), RequestBody::Drain { reconnect_within_ms });
+        if !self.drain_ordered.swap(true, Ordering::Relaxed) {
+            self.links.iter().for_each(|link| link.order(RequestBody::Drain { reconnect_within_ms }));
+        }
+    }
+
+    /// Ends every shard now. A place is kept for it, so it is never refused; the first call counts.
+    pub fn stop(&self) {
+        if !self.stop_ordered.swap(true, Ordering::Relaxed) {
+            self.links.iter().for_each(|link| link.order(RequestBody::Stop));
         }
     }
 
     fn bell(&self) -> Arc<Bell> {
         Bell::new(Arc::clone(&self.answers_waker))
     }
-
-    /// Ends every shard now.
-    pub fn stop(&self) {
-        for link in &self.links {
-            let _ = link.ask(self.bell(), RequestBody::Stop);
-        }
-    }
 }
 
 impl Link {
+    /// The bell rings once all its owners are gone: whoever waits for the answer must not keep it.
     fn ask(&self, bell: Arc<Bell>, body: RequestBody) -> Result<oneshot::Receiver<Answer>, Unavailable> {
+        if self.inbox.has_ended() {
+            return Err(Unavailable::Stopping);
+        }
         let place = self.places.try_acquire().map_err(|_| Unavailable::Overloaded)?;
         // Given back with the answer.
         place.forget();
-        let ticket = Ticket(self.next_ticket.fetch_add(1, Ordering::Relaxed));
+        let ticket = self.ticket();
         let (sender, receiver) = oneshot::channel();
         self.waiting().insert(ticket, sender);
-        if self.inbox.ask(Request { ticket, bell: Some(bell), body }).is_err() {
+        // Whoever clears `waiting` has seen the end before: either it finds this asker, or the end is seen here.
+        let refused = match self.inbox.has_ended() {
+            true => Some(Unavailable::Stopping),
+            false => {
+                let request = Request { ticket, bell: Some(bell), body };
+                self.inbox.ask(request).is_err().then_some(Unavailable::Overloaded)
+            }
+        };
+        if let Some(refused) = refused {
             self.waiting().remove(&ticket);
             self.places.add_permits(1);
-            return Err(Unavailable::Overloaded);
+            return Err(refused);
         }
         self.waker.wake();
         Ok(receiver)
+    }
+
+    /// Asks for something whose answer nobody waits for, in one of the places of [`ORDERS_MAX`].
+    fn order(&self, body: RequestBody) {
+        let taken = self.inbox.ask(Request { ticket: self.ticket(), bell: None, body });
+        debug_assert!(taken.is_ok(), "each order is given once, and has its place");
+        self.waker.wake();
+    }
+
+    fn ticket(&self) -> Ticket {
+        Ticket(self.next_ticket.fetch_add(1, Ordering::Relaxed))
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<Ticket, oneshot::Sender<Answer>>> {
@@ -317,11 +365,17 @@ impl Link {
     }
 
     fn deliver_answers(&self) {
+        // Read first: what is answered before the end is delivered before the rest is refused.
+        let ended = self.inbox.has_ended();
         while let Some((ticket, answer)) = self.inbox.take_answer() {
-            let asker = self.waiting().remove(&ticket);
+            // Nobody waits for the answer of an order, which took none of the permits' places.
+            let Some(asker) = self.waiting().remove(&ticket) else { continue };
             self.places.add_permits(1);
             // An asker that has gone away wanted no answer.
-            let _ = asker.map(|asker| asker.send(answer));
+            let _ = asker.send(answer);
+        }
+        if ended {
+            self.waiting().clear();
         }
     }
 }
@@ -335,3 +389,6 @@ impl Targets {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! A router whose shards are played by one thread.
 
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context as Cx, Poll};
@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
 use campanile_engine::{DriverKind, Waker};
 use campanile_protocol::ids::{DeviceId, MessageId};
+use campanile_protocol::messages::Event;
 use http_body_util::BodyExt;
 use hyper::body::Frame;
 use serde_json::Value;
@@ -27,11 +28,11 @@ use crate::shard::counters::ShardCounters;
 use crate::shard::link::{Inbox, REQUESTS_WAITING_MAX, Shards};
 use crate::shard::requests::{Answer, ConnectedDevice, Outcome, Push, Pushed, RequestBody, Targets};
 
-pub(super) const KEY: &str = "0123456789abcdef";
+pub(in crate::api) const KEY: &str = "0123456789abcdef";
 
 /// `ada` has devices 1, 2 and 3, of which 3 does not keep up; nobody answers about `silence`; others have none.
-pub(super) struct Api {
-    pub(super) context: Arc<Context>,
+pub(in crate::api) struct Api {
+    pub(in crate::api) context: Arc<Context>,
     played: Arc<Played>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -44,15 +45,15 @@ struct Played {
     ended: AtomicBool,
 }
 
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) json: Value,
+pub(in crate::api) struct Reply {
+    pub(in crate::api) status: StatusCode,
+    pub(in crate::api) headers: HeaderMap,
+    pub(in crate::api) json: Value,
     text: String,
 }
 
 impl Api {
-    pub(super) fn new() -> Api {
+    pub(in crate::api) fn new() -> Api {
         let answers_waker = Arc::new(Waker::new().unwrap());
         let parts: Vec<_> = [1, 2]
             .into_iter()
@@ -80,7 +81,7 @@ impl Api {
         Api { context: Arc::new(context), played, threads }
     }
 
-    pub(super) async fn call(&self, request: Request<Body>) -> Reply {
+    pub(in crate::api) async fn call(&self, request: Request<Body>) -> Reply {
         let response = router(Arc::clone(&self.context)).oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
@@ -88,38 +89,40 @@ impl Api {
         Reply { status: head.status, headers: head.headers, json, text }
     }
 
-    pub(super) async fn send(&self, method: Method, path: &str, body: Option<Body>) -> Reply {
+    pub(in crate::api) async fn send(&self, method: Method, path: &str, body: Option<Body>) -> Reply {
         let request = request(method, path, "application/json");
         self.call(request.body(body.unwrap_or_else(Body::empty)).unwrap()).await
     }
 
-    pub(super) async fn get(&self, path: &str) -> Reply {
+    pub(in crate::api) async fn get(&self, path: &str) -> Reply {
         self.send(Method::GET, path, None).await
     }
 
-    pub(super) async fn post(&self, path: &str, body: Value) -> Reply {
+    pub(in crate::api) async fn post(&self, path: &str, body: Value) -> Reply {
         self.send(Method::POST, path, Some(body.to_string().into())).await
     }
 
-    pub(super) async fn metrics(&self) -> String {
+    pub(in crate::api) async fn metrics(&self) -> String {
         self.get("/metrics").await.text
     }
 
     /// The newest push that a shard was asked for.
-    pub(super) fn pushed(&self) -> Push {
+    pub(in crate::api) fn pushed(&self) -> Push {
         self.played.pushes.lock().unwrap().pop().expect("nothing was pushed")
     }
 
     /// How many questions the shards have taken.
-    pub(super) fn requests(&self) -> usize {
+    pub(in crate::api) fn requests(&self) -> usize {
         self.played.requests.load(Ordering::SeqCst)
     }
 
     /// Leaves no place in any queue.
-    pub(super) fn fill_queues(&self) {
+    pub(in crate::api) fn fill_queues(&self) {
         self.played.paused.store(true, Ordering::SeqCst);
         for _ in 0..REQUESTS_WAITING_MAX + 100 {
-            self.context.shards.stop();
+            let mut asking = pin!(self.context.shards.broadcast(Event::default()));
+            // Asks, and goes away.
+            let _ = asking.as_mut().poll(&mut Cx::from_waker(std::task::Waker::noop()));
         }
     }
 }
@@ -138,12 +141,12 @@ impl Drop for Api {
 }
 
 impl Reply {
-    pub(super) fn is_error(&self, status: StatusCode, code: &str) {
+    pub(in crate::api) fn is_error(&self, status: StatusCode, code: &str) {
         assert_eq!((self.status, &self.json["error"]["code"]), (status, &code.into()), "{}", self.text);
         assert!(!self.message().is_empty());
     }
 
-    pub(super) fn message(&self) -> &str {
+    pub(in crate::api) fn message(&self) -> &str {
         self.json["error"]["message"].as_str().unwrap_or_default()
     }
 }
@@ -211,16 +214,16 @@ fn device(number: u32) -> DeviceId {
     DeviceId::try_from(number).unwrap()
 }
 
-pub(super) fn with_key(method: Method, path: &str) -> Builder {
+pub(in crate::api) fn with_key(method: Method, path: &str) -> Builder {
     Request::builder().method(method).uri(path).header("authorization", format!("Bearer {KEY}"))
 }
 
-pub(super) fn request(method: Method, path: &str, kind: &str) -> Builder {
+pub(in crate::api) fn request(method: Method, path: &str, kind: &str) -> Builder {
     with_key(method, path).header("content-type", kind)
 }
 
 /// A body without end.
-pub(super) struct Endless;
+pub(in crate::api) struct Endless;
 
 impl hyper::body::Body for Endless {
     type Data = Bytes;
@@ -232,7 +235,7 @@ impl hyper::body::Body for Endless {
 }
 
 /// A body that never comes.
-pub(super) struct Silent;
+pub(in crate::api) struct Silent;
 
 impl hyper::body::Body for Silent {
     type Data = Bytes;

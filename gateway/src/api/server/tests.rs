@@ -1,0 +1,130 @@
+//! Clients that hold connections, on real sockets.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::api::tests::fake::Api;
+
+/// Only there to turn a hang into a failure.
+const LONG: Duration = Duration::from_secs(20);
+const METRICS: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: node\r\n\r\n";
+
+/// A server with times that a test can wait for.
+struct Server {
+    address: SocketAddr,
+    end: oneshot::Sender<()>,
+    serving: thread::JoinHandle<()>,
+}
+
+impl Server {
+    fn start(connections_max: usize) -> Server {
+        let (end, ended) = oneshot::channel();
+        let patience = Patience {
+            head: LONG * 10,
+            head_crowded: Duration::from_millis(100),
+            write: Duration::from_secs(1),
+            ..Patience::new(connections_max)
+        };
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let api = Api::new();
+                let listener = TcpListener::from_std(listener).unwrap();
+                let ended = async { drop(ended.await) };
+                serve(listener, Arc::clone(&api.context), patience, ended).await;
+            });
+        });
+        Server { address, end, serving }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let socket = TcpStream::connect(self.address).unwrap();
+        socket.set_read_timeout(Some(LONG)).unwrap();
+        socket.set_write_timeout(Some(LONG)).unwrap();
+        socket
+    }
+
+    fn answers_a_probe(&self) {
+        let mut socket = self.connect();
+        socket.write_all(b"GET /healthz HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).expect("the probe is kept out");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+
+    fn end(self) {
+        drop(self.end);
+        self.serving.join().unwrap();
+    }
+}
+
+#[test]
+fn idle_connections_on_all_places_do_not_keep_a_probe_out() {
+    let server = Server::start(8);
+    let idle: Vec<_> = (0..16).map(|_| server.connect()).collect();
+    server.answers_a_probe();
+    drop(idle);
+    server.end();
+}
+
+#[test]
+fn clients_that_do_not_read_their_answers_lose_their_places() {
+    let server = Server::start(2);
+    let hoarders: Vec<_> = (0..2)
+        .map(|_| {
+            let mut hoarder = server.connect();
+            let requests = METRICS.repeat(10_000);
+            thread::spawn(move || {
+                loop {
+                    if let Err(error) = hoarder.write_all(&requests) {
+                        return error.kind();
+                    }
+                }
+            })
+        })
+        .collect();
+    for hoarder in hoarders {
+        let end = hoarder.join().unwrap();
+        assert_ne!(end, io::ErrorKind::WouldBlock, "a connection that takes no answers is kept");
+    }
+    server.answers_a_probe();
+    server.end();
+}
+
+#[test]
+fn a_slow_reader_is_served_to_the_end() {
+    let server = Server::start(2);
+    let mut socket = server.connect();
+    let mut writer = socket.try_clone().unwrap();
+    let count = 400;
+    let writing = thread::spawn(move || {
+        writer.write_all(&METRICS.repeat(count - 1)).unwrap();
+        writer.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").unwrap();
+    });
+    let (mut text, mut buffer) = (Vec::new(), vec![0; 32 << 10]);
+    loop {
+        // Longer altogether than the server waits, but never without taking something.
+        thread::sleep(Duration::from_millis(10));
+        match socket.read(&mut buffer).unwrap() {
+            0 => break,
+            read => text.extend_from_slice(&buffer[..read]),
+        }
+    }
+    writing.join().unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert_eq!(text.matches("HTTP/1.1 200 OK").count(), count);
+    server.end();
+}
+
+#[test]
+fn connections_are_idle_for_less_time_when_most_places_are_taken() {
+    let patience = Patience::new(10);
+    assert_eq!((patience.head(5), patience.head(4)), (HEAD_TIMEOUT, HEAD_TIMEOUT_CROWDED));
+}
