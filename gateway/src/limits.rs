@@ -18,7 +18,7 @@ pub struct Limits {
     pub push_bytes_max: usize,
     /// Frames that one message may come in.
     pub fragments_max: u32,
-    /// Frames, pings and pongs included, that a client may send per second on average: 1 to 100,000. Short bursts may
+    /// Frames, pings and pongs included, that a client may send per second on average: 1 to 10,000. Short bursts may
     /// be ten times as large.
     pub frames_per_second_max: u32,
     /// From the accepted connection to the authenticated session, in milliseconds, whatever arrives in between.

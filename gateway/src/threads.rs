@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use campanile_engine::epoll::Epoll;
 use campanile_engine::uring::Uring;
-use campanile_engine::{DriverKind, Now, Peers, Waker, run};
+use campanile_engine::{DriverKind, Now, Peers, RunOptions, Waker, run_with};
 
 use crate::shard::counters::ShardCounters;
 use crate::shard::link::{Inbox, Shards};
@@ -200,7 +200,8 @@ impl ShardThread {
             counters: self.counters,
             seed: fastrand::u64(..),
         };
-        let result = run(&mut driver, &mut Shard::new(parts, Now::read()));
+        let options = RunOptions { shared_core: self.shared_core };
+        let result = run_with(&mut driver, &mut Shard::new(parts, Now::read()), options);
         drop(ending);
         result.map_err(|error| {
             tracing::error!(shard = index, %error, "a shard's driver no longer works");

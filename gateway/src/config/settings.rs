@@ -126,7 +126,7 @@ fn check_limits(limits: &Limits) -> Result<(), ConfigError> {
         ("limits.message_bytes_max", limits.message_bytes_max as u64, 125, 16 << 20),
         ("limits.push_bytes_max", limits.push_bytes_max as u64, 1, 1 << 20),
         ("limits.fragments_max", limits.fragments_max.into(), 1, 65_536),
-        ("limits.frames_per_second_max", limits.frames_per_second_max.into(), 1, 100_000),
+        ("limits.frames_per_second_max", limits.frames_per_second_max.into(), 1, 10_000),
         ("limits.handshake_timeout_ms", limits.handshake_timeout_ms.into(), 100, HOUR_MS),
         ("limits.handshakes_per_address_max", limits.handshakes_per_address_max.into(), 1, 10_000_000),
         ("limits.ping_interval_ms", limits.ping_interval_ms.into(), 100, DAY_MS),

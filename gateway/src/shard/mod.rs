@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::capacity::connections_per_shard_max;
 use campanile_engine::{CloseMode, Command, Commands, Conn, Core, Event, Next, Now, Time, Wheel};
 
 pub use self::connection::Parcel;
@@ -43,8 +44,6 @@ use campanile_protocol::messages::Encoding;
 
 /// The coarsest unit of a shard's time.
 const TICK: Duration = Duration::from_millis(100);
-/// Slots that are kept for answering 503, and for hand-offs.
-pub const SLOTS_RESERVED: u32 = 256;
 /// Requests taken in one turn, beside what their pushes cost.
 const REQUESTS_PER_TURN_MAX: usize = 64;
 /// Sends that requests and passes may cause in one turn: about 2 ms, so that nothing waits behind them for long.
@@ -130,7 +129,7 @@ impl Shard {
         let first_seq = parts.settings.first_seq / count * count + parts.index as u64;
         Shard {
             index: parts.index,
-            connections_max: parts.slots.saturating_sub(SLOTS_RESERVED).max(parts.slots / 2),
+            connections_max: connections_per_shard_max(parts.slots),
             settings: parts.settings,
             home: HomeShard::new(parts.count),
             inbox: parts.inbox,
