@@ -101,12 +101,15 @@ impl<P: Send + 'static> Uring<P> {
         let error = io::Error::from_raw_os_error(-done.result);
         match AcceptFailure::of(&error) {
             AcceptFailure::Transient => {}
+            // Nobody will try again once the listener is gone.
+            AcceptFailure::Later if self.accepting.listener.is_none() => {}
             AcceptFailure::Later => {
                 tracing::debug!(%error, "accepting pauses");
                 self.accepting.not_before = Some(self.now().time + ACCEPT_RETRY);
             }
             AcceptFailure::Never => {
                 // The first says it; the others that were armed fail with it.
+                self.accepting.not_before = None;
                 if self.accepting.listener.take().is_some() {
                     tracing::error!(%error, "the listener is gone, accepting ends");
                 }
@@ -163,3 +166,6 @@ fn socket_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,7 @@ const REFUSALS_MAX: u32 = 10_000;
 pub(super) struct Completion {
     pub(super) token: u64,
     pub(super) result: i32,
-    flags: u32,
+    pub(super) flags: u32,
 }
 
 impl Completion {
