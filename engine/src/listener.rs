@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -111,6 +111,20 @@ impl Listeners {
     }
 }
 
+/// How many completed connections may wait on a listening socket, as the kernel has bounded it.
+pub(crate) fn backlog(listener: &OwnedFd) -> io::Result<u32> {
+    // SAFETY: the structure is plain integers, for which zero is a value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    let (descriptor, into) = (listener.as_raw_fd(), (&raw mut info).cast());
+    // SAFETY: the kernel writes at most `length` bytes to `info`, during the call.
+    match unsafe { libc::getsockopt(descriptor, libc::IPPROTO_TCP, libc::TCP_INFO, into, &raw mut length) } {
+        // A listening socket reports its queue where a connection reports segments (tcp_get_info).
+        0 => Ok(info.tcpi_sacked),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 fn new_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -131,6 +145,12 @@ mod tests {
         assert_eq!(first.sockets.len(), 2);
         let second = Listeners::bind(options(first.address));
         assert!(matches!(second, Err(ListenError::InUse(address)) if address == first.address));
+    }
+
+    #[test]
+    fn a_listener_tells_its_backlog() {
+        let listeners = Listeners::bind(options(SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
+        assert_eq!(backlog(&listeners.sockets[0]).unwrap(), 16);
     }
 
     #[test]

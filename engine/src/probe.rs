@@ -3,7 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use io_uring::{IoUring, Probe, opcode};
+use io_uring::{Probe, opcode};
+
+use crate::uring::ring::{NO_MEMORY, set_up};
 
 /// A driver for real sockets.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -60,26 +62,7 @@ impl fmt::Display for DriverChoice {
 /// # Errors
 /// Why not, in words for the operator.
 pub fn uring() -> Result<(), String> {
-    let ring: IoUring =
-        IoUring::builder().setup_single_issuer().setup_defer_taskrun().setup_submit_all().build(8).map_err(
-            |error| match error.raw_os_error() {
-                Some(libc::ENOSYS) => {
-                    "the kernel has no io_uring (or it is hidden): Linux 6.7 or later is needed".into()
-                }
-                Some(libc::EPERM) => {
-                    "io_uring is forbidden here: a seccomp profile (containers' default ones refuse \
-                it) or kernel.io_uring_disabled"
-                        .into()
-                }
-                Some(libc::EINVAL) => "the kernel's io_uring is too old: Linux 6.7 or later is needed".into(),
-                Some(libc::ENOMEM) => "no memory may be locked for a ring: raise LimitMEMLOCK".into(),
-                _ => format!("io_uring cannot be set up: {error}"),
-            },
-        )?;
-    let mut probe = Probe::new();
-    ring.submitter()
-        .register_probe(&mut probe)
-        .map_err(|error| format!("io_uring cannot be probed: {error}"))?;
+    let probe = probe()?;
     let needed = [
         ("ACCEPT", opcode::AcceptMulti::CODE),
         ("CONNECT", opcode::Connect::CODE),
@@ -101,11 +84,59 @@ pub fn uring() -> Result<(), String> {
     }
 }
 
+/// Whether `io_uring` can be used here by a process that opens connections from given source addresses
+/// ([`crate::Command::Connect`] with `from`). One that only accepts, or leaves the source to the kernel, needs
+/// no more than [`uring`] asks for.
+///
+/// # Errors
+/// Why not, in words for the operator.
+pub fn uring_with_sources() -> Result<(), String> {
+    uring()?;
+    match probe()?.is_supported(opcode::Bind::CODE) {
+        true => Ok(()),
+        false => Err("the kernel's io_uring lacks BIND, for connections from a given source address: \
+            Linux 6.11 or later is needed"
+            .into()),
+    }
+}
+
+/// What a ring as large as a driver's can do. A small one would not tell that no memory may be locked.
+fn probe() -> Result<Probe, String> {
+    let ring = set_up().map_err(|error| match error.raw_os_error() {
+        Some(libc::ENOSYS) => {
+            "the kernel has no io_uring (or it is hidden): Linux 6.7 or later is needed".into()
+        }
+        Some(libc::EPERM) => "io_uring is forbidden here: a seccomp profile (containers' default ones \
+            refuse it) or kernel.io_uring_disabled"
+            .into(),
+        Some(libc::EINVAL) => "the kernel's io_uring is too old: Linux 6.7 or later is needed".into(),
+        Some(libc::ENOMEM) => NO_MEMORY.into(),
+        _ => format!("io_uring cannot be set up: {error}"),
+    })?;
+    let mut probe = Probe::new();
+    match ring.submitter().register_probe(&mut probe) {
+        Ok(()) => Ok(probe),
+        Err(error) => Err(format!("io_uring cannot be probed: {error}")),
+    }
+}
+
 /// Decides by a probe, and logs what was found.
 ///
 /// # Errors
 /// When the driver that is forced cannot be used, and why.
 pub fn choose(choice: DriverChoice) -> Result<DriverKind, String> {
+    choose_after(choice, uring)
+}
+
+/// As [`choose`], for a process that opens connections from given source addresses: [`uring_with_sources`].
+///
+/// # Errors
+/// When the driver that is forced cannot be used, and why.
+pub fn choose_with_sources(choice: DriverChoice) -> Result<DriverKind, String> {
+    choose_after(choice, uring_with_sources)
+}
+
+fn choose_after(choice: DriverChoice, uring: fn() -> Result<(), String>) -> Result<DriverKind, String> {
     match (choice, uring()) {
         (DriverChoice::Force(DriverKind::Epoll), _) => {
             tracing::info!("driver epoll, as asked");

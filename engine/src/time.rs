@@ -62,3 +62,36 @@ impl Now {
         Now { time: Time::monotonic(), unix_ms: wall.tv_sec as u64 * 1_000 + wall.tv_nsec as u64 / 1_000_000 }
     }
 }
+
+/// Lets something through once a second at most: what is logged for every failure while a machine is short of
+/// something would make it worse.
+#[derive(Debug, Default)]
+pub(crate) struct Seldom {
+    last: Option<Time>,
+}
+
+impl Seldom {
+    pub(crate) fn is_due(&mut self) -> bool {
+        let now = Time::monotonic();
+        let due = self.last.is_none_or(|last| now.since(last) >= Duration::from_secs(1));
+        if due {
+            self.last = Some(now);
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seldom_is_once_a_second() {
+        let mut seldom = Seldom::default();
+        assert!(seldom.is_due());
+        assert!(!seldom.is_due());
+        seldom.last = Some(Time(Time::monotonic().0 - 1_000_000_000));
+        assert!(seldom.is_due());
+        assert!(!seldom.is_due());
+    }
+}

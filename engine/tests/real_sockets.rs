@@ -53,13 +53,13 @@ impl Script for Gated {
 }
 
 fn everyone_is_served_when_all_are_ready_at_once<K: Kind>() {
-    // The completion queue of a ring has 4,096 entries.
-    const CLIENTS: usize = 4_500;
+    // The completion queue of a ring has 8,192 entries.
+    const CLIENTS: usize = 8_500;
     let _turn = DESCRIPTORS.lock().unwrap_or_else(PoisonError::into_inner);
     let gate = Arc::new(Mutex::new(()));
     let held = Arc::clone(&gate);
     let script = move |_| Box::new(Gated { gate: Arc::clone(&gate) }) as Box<dyn Script>;
-    let setup = Setup { slots: |_| 5_000, script: Box::new(script), ..Setup::default() };
+    let setup = Setup { slots: |_| 9_000, script: Box::new(script), ..Setup::default() };
     let mut rig: Real<K> = Real::start(setup);
     let mut clients = Vec::new();
     // Never more than the backlog holds.

@@ -21,7 +21,7 @@ use crate::close::{LINGER_BYTES_MAX, Lingering};
 use crate::driver::{CloseMode, Command, Commands, Conn, Driver, Event, Next};
 use crate::listener::{ACCEPT_RETRY, AcceptFailure};
 use crate::peers::{InTransit, Peers};
-use crate::time::{Now, Time};
+use crate::time::{Now, Seldom, Time};
 
 const SCRATCH_BYTES: usize = 16 * 1024;
 const READS_PER_TURN_MAX: usize = 4;
@@ -41,8 +41,11 @@ pub struct Epoll<P> {
     accepting: bool,
     /// After a failure the next attempt waits until then.
     accept_not_before: Option<Time>,
+    /// A connection that was handed over and that the kernel would not watch, and when it is tried again.
+    stranded: Option<(Time, InTransit<P>)>,
     slots: Slots,
     lingering: Lingering,
+    complaints: Seldom,
     events: Vec<epoll::Event>,
     /// Sockets to read.
     readable: Vec<Conn>,
@@ -78,8 +81,10 @@ impl<P: Send + 'static> Epoll<P> {
             accept_wanted: false,
             accepting: false,
             accept_not_before: None,
+            stranded: None,
             slots: Slots::new(slots),
             lingering: Lingering::default(),
+            complaints: Seldom::default(),
             events: Vec::with_capacity(EVENTS),
             readable: Vec::new(),
             caused: Vec::new(),
@@ -87,17 +92,18 @@ impl<P: Send + 'static> Epoll<P> {
         })
     }
 
-    /// Puts a socket into the slot that has been taken for it.
-    fn register(&mut self, socket: OwnedFd, state: State) -> io::Result<Conn> {
+    /// Puts a socket into the slot that has been taken for it. When the kernel does not watch it (it is out of
+    /// memory, or `fs.epoll.max_user_watches` is reached) the caller has the socket again, and the room.
+    fn register(&mut self, socket: OwnedFd, state: State) -> Result<Conn, (io::Error, OwnedFd)> {
         let conn = self.slots.insert(socket, state);
         let flags =
             epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         let data = epoll::EventData::new_u64(u64::from(conn.generation) << 32 | u64::from(conn.slot));
         if let Some(slot) = self.slots.get(conn)
             && let Err(error) = epoll::add(&self.epoll, &slot.socket, data, flags)
+            && let Some(slot) = self.slots.remove(conn)
         {
-            self.release(conn);
-            return Err(error.into());
+            return Err((error.into(), slot.socket));
         }
         Ok(conn)
     }
@@ -119,7 +125,9 @@ impl<P: Send + 'static> Epoll<P> {
             epoll::delete(&self.epoll, listener)
         };
         if let Err(error) = result {
-            tracing::error!(%error, on, "the listener cannot be watched");
+            if self.complaints.is_due() {
+                tracing::error!(%error, on, "the listener cannot be watched");
+            }
             self.accept_not_before = Some(Now::read().time + ACCEPT_RETRY);
             return;
         }
@@ -147,7 +155,15 @@ impl<P: Send + 'static> Epoll<P> {
                         .unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
                     match self.register(socket, State::default()) {
                         Ok(conn) => report(Now::read(), Event::Accepted { conn, peer }),
-                        Err(error) => tracing::error!(%error, "an accepted connection is dropped"),
+                        Err((error, _)) => {
+                            self.peers.give_room(self.index, 1);
+                            if self.complaints.is_due() {
+                                tracing::error!(%error, "accepting pauses, an accepted connection is dropped");
+                            }
+                            // Nor would the next one be watched: it may wait in the backlog.
+                            self.accept_not_before = Some(Now::read().time + ACCEPT_RETRY);
+                            return;
+                        }
                     }
                 }
                 Err(error) => {
@@ -255,7 +271,7 @@ impl<P: Send + 'static> Epoll<P> {
     }
 
     fn release(&mut self, conn: Conn) {
-        if self.slots.remove(conn) {
+        if self.slots.remove(conn).is_some() {
             self.peers.give_room(self.index, 1);
         }
     }
@@ -287,21 +303,47 @@ impl<P: Send + 'static> Epoll<P> {
     }
 
     fn take_arrivals(&mut self, report: &mut dyn FnMut(Now, Event<'_, P>)) {
-        while let Some(InTransit { socket, parcel }) = self.peers.arriving(self.index).pop() {
+        while let Some(InTransit { socket, parcel }) = self.next_arrival() {
             match self.register(socket, State { readable: true, ..State::default() }) {
                 Ok(conn) => report(Now::read(), Event::HandedIn { conn, parcel }),
-                Err(error) => tracing::error!(%error, "a connection that was handed over is dropped"),
+                Err((error, socket)) => {
+                    if self.complaints.is_due() {
+                        tracing::error!(%error, "a connection that was handed over has to wait");
+                    }
+                    // Its source has let go of it, and the parcel is owed to the core. Those behind it wait, too.
+                    let again = Now::read().time + ACCEPT_RETRY;
+                    self.stranded = Some((again, InTransit { socket, parcel }));
+                }
             }
         }
     }
 
+    fn next_arrival(&mut self) -> Option<InTransit<P>> {
+        match self.stranded.take() {
+            Some((time, arrival)) if time <= Now::read().time => Some(arrival),
+            Some(waiting) => {
+                self.stranded = Some(waiting);
+                None
+            }
+            None => self.peers.arriving(self.index).pop(),
+        }
+    }
+
+    /// Whether a connection that was handed over can be taken in now.
+    fn has_arrivals(&self) -> bool {
+        self.stranded.is_none() && !self.peers.arriving(self.index).is_empty()
+    }
+
     fn connect(&mut self, tag: u64, from: Option<SocketAddr>, to: SocketAddr) {
-        let attempt = match self.peers.take_room(self.index) {
-            true => start_connect(from, to).inspect_err(|_| self.peers.give_room(self.index, 1)),
-            false => Err(io::Error::new(io::ErrorKind::QuotaExceeded, "the table is full")),
-        };
+        if !self.peers.take_room(self.index) {
+            let error = io::ErrorKind::QuotaExceeded;
+            return self.caused.push(Event::ConnectFailed { tag, error });
+        }
         let state = State { connecting: Some(tag), ..State::default() };
-        if let Err(error) = attempt.and_then(|socket| self.register(socket, state)) {
+        let attempt = start_connect(from, to);
+        let attempt = attempt.and_then(|socket| self.register(socket, state).map_err(|(error, _)| error));
+        if let Err(error) = attempt {
+            self.peers.give_room(self.index, 1);
             self.caused.push(Event::ConnectFailed { tag, error: error.kind() });
         }
     }
@@ -405,9 +447,7 @@ impl<P: Send + 'static> Epoll<P> {
 
     /// How long to sleep at most.
     fn patience(&self, next: Next, has_mail: &dyn Fn() -> bool) -> Option<Duration> {
-        let waiting = !self.readable.is_empty()
-            || !self.caused.is_empty()
-            || !self.peers.arriving(self.index).is_empty();
+        let waiting = !self.readable.is_empty() || !self.caused.is_empty() || self.has_arrivals();
         if next == Next::Now || waiting {
             return Some(Duration::ZERO);
         }
@@ -416,13 +456,14 @@ impl<P: Send + 'static> Epoll<P> {
             Next::At(time) => Some(time.since(now)),
             _ => None,
         };
-        let own = self.lingering.next_deadline().into_iter().chain(self.accept_not_before);
+        let stranded = self.stranded.as_ref().map(|&(time, _)| time);
+        let own = self.lingering.next_deadline().into_iter().chain(self.accept_not_before).chain(stranded);
         let own = own.map(|deadline| deadline.since(now));
         let waker = self.peers.waker(self.index);
         waker.fall_asleep();
         // Room may have come back from another driver.
         let accept_changed = self.may_accept() && !self.accepting;
-        if has_mail() || !self.peers.arriving(self.index).is_empty() || accept_changed {
+        if has_mail() || self.has_arrivals() || accept_changed {
             waker.awake();
             return Some(Duration::ZERO);
         }
@@ -527,3 +568,6 @@ fn set_bind_address_no_port(socket: &impl AsRawFd) -> io::Result<()> {
         _ => Err(io::Error::last_os_error()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,15 +94,13 @@ impl Slots {
         entry.slot.as_mut().filter(|_| entry.generation == conn.generation)
     }
 
-    /// Closes the socket and frees its slot; false if that has been done already.
-    pub(super) fn remove(&mut self, conn: Conn) -> bool {
-        let Some(slot) = self.get(conn) else { return false };
-        let lingering = slot.state.lingering;
-        self.lingering -= u32::from(lingering);
-        let entry = &mut self.entries[conn.slot as usize];
-        entry.slot = None;
+    /// Frees the slot of the connection; `None` if that has been done already.
+    pub(super) fn remove(&mut self, conn: Conn) -> Option<Slot> {
+        let entry = self.entries.get_mut(conn.slot as usize)?;
+        let slot = entry.slot.take_if(|_| entry.generation == conn.generation)?;
         entry.generation = (entry.generation + 1) & 0x00ff_ffff;
         self.free.push(conn.slot);
-        true
+        self.lingering -= u32::from(slot.state.lingering);
+        Some(slot)
     }
 }

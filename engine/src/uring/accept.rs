@@ -1,8 +1,9 @@
-//! Accepting: single accepts, never more of them than the table has room for, then the question where each
-//! client comes from.
+//! Accepting, never more than the table has room for, then the question where each client comes from.
 //!
-//! A multishot accept would take whatever waits in the backlog, and lose the connection that finds the table
-//! full. A single one takes one slot at most, and costs one more entry per connection.
+//! A multishot accept takes whatever waits in the backlog, in one go, and loses the connection that finds the
+//! table full. So it is armed only while there is room for more than one go can take; with less room there are
+//! single accepts, never more of them than free slots. The change is made in time for what a multishot accept
+//! still delivers before the completion that says it is cancelled.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,10 +17,10 @@ use super::ring::{self, BATCH, Completion};
 use super::token::{self, Request};
 use super::{Conn, Event, Now, Uring};
 use crate::driver::Driver as _;
-use crate::listener::{ACCEPT_RETRY, AcceptFailure};
+use crate::listener::{self, ACCEPT_RETRY, AcceptFailure};
 use crate::time::Time;
 
-/// Accepts that wait at once, hence connections that are accepted in one turn.
+/// Single accepts that wait at once, hence connections that they accept in one turn.
 const ACCEPTS_ARMED_MAX: u32 = 64;
 /// Slots that accepts leave to hand-offs, which take theirs without asking: the kernel loses a connection that
 /// it accepts into a full table.
@@ -28,8 +29,12 @@ const SLOTS_SPARE: u32 = 8;
 pub(super) struct Accepting {
     listener: Option<OwnedFd>,
     pub(super) wanted: bool,
-    /// Accepts that the kernel holds.
+    /// Accepts that the kernel holds, and whether they are one multishot accept.
     armed: u32,
+    multishot: bool,
+    /// Connections that a multishot accept may take between two looks at the table: a full backlog, and as many
+    /// again that complete while it is being emptied.
+    burst: u32,
     /// All of them are being cancelled.
     cancelling: bool,
     /// After a failure the next attempt waits until then.
@@ -47,7 +52,11 @@ impl Accepting {
         let name: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
         let family = listener.as_ref().and_then(|socket| SockRef::from(socket).local_addr().ok());
         let is_v6 = family.is_some_and(|address| address.is_ipv6());
+        let waiting = listener.as_ref().and_then(|socket| listener::backlog(socket).ok());
         Accepting {
+            // The kernel lets one more wait than the backlog says.
+            burst: waiting.map_or(u32::MAX, |most| most.saturating_add(1).saturating_mul(2)),
+            multishot: false,
             name_length: if is_v6 { size_of::<libc::sockaddr_in6>() } else { size_of::<libc::sockaddr_in>() },
             listener,
             wanted: false,
@@ -69,31 +78,47 @@ impl<P: Send + 'static> Uring<P> {
         }
         let room = self.slots.capacity().saturating_sub(self.slots.in_use() + SLOTS_SPARE);
         let wanted = self.accepting.wanted && self.accepting.not_before.is_none();
-        let target = if wanted { room.min(ACCEPTS_ARMED_MAX) } else { 0 };
+        // Once armed it stays until the room is needed, so that it is not armed and cancelled in turns.
+        let enough = self.accepting.burst.saturating_mul(if self.accepting.multishot { 1 } else { 2 });
+        let multishot = wanted && room >= enough;
+        let target = match wanted {
+            true if multishot => 1,
+            true => room.min(ACCEPTS_ARMED_MAX),
+            false => 0,
+        };
         if self.accepting.cancelling {
             return Ok(());
         }
         let accept = token::of_index(Request::Accept, 0);
-        if self.accepting.armed > target {
+        let other = self.accepting.armed > 0 && multishot != self.accepting.multishot;
+        if self.accepting.armed > target || other {
             self.make_room(1, &mut |_| {})?;
             self.accepting.cancelling = true;
             let cancel = opcode::AsyncCancel2::new(CancelBuilder::user_data(accept).all()).build();
             self.push(cancel, token::of_index(Request::Ignored, 0));
+            return Ok(());
         }
+        self.accepting.multishot = multishot;
         while self.accepting.armed < target {
             self.make_room(1, &mut |_| {})?;
             self.accepting.armed += 1;
-            let entry = opcode::Accept::new(Fd(listener), std::ptr::null_mut(), std::ptr::null_mut())
-                .file_index(Some(DestinationSlot::auto_target()))
-                .build();
+            let entry = if multishot {
+                opcode::AcceptMulti::new(Fd(listener)).allocate_file_index(true).build()
+            } else {
+                opcode::Accept::new(Fd(listener), std::ptr::null_mut(), std::ptr::null_mut())
+                    .file_index(Some(DestinationSlot::auto_target()))
+                    .build()
+            };
             self.push(entry, accept);
         }
         Ok(())
     }
 
     pub(super) fn accepted(&mut self, done: Completion) {
-        self.accepting.armed -= 1;
-        self.accepting.cancelling &= self.accepting.armed > 0;
+        if !done.more() {
+            self.accepting.armed -= 1;
+            self.accepting.cancelling &= self.accepting.armed > 0;
+        }
         if done.result >= 0 {
             let conn = self.slots.open(done.result as u32);
             return self.accepting.fresh.push(conn);
@@ -101,12 +126,15 @@ impl<P: Send + 'static> Uring<P> {
         let error = io::Error::from_raw_os_error(-done.result);
         match AcceptFailure::of(&error) {
             AcceptFailure::Transient => {}
+            // Nobody will try again once the listener is gone.
+            AcceptFailure::Later if self.accepting.listener.is_none() => {}
             AcceptFailure::Later => {
                 tracing::debug!(%error, "accepting pauses");
                 self.accepting.not_before = Some(self.now().time + ACCEPT_RETRY);
             }
             AcceptFailure::Never => {
                 // The first says it; the others that were armed fail with it.
+                self.accepting.not_before = None;
                 if self.accepting.listener.take().is_some() {
                     tracing::error!(%error, "the listener is gone, accepting ends");
                 }
@@ -163,3 +191,6 @@ fn socket_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@
 mod accept;
 mod connect;
 mod read;
-mod ring;
+pub(crate) mod ring;
 mod slots;
 mod token;
 

@@ -71,7 +71,7 @@ impl<K: Kind> Real<K> {
     fn start_node(&self, index: usize, setup: &Setup) -> Node {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let options =
-            ListenOptions { address, count: 1, backlog: 4_096, send_buffer_bytes: setup.buffer_bytes };
+            ListenOptions { address, count: 1, backlog: 512, send_buffer_bytes: setup.buffer_bytes };
         let mut listeners = Listeners::bind(options).expect("a port");
         let socket = listeners.sockets.remove(0);
         let listener = socket.try_clone().expect("a descriptor");
