@@ -100,7 +100,6 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// Why.
-        #[source]
         error: std::io::Error,
     },
     /// The file is not TOML, has a key that does not exist, or a value of the wrong type.

@@ -59,7 +59,6 @@ pub enum StartError {
         /// The address.
         address: SocketAddr,
         /// What the kernel said.
-        #[source]
         error: io::Error,
     },
     /// The secret of the tokens cannot be used.
@@ -69,7 +68,7 @@ pub enum StartError {
     #[error(transparent)]
     Threads(#[from] ThreadsError),
     /// The kernel refused threads, sockets or random numbers.
-    #[error("the node cannot be started: {0}")]
+    #[error("the node cannot be started")]
     Refused(#[from] io::Error),
 }
 

@@ -39,19 +39,27 @@ pub struct ThreadOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum ThreadsError {
     /// A shard's driver cannot be made; another driver may do.
-    #[error("shard {index} cannot have its driver {driver}: {error}")]
+    #[error("shard {index} cannot have its driver {driver}: {error}{}", hint(*driver, error))]
     Driver {
         /// Which shard.
         index: usize,
         /// Which driver.
         driver: DriverKind,
         /// What the kernel said.
-        #[source]
         error: io::Error,
     },
     /// The kernel refuses threads or event descriptors.
-    #[error("the shards cannot be started: {0}")]
+    #[error("the shards cannot be started")]
     Refused(#[from] io::Error),
+}
+
+fn hint(driver: DriverKind, error: &io::Error) -> &'static str {
+    match (driver, error.kind()) {
+        (DriverKind::Uring, io::ErrorKind::OutOfMemory) => {
+            ": rings need memory that may be locked; raise memlock (`ulimit -l`, LimitMEMLOCK)"
+        }
+        _ => "",
+    }
 }
 
 /// The shards of a node, running.

@@ -20,6 +20,8 @@ use crate::node::ProcessUsage;
 const DEVICES_PER_TWO_USERS: u32 = 5;
 /// Pushes per second, each to every device of a random user.
 const PUSHES_PER_SECOND: u32 = 2_000;
+/// With fewer devices, what the gateway allocates once outweighs what each of them takes.
+const DEVICES_FOR_MEMORY_MIN: f64 = 5_000.0;
 /// How long starting, connecting and ending may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -45,10 +47,14 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let devices = devices_allowed(args.devices)?;
     let users = (devices * 2).div_ceil(DEVICES_PER_TWO_USERS);
     let folder = Folder::new()?;
-    println!("Campanile demo: {devices} devices of {users} users, pushes for {} s", args.seconds);
+    println!(
+        "Campanile demo: a gateway and {devices} devices of {users} users, as two processes; pushes for {} s",
+        args.seconds
+    );
 
     let mut gateway = Gateway::start(&folder, devices)?;
-    println!("gateway   {}", gateway.ready);
+    println!("Gateway: {} driver, {} shards", gateway.said("driver")?, gateway.said("shards")?);
+    println!("Connecting, then {PUSHES_PER_SECOND} pushes per second, each to all devices of a random user:");
     let before = gateway.usage();
     let mut load = gateway.start_load(&folder, devices, users, args.seconds)?;
     gateway.wait_for_sessions(devices, &mut load)?;
@@ -61,7 +67,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
     gateway.stop()?;
 
     let figures = figures(devices, users, &load, (before, connected, after), pushed);
-    print_table(&figures);
+    print!("{}", table(&figures));
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&figures)? + "\n";
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
@@ -117,39 +123,58 @@ fn figures(
     })
 }
 
-fn print_table(figures: &Value) {
+fn table(figures: &Value) -> String {
     let number = |name: &str| figures[name].as_f64().unwrap_or_default();
-    println!();
-    println!(
-        "  devices connected       {:>12}   ({:.0} per second)",
-        number("connected"),
-        number("connects_per_second")
+    let row = |name: &str, value: String, note: &str| {
+        format!("  {name:<22} {value:>12}  {note}").trim_end().to_owned() + "\n"
+    };
+    let count = |name: &str| grouped(number(name));
+    let milliseconds = |name: &str| format!("{:.2} ms", number(name));
+    let (memory, of_memory) = match number("memory_per_connection_bytes") {
+        _ if number("devices") < DEVICES_FOR_MEMORY_MIN => {
+            ("-".into(), "too few devices to tell: what it takes once outweighs them")
+        }
+        bytes => (format!("{} B", grouped(bytes)), "how much it grew while they connected, for each"),
+    };
+    let mut text = String::from("\nConnections\n");
+    text += &row(
+        "devices connected",
+        count("connected"),
+        &format!("of {} users, {} per second", count("users"), count("connects_per_second")),
     );
-    println!("  pushes to users         {:>12}", number("pushes"));
-    println!(
-        "  messages received       {:>12}   (lost {}, twice {})",
-        number("received"),
-        number("lost"),
-        number("duplicated")
-    );
-    println!(
-        "  latency  p50            {:>12.2} ms  from when the push was due to its receipt",
-        number("latency_p50_ms")
-    );
+    text += "\nMessages\n";
+    text += &row("pushes accepted", count("pushes"), "each to every device of one user");
+    text += &row("messages received", count("received"), "by the devices");
+    text += &row("messages lost", count("lost"), "reported as sent, and not received");
+    text += &row("received twice", count("duplicated"), "");
+    text += "\nLatency, from when a push was due until the device had read it\n";
     for (label, name) in [
+        ("p50", "latency_p50_ms"),
         ("p90", "latency_p90_ms"),
         ("p99", "latency_p99_ms"),
         ("p99.9", "latency_p999_ms"),
         ("max", "latency_max_ms"),
     ] {
-        println!("           {label:<5}          {:>12.2} ms", number(name));
+        text += &row(label, milliseconds(name), "");
     }
-    println!(
-        "  memory per connection   {:>12} B   (the gateway's own; {:.1} MB in all)",
-        number("memory_per_connection_bytes"),
-        number("memory_bytes") / 1e6
-    );
-    println!("  gateway CPU             {:>12.1} %   of one core while pushing", number("cpu_percent"));
+    text += "\nThe gateway's process\n";
+    text += &row("memory per connection", memory, of_memory);
+    let all = format!("{:.1} MB", number("memory_bytes") / 1e6);
+    text += &row("memory", all, "in all; the kernel's memory for sockets comes on top");
+    text += &row("CPU", format!("{:.1} %", number("cpu_percent")), "of one core, while pushing");
+    text
+}
+
+/// A whole number with a comma between thousands.
+fn grouped(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|group| std::str::from_utf8(group).unwrap_or_default())
+        .collect();
+    groups.join(",")
 }
 
 /// A process that is ended when this is dropped.
@@ -299,5 +324,30 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        for (number, text) in [(0.0, "0"), (999.4, "999"), (1_000.0, "1,000"), (1_234_567.0, "1,234,567")] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+
+    #[test]
+    fn with_few_devices_the_table_does_not_pretend_to_know_their_memory() {
+        let figures = |devices| json!({"devices": devices, "memory_per_connection_bytes": 2_531, "latency_p99_ms": 4.128});
+        let small = table(&figures(500));
+        assert!(small.contains("too few devices to tell") && !small.contains("2,531"), "{small}");
+        let large = table(&figures(10_000));
+        assert!(
+            large.contains("2,531 B") && large.contains("p99                         4.13 ms"),
+            "{large}"
+        );
+        assert!(large.lines().all(|line| line.len() <= 110), "{large}");
     }
 }

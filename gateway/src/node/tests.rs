@@ -146,5 +146,5 @@ fn rings_that_cannot_be_made_are_replaced_by_epoll_only_when_it_may_choose() {
         assert!(error.contains("shard 3") && error.contains("uring") && tried.len() == 1, "{error}");
     }
     let refused = with_driver::<()>(DriverChoice::Auto, |_| Err(io::Error::other("no threads").into()));
-    assert!(refused.unwrap_err().to_string().contains("no threads"));
+    assert!(matches!(refused, Err(StartError::Refused(_))), "epoll would not help");
 }
