@@ -13,7 +13,7 @@ use io_uring::opcode;
 use io_uring::types::{CancelBuilder, DestinationSlot, Fd};
 use socket2::SockRef;
 
-use super::ring::{self, BATCH, Completion};
+use super::ring::{self, BATCH, COMPLETIONS, Completion, WANT};
 use super::token::{self, Request};
 use super::{Conn, Event, Now, Uring};
 use crate::driver::Driver as _;
@@ -26,14 +26,17 @@ const ACCEPTS_ARMED_MAX: u32 = 64;
 /// it accepts into a full table.
 const SLOTS_SPARE: u32 = 8;
 
+/// However many wait, a multishot accept ends when the completion queue is full; before that the ring collects
+/// completions until it has `WANT`.
+const BURST_MAX: u32 = COMPLETIONS + WANT as u32 + 1;
+
 pub(super) struct Accepting {
     listener: Option<OwnedFd>,
     pub(super) wanted: bool,
     /// Accepts that the kernel holds, and whether they are one multishot accept.
     armed: u32,
     multishot: bool,
-    /// Connections that a multishot accept may take between two looks at the table: a full backlog, and as many
-    /// again that complete while it is being emptied.
+    /// Connections that a multishot accept may take between two looks at the table.
     burst: u32,
     /// All of them are being cancelled.
     cancelling: bool,
@@ -54,8 +57,7 @@ impl Accepting {
         let is_v6 = family.is_some_and(|address| address.is_ipv6());
         let waiting = listener.as_ref().and_then(|socket| listener::backlog(socket).ok());
         Accepting {
-            // The kernel lets one more wait than the backlog says.
-            burst: waiting.map_or(u32::MAX, |most| most.saturating_add(1).saturating_mul(2)),
+            burst: waiting.map_or(BURST_MAX, burst),
             multishot: false,
             name_length: if is_v6 { size_of::<libc::sockaddr_in6>() } else { size_of::<libc::sockaddr_in>() },
             listener,
@@ -67,6 +69,12 @@ impl Accepting {
             names: vec![name; BATCH].into(),
         }
     }
+}
+
+/// A full backlog, in which the kernel lets one more wait than it says, and as many again that complete while
+/// it is being emptied.
+fn burst(backlog: u32) -> u32 {
+    backlog.saturating_add(1).saturating_mul(2).min(BURST_MAX)
 }
 
 impl<P: Send + 'static> Uring<P> {

@@ -13,9 +13,9 @@ pub(super) const BATCH: usize = 256;
 /// The kernel finds a poll that is to be cancelled in a hash table with one bucket for 32 completions, 256 at
 /// most: this is the least that gives all 256. With 128 the search was 6 % of the CPU of closing 100,000
 /// connections. It costs 64 KiB a ring.
-const COMPLETIONS: u32 = 8_192;
+pub(super) const COMPLETIONS: u32 = 8_192;
 /// With deferred task work one enter runs 20 wake-ups unless it asks for more.
-const WANT: usize = 512;
+pub(super) const WANT: usize = 512;
 /// An enter that brought this many may have left some behind.
 const WAKE_UPS_PER_ENTER: usize = 20;
 /// How long to collect up to `WANT` completions before being content with one.
