@@ -39,7 +39,7 @@ const TOKEN_MARGIN: Duration = Duration::from_secs(24 * 3_600);
 pub fn run(plan: &Plan) -> Result<Report, String> {
     let options = &plan.options;
     shards::pin(options.core)?;
-    let kind = probe::choose(options.driver)?;
+    let kind = probe::choose_with_sources(options.driver)?;
     let count = shards::count(kind, options.connections, options.shards, shards::descriptors_max())?;
     let messages = plan.publishing.map(|publishing| publishing.messages());
     let api_key = options.api_key_file.as_deref().map(read_api_key).transpose()?;
