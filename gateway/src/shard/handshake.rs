@@ -1,4 +1,4 @@
-//! From the accepted connection to the session: PROXY header, upgrade, authentication, hand-off.
+//! From the accepted connection to the authenticated client: PROXY header, upgrade, hello.
 //!
 //! Nothing stays armed on the socket until the session begins: input is asked for once at a time. The whole has one
 //! deadline, whatever arrives in between.
@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use campanile_engine::{Command, Commands, Conn};
 use campanile_protocol::frame::{self, Decoder, Message, Opcode, close_code};
-use campanile_protocol::messages::{ClientFrame, Device, Encoding, ServerFrame, Welcome};
+use campanile_protocol::messages::{ClientFrame, Encoding};
 use campanile_protocol::proxy::{self, Parsed};
 use campanile_protocol::upgrade::{self, HeadReader, Refusal, UpgradeError, UpgradeRequest};
 
 use super::Shard;
-use super::connection::{Handshake, Parcel, Phase, Session, State, Upgrade};
+use super::connection::{Handshake, Parcel, Phase, State, Upgrade};
 use super::directory::NONE;
 use super::settings::Mode;
 use crate::tokens::{Identity, TOKEN_BYTES_MAX, TokenError};
@@ -28,13 +28,13 @@ const RETRY_AFTER_SECONDS: u32 = 2;
 const HELLO_BYTES_MAX: usize = 2 * TOKEN_BYTES_MAX;
 
 /// A client that has authenticated.
-struct Client {
-    identity: Identity,
-    encoding: Encoding,
+pub(super) struct Client {
+    pub(super) identity: Identity,
+    pub(super) encoding: Encoding,
     /// How its upgrade is still to be answered.
-    upgrade: Option<Upgrade>,
+    pub(super) upgrade: Option<Upgrade>,
     /// Frames that go before its welcome.
-    owed: Vec<u8>,
+    pub(super) owed: Vec<u8>,
 }
 
 /// What the upgrade request led to.
@@ -112,7 +112,7 @@ impl Shard {
         }
     }
 
-    fn refuse(&mut self, slot: u32, status: u16, code: &str, message: &str) {
+    pub(super) fn refuse(&mut self, slot: u32, status: u16, code: &str, message: &str) {
         let retry_after_seconds = matches!(status, 429 | 503).then_some(RETRY_AFTER_SECONDS);
         let mut response = Vec::with_capacity(256);
         upgrade::write_refusal(&mut response, &Refusal { status, code, message, retry_after_seconds });
@@ -354,179 +354,6 @@ impl Shard {
             };
         }
     }
-
-    /// The client is known: its session opens on its home shard.
-    fn authenticated(&mut self, conn: Conn, client: Client, unread: &[u8], commands: &mut Commands<Parcel>) {
-        let Some(connection) = self.connections.get_mut(conn.slot) else { return };
-        let State::Handshake(handshake) = std::mem::replace(&mut connection.state, State::HandingOff) else {
-            return;
-        };
-        self.leave_handshake(&handshake);
-        // A send that waits would leave from a connection that is gone.
-        debug_assert!(handshake.outbox == NONE, "authenticated in a turn that sends already");
-        let home = self.home.of(&client.identity.user);
-        let parcel = Parcel {
-            user: client.identity.user,
-            device: client.identity.device,
-            expires_at: client.identity.expires_at,
-            encoding: client.encoding,
-            upgrade: client.upgrade,
-            unread: unread.to_vec(),
-            owed: client.owed,
-            deadline: handshake.deadline,
-        };
-        if self.draining.is_some() {
-            // The upgrade was answered before: the pass that closes sessions may be over.
-            self.counters.upgrades_refused_draining.add(1);
-            return self.refuse_parcel(conn.slot, &parcel, 503, "draining", "the node is stopping");
-        }
-        if home == self.index {
-            return self.open_session(conn, parcel, commands);
-        }
-        self.counters.hand_offs.add(1);
-        self.counters.connections.subtract(1);
-        self.wheel.clear(conn.slot);
-        commands.push(Command::HandOff { conn, to: home, parcel: Box::new(parcel) });
-    }
-
-    /// Another shard hands a connection over.
-    pub(super) fn handed_in(&mut self, conn: Conn, parcel: Parcel, commands: &mut Commands<Parcel>) {
-        self.counters.connections.add(1);
-        let connection = self.connections.entry(conn.slot);
-        connection.generation = conn.generation;
-        connection.state = State::HandingOff;
-        if self.draining.is_some() {
-            self.counters.upgrades_refused_draining.add(1);
-            return self.refuse_parcel(conn.slot, &parcel, 503, "draining", "the node is stopping");
-        }
-        if parcel.deadline < self.now.time {
-            self.counters.handshakes_timed_out.add(1);
-            return self.refuse_parcel(
-                conn.slot,
-                &parcel,
-                408,
-                "handshake_timeout",
-                "too slow to authenticate",
-            );
-        }
-        self.open_session(conn, parcel, commands);
-    }
-
-    /// The home shard could not take the connection.
-    pub(super) fn hand_off_failed(&mut self, conn: Conn, parcel: &Parcel) {
-        self.counters.connections.add(1);
-        self.counters.hand_offs_failed.add(1);
-        self.counters.upgrades_refused_full.add(1);
-        self.refuse_parcel(conn.slot, parcel, 503, "full", "the node has as many connections as it takes");
-    }
-
-    /// Refuses a client that has authenticated: over HTTP if its upgrade was not answered yet.
-    fn refuse_parcel(&mut self, slot: u32, parcel: &Parcel, status: u16, code: &str, message: &str) {
-        if parcel.upgrade.is_some() {
-            return self.refuse(slot, status, code, message);
-        }
-        let close = match status {
-            403 => close_code::FORBIDDEN,
-            408 => close_code::HELLO_TIMEOUT,
-            _ => close_code::DRAINING,
-        };
-        self.close(slot, close, message);
-    }
-
-    fn open_session(&mut self, conn: Conn, mut parcel: Parcel, commands: &mut Commands<Parcel>) {
-        let slot = conn.slot;
-        let Some(user) = self.admit(&parcel.user, parcel.device) else {
-            self.counters.devices_refused.add(1);
-            return self.refuse_parcel(
-                slot,
-                &parcel,
-                403,
-                "device_limit",
-                "the user has too many devices connected",
-            );
-        };
-        self.last_session += 1;
-        let mut session = self.new_session(parcel.encoding);
-        session.number = self.last_session;
-        session.device = parcel.device.get();
-        session.expires_at = u32::try_from(parcel.expires_at).unwrap_or(u32::MAX);
-        let mut greeting = match &parcel.upgrade {
-            Some(upgrade) => switching_protocols(upgrade, parcel.encoding),
-            None => Vec::new(),
-        };
-        greeting.extend_from_slice(&parcel.owed);
-        self.write_welcome(&parcel, session.number, &mut greeting);
-        self.enter_directory(slot, user, session);
-        self.post(slot, greeting.into());
-        self.start_pings(slot);
-        commands.push(Command::Watch { conn });
-        if !parcel.unread.is_empty() {
-            self.session_input(slot, &mut parcel.unread);
-        }
-    }
-
-    fn open_echo(
-        &mut self,
-        conn: Conn,
-        encoding: Encoding,
-        upgrade: &Upgrade,
-        rest: &mut [u8],
-        commands: &mut Commands<Parcel>,
-    ) {
-        let session = self.new_session(encoding);
-        let Some(connection) = self.connections.get_mut(conn.slot) else { return };
-        if let State::Handshake(handshake) = std::mem::replace(&mut connection.state, State::Session(session))
-        {
-            self.leave_handshake(&handshake);
-        }
-        self.counters.sessions.add(1);
-        self.counters.sessions_opened.add(1);
-        self.post(conn.slot, switching_protocols(upgrade, encoding).into());
-        self.start_pings(conn.slot);
-        commands.push(Command::Watch { conn });
-        if !rest.is_empty() {
-            self.session_input(conn.slot, rest);
-        }
-    }
-
-    fn new_session(&self, encoding: Encoding) -> Session {
-        Session {
-            decoder: Decoder::new(),
-            unsent: None,
-            number: 0,
-            user: NONE,
-            next_of_user: NONE,
-            device: 0,
-            outbox: NONE,
-            heard_ms: self.now_ms(),
-            stalled_ms: 0,
-            paid_until: self.now_tenths(),
-            connected_at: (self.now.unix_ms / 1_000) as u32,
-            expires_at: u32::MAX,
-            encoding,
-            pinged: false,
-            fresh: true,
-        }
-    }
-
-    fn write_welcome(&self, parcel: &Parcel, number: u64, out: &mut Vec<u8>) {
-        let limits = &self.settings.limits;
-        let welcome = Welcome {
-            device: Some(Device { user: parcel.user.as_str().to_owned(), device: parcel.device.get() }),
-            generation: number,
-            node: self.settings.node.clone(),
-            epoch: self.settings.epoch,
-            ping_interval_ms: limits.ping_interval_ms,
-            limits: Some(campanile_protocol::messages::Limits {
-                message_bytes_max: u32::try_from(limits.message_bytes_max).unwrap_or(u32::MAX),
-                ..Default::default()
-            }),
-            server_time_ms: i64::try_from(self.now.unix_ms).unwrap_or(i64::MAX),
-            capabilities: Vec::new(),
-        };
-        let encoded = ServerFrame::Welcome(welcome).encode_frame(parcel.encoding, out);
-        debug_assert!(encoded.is_ok(), "a welcome has no payload that could fail");
-    }
 }
 
 /// What handshakes are counted by: an IPv4 address, or the /64 that one IPv6 host has to itself.
@@ -537,7 +364,7 @@ fn network_of(address: IpAddr) -> IpAddr {
     }
 }
 
-fn switching_protocols(upgrade: &Upgrade, encoding: Encoding) -> Vec<u8> {
+pub(super) fn switching_protocols(upgrade: &Upgrade, encoding: Encoding) -> Vec<u8> {
     let mut response = Vec::with_capacity(320);
     let subprotocol = upgrade.offered.then(|| encoding.subprotocol());
     upgrade::write_switching_protocols(&mut response, &upgrade.key, subprotocol);

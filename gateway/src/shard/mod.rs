@@ -11,6 +11,7 @@ mod connection;
 pub mod counters;
 mod delivery;
 mod directory;
+mod handoff;
 mod handshake;
 pub mod link;
 mod outbox;
