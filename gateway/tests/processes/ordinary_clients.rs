@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::node::{Node, PATIENCE, read_json, token};
 use campanile_protocol::frame::Message as Frame;
@@ -120,11 +120,13 @@ fn browse(page: &TcpListener, node: &Node) -> String {
     loop {
         assert!(Instant::now() < deadline, "the browser does not report");
         let Ok((stream, _)) = page.accept() else {
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
             continue;
         };
         stream.set_nonblocking(false).unwrap();
-        let (path, body) = read_request(&stream);
+        stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        // Browsers open connections ahead and use them later, or never.
+        let Some((path, body)) = read_request(&stream) else { continue };
         let content = if path == "/" { include_str!("clients/browser.html") } else { "" };
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nConnection: close\r\n";
         write!(&stream, "{head}Content-Length: {}\r\n\r\n{content}", content.len()).unwrap();
@@ -139,22 +141,19 @@ fn browse(page: &TcpListener, node: &Node) -> String {
     }
 }
 
-fn read_request(mut stream: &TcpStream) -> (String, String) {
+/// Path and body of a request; `None` if none comes.
+fn read_request(mut stream: &TcpStream) -> Option<(String, String)> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4_096];
     loop {
-        let count = stream.read(&mut buffer).unwrap();
+        let count = stream.read(&mut buffer).ok().filter(|&count| count > 0)?;
         bytes.extend_from_slice(&buffer[..count]);
         let text = String::from_utf8_lossy(&bytes);
-        let Some((head, body)) = text.split_once("\r\n\r\n") else {
-            assert!(count > 0, "the browser sent half a request");
-            continue;
-        };
-        let length =
-            head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
-        if body.len() >= length.unwrap_or(0) || count == 0 {
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = |line: &str| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok();
+        if body.len() >= head.lines().find_map(length).unwrap_or(0) {
             let path = head.split(' ').nth(1).unwrap_or_default();
-            return (path.to_owned(), body.to_owned());
+            return Some((path.to_owned(), body.to_owned()));
         }
     }
 }
