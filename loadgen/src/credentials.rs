@@ -137,7 +137,7 @@ mod tests {
             jsonwebtoken::decode::<serde_json::Value>(&token, &key, &Validation::new(Algorithm::HS256))
                 .unwrap()
                 .claims;
-        assert_eq!((claims["sub"].as_str(), claims["did"].as_u64()), (Some("U2"), Some(2)));
+        assert_eq!((claims["sub"].as_str(), claims["did"].as_u64()), (Some("U2"), Some(3)));
         assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 60);
     }
 

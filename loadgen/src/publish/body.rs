@@ -109,10 +109,13 @@ mod tests {
         let body = written(&settings, 3..6);
         let pushes = body["pushes"].as_array().unwrap();
         assert_eq!(pushes.len(), 3);
+        // Ten devices of four users: who has which.
+        let users = [0, 0, 0, 1, 1, 2, 2, 2, 3, 3];
+        let numbers = [1, 2, 3, 1, 2, 1, 2, 3, 1, 2];
         for (number, push) in (3..).zip(pushes) {
-            let device = settings.audience.recipients(number).start;
-            assert_eq!(push["user"], format!("a\"b{}", device / 3));
-            assert_eq!(push["device"], device % 3 + 1);
+            let device = settings.audience.recipients(number).start as usize;
+            assert_eq!(push["user"], format!("a\"b{}", users[device]));
+            assert_eq!(push["device"], numbers[device]);
             assert_eq!(stamp(push), Stamp { run: 99, number, due: Time(7_000 + number * 1_000_000) });
         }
     }
