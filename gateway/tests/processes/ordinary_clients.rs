@@ -3,8 +3,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::node::{Node, PATIENCE, read_json, token};
@@ -96,7 +96,7 @@ fn a_browser_receives_a_push_and_closes() {
         let profile = std::env::temp_dir().join(format!("campanile-browser-{}-{driver}", std::process::id()));
         let program = ["/usr/bin/chromium", "/usr/bin/google-chrome"];
         let program = program.into_iter().find(|path| Path::new(path).exists()).expect("a browser");
-        let mut browser = Command::new(program)
+        let browser = Command::new(program)
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
             .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
             .arg(format!("--user-data-dir={}", profile.display()))
@@ -105,11 +105,24 @@ fn a_browser_receives_a_push_and_closes() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        let browser = Browser { process: browser, profile };
         let report = browse(&page, &node);
-        let _ = browser.kill();
-        let _ = browser.wait();
-        let _ = std::fs::remove_dir_all(&profile);
+        drop(browser);
         assert_eq!(report, "welcome tim 1; deliver {\"hello\":\"browser\"}; close 1000 true");
+    }
+}
+
+/// Ended when dropped, also by a test that fails.
+struct Browser {
+    process: Child,
+    profile: PathBuf,
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.profile);
     }
 }
 
