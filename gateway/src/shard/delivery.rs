@@ -95,13 +95,16 @@ impl Shard {
         (stop, sends)
     }
 
-    /// Executes pushes of the last answer until about so many sends. How many there were.
+    /// Executes pushes of the last answer until about so many sends; one that reaches nobody counts as one. How many there
+    /// were.
     fn push_slice(&mut self, sends_max: usize) -> usize {
-        let before = self.sent.len();
-        while self.sent.len() - before < sends_max {
+        let mut sends = 0;
+        while sends < sends_max {
+            let before = self.sent.len();
             let Some(push) = self.pushing.next() else { break };
             match self.push(push) {
                 Ok(pushed) => {
+                    sends += (self.sent.len() - before).max(1);
                     if let Some(Reply { answer: Answer::Pushed(done), .. }) = self.answers.last_mut() {
                         done.push(pushed);
                     }
@@ -113,7 +116,7 @@ impl Shard {
                 }
             }
         }
-        self.sent.len() - before
+        sends
     }
 
     /// Sends the answers whose sends are over. One whose pushes are not all done stays.

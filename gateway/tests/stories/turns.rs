@@ -170,6 +170,23 @@ fn a_large_request_is_cut_in_slices_and_each_push_knows_its_own_end() {
 }
 
 #[test]
+fn pushes_to_nobody_are_cut_in_slices_too() {
+    let (mut alone, _, _) = shard(1);
+    let nobody = (0..1_000).map(|number| Push {
+        user: user(&format!("nobody {number}")),
+        devices: Targets::All,
+        message: message("lost"),
+    });
+    alone.ask(0, RequestBody::Push(nobody.collect()));
+    let (_, next) = alone.turn(|_| None);
+    assert_eq!(next, Next::Now);
+    assert!(alone.answer().is_none(), "a thousand look-ups in one turn");
+    alone.turn(|_| None);
+    alone.turn(|_| None);
+    assert!(matches!(alone.answer(), Some(Answer::Pushed(pushed)) if pushed.len() == 1_000));
+}
+
+#[test]
 fn a_broadcast_is_cut_in_slices_and_pushes_go_between_them() {
     let (mut alone, _, mut device) = shard(1_000);
     let event = Arc::new(Event { name: "news".into(), ..Event::default() });
