@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod limits;
 pub mod machine;
+pub mod mailbox;
 pub mod node;
 pub mod shard;
 pub mod threads;

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use campanile_protocol::ids::IdError;
 use serde::Serialize;
 
-use crate::shard::link::Unavailable;
+use crate::shard::requests::{PushError, Unavailable};
 
 /// A refused request, or a refused item of a batch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,6 +90,7 @@ impl ApiError {
             ApiError::UnsupportedMediaType => ("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE),
             ApiError::Unavailable(Unavailable::Overloaded) => ("overloaded", StatusCode::SERVICE_UNAVAILABLE),
             ApiError::Unavailable(Unavailable::Stopping) => ("stopping", StatusCode::SERVICE_UNAVAILABLE),
+            ApiError::Unavailable(Unavailable::StoreFailed) => ("store_failed", StatusCode::SERVICE_UNAVAILABLE),
             ApiError::Timeout => ("timeout", StatusCode::SERVICE_UNAVAILABLE),
             ApiError::Starting => ("starting", StatusCode::SERVICE_UNAVAILABLE),
             ApiError::Draining => ("draining", StatusCode::SERVICE_UNAVAILABLE),
@@ -99,6 +100,12 @@ impl ApiError {
     /// The answer's body; also what stands for one item of a batch.
     pub(super) fn body(&self) -> ErrorBody {
         ErrorBody { error: ErrorDetail { code: self.class().0, message: self.to_string() } }
+    }
+}
+
+impl From<PushError> for ApiError {
+    fn from(error: PushError) -> ApiError {
+        match error { PushError::Unavailable(unavailable) => unavailable.into(), _ => ApiError::NotFound }
     }
 }
 

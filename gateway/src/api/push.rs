@@ -13,8 +13,8 @@ use serde_json::value::RawValue;
 use super::error::{ApiError, ErrorBody};
 use super::fields::{self, PayloadField};
 use super::{Context, body};
-use crate::shard::link::Unavailable;
-use crate::shard::requests::{Outcome, Push, Pushed, Targets};
+use crate::shard::requests::Unavailable;
+use crate::shard::requests::{Durability, Envelopes, Outcome, Push, PushError, Pushed};
 
 /// Pushes that one batch may have.
 pub const BATCH_PUSHES_MAX: usize = 1_000;
@@ -123,7 +123,7 @@ pub(super) async fn push(
     let body: PushBody = body::json(request, context.push_body_bytes_max()).await?;
     let push = body.into_push(context.push_bytes_max, now_ms())?;
     let user = push.user.clone();
-    let pushed = context.shards.push(vec![push]).await?.pop().unwrap_or(Err(Unavailable::Stopping))?;
+    let pushed = context.shards.push(vec![push]).await?.pop().unwrap_or(Err(PushError::Unavailable(Unavailable::Stopping)))?;
     Ok(Json(PushAnswer::new(&user, &pushed)))
 }
 
@@ -159,7 +159,7 @@ pub(super) async fn batch(
     }
     .into_iter();
     let answer = |user: UserId| {
-        let pushed = pushed.next().unwrap_or(Err(Unavailable::Stopping))?;
+        let pushed = pushed.next().unwrap_or(Err(PushError::Unavailable(Unavailable::Stopping)))?;
         Ok(PushAnswer::new(&user, &pushed))
     };
     let mut answer = answer;
@@ -195,9 +195,9 @@ impl PushBody {
             (Some(_), Some(_)) => {
                 return Err(ApiError::InvalidField("device: either `device` or `devices`, not both".into()));
             }
-            (Some(device), None) => Targets::Listed(vec![device]),
-            (None, Some(devices)) => Targets::Listed(listed(devices)?),
-            (None, None) => Targets::All,
+            (Some(device), None) => Some(vec![device]),
+            (None, Some(devices)) => Some(listed(devices)?),
+            (None, None) => None,
         };
         let expires_at_ms = match self.ttl_seconds {
             Some(seconds) if seconds > TTL_SECONDS_MAX => {
@@ -214,11 +214,12 @@ impl PushBody {
             sent_at_ms: now_ms,
             expires_at_ms,
             topic: self.topic.unwrap_or_default(),
-            payload: Some(self.payload.checked(payload_bytes_max)?),
             // The shard gives the id and the sequence number.
             ..Deliver::default()
         };
-        Ok(Push { user: self.user, devices, message })
+        let payload = self.payload.checked(payload_bytes_max)?;
+        let envelopes = match devices { Some(devices) => Envelopes::Listed(devices, payload), None => Envelopes::All(payload) };
+        Ok(Push { user: self.user, envelopes, message, durability: Durability::Ephemeral, dedup: None })
     }
 }
 
@@ -282,6 +283,7 @@ fn reason(outcome: Outcome) -> Option<&'static str> {
         Outcome::NotKeepingUp => Some("not_keeping_up"),
         Outcome::Broken => Some("connection_broken"),
         Outcome::NotEncodable => Some("not_encodable"),
+        _ => None,
     }
 }
 

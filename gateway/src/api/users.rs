@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ApiError;
 use super::{Context, SMALL_BODY_BYTES_MAX, body, fields};
-use crate::shard::requests::ConnectedDevice;
+use crate::shard::requests::UserDevice;
 
 #[derive(Serialize)]
 pub(super) struct DevicesAnswer {
@@ -72,12 +72,13 @@ fn user(path: UserPath) -> Result<UserId, ApiError> {
 }
 
 impl DeviceAnswer {
-    fn new(device: &ConnectedDevice) -> DeviceAnswer {
+    fn new(device: &UserDevice) -> DeviceAnswer {
+        let session = device.session.as_ref();
         DeviceAnswer {
-            device: device.device.get(),
-            generation: device.generation,
-            subprotocol: device.subprotocol,
-            connected_at_ms: device.connected_at_ms,
+            device: device.record.device.get(),
+            generation: session.map_or(0, |session| session.generation),
+            subprotocol: session.map_or("", |session| session.subprotocol),
+            connected_at_ms: session.map_or(0, |session| session.connected_at_ms),
         }
     }
 }

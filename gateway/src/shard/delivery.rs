@@ -15,7 +15,7 @@ use super::connection::Parcel;
 use super::directory::NONE;
 use super::outbox::TURN_BYTES_MAX;
 use super::requests::{
-    Answer, Bell, ConnectedDevice, Outcome, Push, Pushed, Request, RequestBody, Targets, Ticket,
+    Answer, Bell, Envelopes, Outcome, Push, Pushed, Request, RequestBody, Ticket, Unavailable,
 };
 use super::{Draining, REQUESTS_PER_TURN_MAX, SENDS_PER_TURN, Shard};
 
@@ -106,7 +106,7 @@ impl Shard {
                 Ok(pushed) => {
                     sends += (self.sent.len() - before).max(1);
                     if let Some(Reply { answer: Answer::Pushed(done), .. }) = self.answers.last_mut() {
-                        done.push(pushed);
+                        done.push(Ok(pushed));
                     }
                 }
                 Err(push) => {
@@ -141,8 +141,8 @@ impl Shard {
             }
             RequestBody::Broadcast(event) => return self.begin_broadcast(asker, &event),
             RequestBody::Devices(user) => {
-                let user = self.directory.find(&user);
-                Answer::Devices(user.map(|user| self.connected_devices(user)).unwrap_or_default())
+                let _ = user;
+                Answer::Devices(Err(Unavailable::StoreFailed))
             }
             RequestBody::Disconnect(user, device) => {
                 let slots: Vec<u32> = match self.directory.find(&user) {
@@ -159,6 +159,10 @@ impl Shard {
                 }
                 Answer::Disconnected(slots.len() as u32)
             }
+            RequestBody::Register(..) => Answer::Registered(Err(Unavailable::StoreFailed)),
+            RequestBody::List { .. } => Answer::Listed(Err(Unavailable::StoreFailed)),
+            RequestBody::Fetch(..) => Answer::Fetched(Err(Unavailable::StoreFailed)),
+            RequestBody::Confirm(..) => Answer::Confirmed(Err(Unavailable::StoreFailed)),
             RequestBody::Drain { reconnect_within_ms } => {
                 if self.draining.is_none() {
                     self.draining = Some(Draining { reconnect_within_ms });
@@ -201,7 +205,7 @@ impl Shard {
         if let Some(user) = self.directory.find(&push.user) {
             meant.extend(self.sessions_of(user).filter_map(|(slot, session)| {
                 let device = DeviceId::try_from(session.device).ok()?;
-                push.devices.include(device).then_some((slot, session.encoding, device))
+                Some((slot, session.encoding, device))
             }));
         }
         let result = if meant.iter().any(|&(slot, ..)| self.has_enough(slot)) {
@@ -217,6 +221,10 @@ impl Shard {
         self.last_seq += self.seq_step;
         let id = MessageId { epoch: self.settings.epoch, seq: self.last_seq };
         let mut message = push.message;
+        message.payload = match &push.envelopes {
+            Envelopes::All(payload) | Envelopes::Listed(_, payload) => Some(payload.clone()),
+            Envelopes::PerDevice(_) => None,
+        };
         message.id = id.to_string();
         message.seq = self.last_seq;
         let answer = self.answers.len() - 1;
@@ -236,7 +244,7 @@ impl Shard {
             }
             devices.push((device, outcome));
         }
-        if let Targets::Listed(listed) = &push.devices {
+        if let Envelopes::Listed(listed, _) = &push.envelopes {
             for &device in listed {
                 if !devices.iter().any(|&(known, _)| known == device) {
                     self.counters.messages_not_connected.add(1);
@@ -246,7 +254,7 @@ impl Shard {
         } else if devices.is_empty() {
             self.counters.messages_not_connected.add(1);
         }
-        Pushed { id, devices }
+        Pushed { id, devices, duplicate: false }
     }
 
     /// Whether the session is sent as much as one turn allows already, while its socket has taken all so far.
@@ -275,23 +283,10 @@ impl Shard {
     pub(super) fn deliveries_broke(&mut self, broken: u32) {
         for sent in self.sent.iter().filter(|sent| sent.slot == broken) {
             if let Some(Reply { answer: Answer::Pushed(pushed), .. }) = self.answers.get_mut(sent.answer) {
-                pushed[sent.push].devices[sent.device].1 = Outcome::Broken;
+                if let Ok(pushed) = &mut pushed[sent.push] { pushed.devices[sent.device].1 = Outcome::Broken; }
                 self.counters.messages_broken.add(1);
             }
         }
-    }
-
-    fn connected_devices(&self, user: u32) -> Vec<ConnectedDevice> {
-        self.sessions_of(user)
-            .filter_map(|(_, session)| {
-                Some(ConnectedDevice {
-                    device: DeviceId::try_from(session.device).ok()?,
-                    generation: session.number,
-                    subprotocol: session.encoding.subprotocol(),
-                    connected_at_ms: u64::from(session.connected_at) * 1_000,
-                })
-            })
-            .collect()
     }
 
     fn begin_broadcast(&mut self, asker: Asker, event: &Arc<Event>) -> bool {

@@ -186,6 +186,7 @@ impl Shard {
             }),
             server_time_ms: i64::try_from(self.now.unix_ms).unwrap_or(i64::MAX),
             capabilities: Vec::new(),
+            ..Welcome::default()
         };
         let encoded = ServerFrame::Welcome(welcome).encode_frame(parcel.encoding, out);
         debug_assert!(encoded.is_ok(), "a welcome has no payload that could fail");

@@ -10,8 +10,9 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use campanile_engine::Waker;
-use campanile_protocol::ids::{DeviceId, UserId};
+use campanile_protocol::ids::{DeviceId, MessageId, UserId};
 use campanile_protocol::messages::Event;
 use crossbeam_queue::ArrayQueue;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -19,26 +20,17 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::counters::ShardCounters;
 use super::requests::{
-    Answer, Bell, ConnectedDevice, PUSHES_PER_REQUEST_MAX, Push, Pushed, Request, RequestBody, Targets,
-    Ticket,
+    Answer, Bell, PUSHES_PER_REQUEST_MAX, Push, PushError, Pushed, Request, RequestBody, Ticket, Unavailable,
+    UserDevice,
 };
+use crate::mailbox::operations::RegisterError;
+use crate::mailbox::{Address, Page};
 
 /// Requests that may wait for one shard, unanswered ones included. Beyond it new ones are refused.
 pub const REQUESTS_WAITING_MAX: usize = 1_024;
 /// Places beyond those that only orders use: one [`RequestBody::Drain`] and one [`RequestBody::Stop`]. However many
 /// requests wait, a shard can be told to end.
 const ORDERS_MAX: usize = 2;
-
-/// A shard takes no more work now; try again after a moment.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unavailable {
-    /// [`REQUESTS_WAITING_MAX`] requests wait already.
-    #[error("the node is overloaded: too many requests wait")]
-    Overloaded,
-    /// The shard has ended.
-    #[error("the node is stopping")]
-    Stopping,
-}
 
 /// The shard's side of the queues.
 pub struct Inbox {
@@ -209,8 +201,8 @@ impl Shards {
     /// Pushes messages. The answers are in the order of the pushes.
     ///
     /// # Errors
-    /// When a shard takes no more work; other shards may have done their part then.
-    pub async fn push(&self, pushes: Vec<Push>) -> Result<Vec<Result<Pushed, Unavailable>>, Unavailable> {
+    /// When no shard takes its part. When only some of them do, the pushes of the others have the error.
+    pub async fn push(&self, pushes: Vec<Push>) -> Result<Vec<Result<Pushed, PushError>>, Unavailable> {
         let mut places: Vec<Vec<usize>> = vec![Vec::new(); self.links.len()];
         let mut parts: Vec<Vec<Push>> = (0..self.links.len()).map(|_| Vec::new()).collect();
         let count = pushes.len();
@@ -236,8 +228,8 @@ impl Shards {
             }
         }
         drop(bell);
-        let mut results: Vec<Result<Pushed, Unavailable>> =
-            (0..count).map(|_| Err(Unavailable::Stopping)).collect();
+        let mut results: Vec<Result<Pushed, PushError>> =
+            (0..count).map(|_| Err(Unavailable::Stopping.into())).collect();
         let refused_all = asked.iter().all(|(_, _, asked)| asked.is_err());
         for (shard, range, asked) in asked {
             let places = &places[shard][range];
@@ -245,12 +237,12 @@ impl Shards {
                 Ok(answer) => {
                     if let Ok(Answer::Pushed(pushed)) = answer.await {
                         for (&place, pushed) in places.iter().zip(pushed) {
-                            results[place] = Ok(pushed);
+                            results[place] = pushed;
                         }
                     }
                 }
                 Err(unavailable) if refused_all => return Err(unavailable),
-                Err(unavailable) => places.iter().for_each(|&place| results[place] = Err(unavailable)),
+                Err(unavailable) => places.iter().for_each(|&place| results[place] = Err(unavailable.into())),
             }
         }
         Ok(results)
@@ -276,14 +268,69 @@ impl Shards {
         Ok(totals)
     }
 
-    /// Which devices of a user are connected.
+    /// The devices of a user.
     ///
     /// # Errors
-    /// When the shard takes no more work.
-    pub async fn devices(&self, user: &UserId) -> Result<Vec<ConnectedDevice>, Unavailable> {
-        let link = &self.links[self.home.of(user)];
-        match link.ask(self.bell(), RequestBody::Devices(user.clone()))?.await {
-            Ok(Answer::Devices(devices)) => Ok(devices),
+    /// When the shard takes no more work, or the store does not work.
+    pub async fn devices(&self, user: &UserId) -> Result<Vec<UserDevice>, Unavailable> {
+        match self.ask_home(user, RequestBody::Devices(user.clone())).await? {
+            Answer::Devices(devices) => devices,
+            _ => Err(Unavailable::Stopping),
+        }
+    }
+
+    /// Registers a device: this one, or the next free one.
+    ///
+    /// # Errors
+    /// When the shard takes no more work, or the store does not work.
+    pub async fn register(
+        &self,
+        user: &UserId,
+        device: Option<DeviceId>,
+    ) -> Result<Result<DeviceId, RegisterError>, Unavailable> {
+        match self.ask_home(user, RequestBody::Register(user.clone(), device)).await? {
+            Answer::Registered(registered) => registered,
+            _ => Err(Unavailable::Stopping),
+        }
+    }
+
+    /// What waits for a device after a number, oldest first.
+    ///
+    /// # Errors
+    /// When the shard takes no more work, or the store does not work.
+    pub async fn list(
+        &self,
+        address: Address,
+        after: u64,
+        messages_max: usize,
+    ) -> Result<Page, Unavailable> {
+        let user = address.user.clone();
+        match self.ask_home(&user, RequestBody::List { address, after, messages_max }).await? {
+            Answer::Listed(page) => page,
+            _ => Err(Unavailable::Stopping),
+        }
+    }
+
+    /// One message that waits for a device: an encoded `Deliver`.
+    ///
+    /// # Errors
+    /// When the shard takes no more work, or the store does not work.
+    pub async fn fetch(&self, address: Address, id: MessageId) -> Result<Option<Bytes>, Unavailable> {
+        let user = address.user.clone();
+        match self.ask_home(&user, RequestBody::Fetch(address, id)).await? {
+            Answer::Fetched(message) => message,
+            _ => Err(Unavailable::Stopping),
+        }
+    }
+
+    /// Removes a message that the device has. Whether it was there; durable.
+    ///
+    /// # Errors
+    /// When the shard takes no more work, or the store does not work.
+    pub async fn confirm(&self, address: Address, id: MessageId) -> Result<bool, Unavailable> {
+        let user = address.user.clone();
+        match self.ask_home(&user, RequestBody::Confirm(address, id)).await? {
+            Answer::Confirmed(confirmed) => confirmed,
             _ => Err(Unavailable::Stopping),
         }
     }
@@ -293,9 +340,8 @@ impl Shards {
     /// # Errors
     /// When the shard takes no more work.
     pub async fn disconnect(&self, user: &UserId, device: Option<DeviceId>) -> Result<u32, Unavailable> {
-        let link = &self.links[self.home.of(user)];
-        match link.ask(self.bell(), RequestBody::Disconnect(user.clone(), device))?.await {
-            Ok(Answer::Disconnected(count)) => Ok(count),
+        match self.ask_home(user, RequestBody::Disconnect(user.clone(), device)).await? {
+            Answer::Disconnected(count) => Ok(count),
             _ => Err(Unavailable::Stopping),
         }
     }
@@ -315,8 +361,11 @@ impl Shards {
         }
     }
 
-    fn bell(&self) -> Arc<Bell> {
-        Bell::new(Arc::clone(&self.answers_waker))
+    /// Asks the home shard of a user.
+    async fn ask_home(&self, user: &UserId, body: RequestBody) -> Result<Answer, Unavailable> {
+        let bell = Bell::new(Arc::clone(&self.answers_waker));
+        let answer = self.links[self.home.of(user)].ask(bell, body)?;
+        answer.await.map_err(|_| Unavailable::Stopping)
     }
 }
 
@@ -376,16 +425,6 @@ impl Link {
         }
         if ended {
             self.waiting().clear();
-        }
-    }
-}
-
-impl Targets {
-    /// Whether `device` is meant.
-    pub fn include(&self, device: DeviceId) -> bool {
-        match self {
-            Targets::All => true,
-            Targets::Listed(devices) => devices.contains(&device),
         }
     }
 }

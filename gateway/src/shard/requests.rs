@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use campanile_engine::Waker;
 use campanile_protocol::ids::{DeviceId, MessageId, UserId};
-use campanile_protocol::messages::{Deliver, Event};
+use campanile_protocol::messages::{Deliver, Event, Payload};
+
+use crate::mailbox::operations::{RegisterError, StoreFailed};
+use crate::mailbox::{Address, Dedup, DeviceRecord, Page};
 
 /// Pushes that one request may carry.
 pub const PUSHES_PER_REQUEST_MAX: usize = 1_024;
@@ -45,14 +49,29 @@ impl Drop for Bell {
 /// A question to a shard.
 #[derive(Debug)]
 pub enum RequestBody {
-    /// Send messages to users who live on this shard; at most [`PUSHES_PER_REQUEST_MAX`].
+    /// Deliver messages to users who live on this shard; at most [`PUSHES_PER_REQUEST_MAX`].
     Push(Vec<Push>),
     /// Send an event to every session of this shard.
     Broadcast(Arc<Event>),
-    /// Which devices of a user are connected.
+    /// The devices of a user.
     Devices(UserId),
+    /// Register a device of a user: this one, or the next free one.
+    Register(UserId, Option<DeviceId>),
     /// Close the sessions of a user, or of one of the user's devices.
     Disconnect(UserId, Option<DeviceId>),
+    /// What waits for a device, for one that polls.
+    List {
+        /// Whose mail.
+        address: Address,
+        /// Only messages with higher numbers.
+        after: u64,
+        /// At most so many.
+        messages_max: usize,
+    },
+    /// One message that waits for a device.
+    Fetch(Address, MessageId),
+    /// The device has one message; it is removed.
+    Confirm(Address, MessageId),
     /// Stop accepting, tell every client to come back after a random part of so many milliseconds, and close.
     Drain {
         /// Clients come back after up to this long.
@@ -63,30 +82,46 @@ pub enum RequestBody {
 }
 
 /// A message for a user.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Push {
     /// Whose devices.
     pub user: UserId,
-    /// Which of them.
-    pub devices: Targets,
-    /// The message. The shard fills in `id` and `seq`.
+    /// What each of them is to receive.
+    pub envelopes: Envelopes,
+    /// Everything about the message but its payload. The shard fills in `id` and `seq`. A durable message expires:
+    /// `expires_at_ms` is not 0.
     pub message: Deliver,
+    /// Whether it waits for those who are away.
+    pub durability: Durability,
+    /// Under which name a retry is recognised; durable messages only.
+    pub dedup: Option<Dedup>,
 }
 
-/// Which devices of a user a push is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Targets {
-    /// All that are connected.
-    All,
-    /// These.
-    Listed(Vec<DeviceId>),
+/// What each device is to receive.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Envelopes {
+    /// The same for all registered devices of the user.
+    All(Payload),
+    /// The same for these devices.
+    Listed(Vec<DeviceId>, Payload),
+    /// One for each device; no device twice.
+    PerDevice(Vec<(DeviceId, Payload)>),
+}
+
+/// Whether a message waits for those who are away.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// It is stored, and delivered at least once to every device that it is for.
+    Durable,
+    /// It is sent to devices that are connected and keep up, and never stored. It may overtake durable messages.
+    Ephemeral,
 }
 
 /// A shard's answer, in the order of the question's parts.
 #[derive(Debug)]
 pub enum Answer {
     /// To [`RequestBody::Push`].
-    Pushed(Vec<Pushed>),
+    Pushed(Vec<Result<Pushed, PushError>>),
     /// To [`RequestBody::Broadcast`]: to how many sessions the event was sent, and how many did not keep up.
     Broadcast {
         /// Sessions that were sent the event.
@@ -94,43 +129,111 @@ pub enum Answer {
         /// Sessions that were passed over because earlier bytes still wait for them.
         skipped: u32,
     },
-    /// To [`RequestBody::Devices`].
-    Devices(Vec<ConnectedDevice>),
+    /// To [`RequestBody::Devices`], in the order of their numbers.
+    Devices(Result<Vec<UserDevice>, Unavailable>),
+    /// To [`RequestBody::Register`].
+    Registered(Result<Result<DeviceId, RegisterError>, Unavailable>),
     /// To [`RequestBody::Disconnect`]: how many sessions were closed.
     Disconnected(u32),
+    /// To [`RequestBody::List`].
+    Listed(Result<Page, Unavailable>),
+    /// To [`RequestBody::Fetch`]: the encoded `Deliver`, if it waits.
+    Fetched(Result<Option<Bytes>, Unavailable>),
+    /// To [`RequestBody::Confirm`]: whether it was there.
+    Confirmed(Result<bool, Unavailable>),
     /// To [`RequestBody::Drain`] and [`RequestBody::Stop`].
     Draining,
 }
 
 /// What became of one push.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pushed {
     /// The message's id.
     pub id: MessageId,
     /// Each device that was meant.
     pub devices: Vec<(DeviceId, Outcome)>,
+    /// The message was pushed before under the same deduplication id; this is what became of it then.
+    pub duplicate: bool,
+}
+
+/// A shard takes no more work now; try again after a moment.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// Too many requests wait, or the store does not keep up.
+    #[error("the node is overloaded: too many requests wait")]
+    Overloaded,
+    /// The shard has ended.
+    #[error("the node is stopping")]
+    Stopping,
+    /// The store does not work at the moment.
+    #[error("the store does not work at the moment")]
+    StoreFailed,
+}
+
+impl From<StoreFailed> for Unavailable {
+    fn from(_: StoreFailed) -> Unavailable {
+        Unavailable::StoreFailed
+    }
+}
+
+/// Why nothing was done about a push.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    /// The user has no registered device. Nothing is stored.
+    #[error("the user has no device")]
+    NoDevices,
+    /// Another message was pushed under the same deduplication id.
+    #[error("another message was pushed under this deduplication id")]
+    DedupConflict,
+    /// The shard or the store takes no more work; whether the message is stored is not known if the store failed.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
 }
 
 /// What became of a message for one device.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Given to the connection.
+    /// Stored, and the device has confirmed it already.
+    Confirmed,
+    /// Given to the connection; stored, too, if it is durable.
     Sent,
-    /// The device has no session.
+    /// It waits for the device.
+    Stored,
+    /// The user has no such device.
+    UnknownDevice,
+    /// Not stored: the device's mailbox is full.
+    MailboxFull,
+    /// Not stored: the node's storage is full.
+    StorageFull,
+    /// Ephemeral: the device has no session.
     NotConnected,
-    /// Earlier bytes still wait for the device: it reads more slowly than it is sent to.
+    /// Ephemeral: earlier bytes still wait for the device, which reads more slowly than it is sent to.
     NotKeepingUp,
-    /// The connection broke during the send.
+    /// Ephemeral: the connection broke during the send.
     Broken,
-    /// The payload cannot be put into the encoding that the device speaks.
+    /// Ephemeral: the payload cannot be put into the encoding that the device speaks.
     NotEncodable,
 }
 
-/// A device with a session.
+impl Outcome {
+    /// Whether the device has the message or will get it.
+    pub fn is_success(self) -> bool {
+        matches!(self, Outcome::Confirmed | Outcome::Sent | Outcome::Stored)
+    }
+}
+
+/// A registered device, and its session if it has one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserDevice {
+    /// What is known of it.
+    pub record: DeviceRecord,
+    /// Its session.
+    pub session: Option<ConnectedDevice>,
+}
+
+/// A device's session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectedDevice {
-    /// The device.
-    pub device: DeviceId,
     /// The session's number; each session of a device has a higher one than the one before.
     pub generation: u64,
     /// The subprotocol that it speaks.

@@ -196,7 +196,7 @@ impl Shard {
                 true
             }
             // Without mailboxes there is nothing to acknowledge.
-            Ok(ClientFrame::Ack(_)) => true,
+            Ok(ClientFrame::Ack(_) | ClientFrame::Sync(_)) => true,
             Ok(ClientFrame::Hello(hello)) => hello.token.is_empty() || self.renew(slot, &hello.token),
             Err(error) => {
                 self.counters.sessions_malformed.add(1);

@@ -1,0 +1,461 @@
+//! Executes what the shards ask of a mailbox, and commits in groups.
+//!
+//! [`Store`] does no waiting of its own: a thread ([`super::thread`]) or a simulation calls [`Store::execute`] and
+//! [`Store::commit`] in turns. All that came while the last sync was under way becomes durable with the next.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use campanile_protocol::ids::{DeviceId, UserId};
+
+use super::operations::{
+    Completion, Open, Opened, Operation, Port, RegisterError, Registration, StoreFailed, Tag,
+};
+use super::{Address, Append, DeviceRecord, Mailbox, MailboxError, Stored, Trim, UserRecord};
+
+/// Operations of one shard that are executed before the next commit.
+const OPERATIONS_PER_COMMIT_MAX: usize = 8_192;
+/// Changes that nobody waits for are synced after so many milliseconds.
+const LAZY_SYNC_MS: u64 = 1_000;
+/// After a failure the mailbox is reopened at most so often, in milliseconds.
+const REOPEN_INTERVAL_MS: u64 = 500;
+/// What expires is looked for so often, in milliseconds.
+const EXPIRE_INTERVAL_MS: u64 = 100;
+/// Entries that are looked at each time.
+const EXPIRE_LOOKS_MAX: usize = 512;
+/// The last time seen is written down again after so many milliseconds.
+const LAST_SEEN_GRAIN_MS: u64 = 600_000;
+
+/// What the store counts; read by the metrics page at any time.
+#[derive(Debug, Default)]
+pub struct StoreCounters {
+    /// Envelopes appended.
+    pub envelopes_appended: AtomicU64,
+    /// Envelopes that were confirmed before they would have been written.
+    pub envelopes_spared: AtomicU64,
+    /// Envelopes refused because the device's mailbox is full.
+    pub envelopes_refused_mailbox: AtomicU64,
+    /// Envelopes refused because the storage is full.
+    pub envelopes_refused_storage: AtomicU64,
+    /// Messages removed because their time was over.
+    pub messages_expired: AtomicU64,
+    /// Messages read for replay and for devices that poll.
+    pub messages_read: AtomicU64,
+    /// Watermarks moved.
+    pub trims: AtomicU64,
+    /// Commits: syncs that somebody waited for, or that were due.
+    pub commits: AtomicU64,
+    /// Times that the store failed and was reopened or is to be.
+    pub failures: AtomicU64,
+    /// Bytes in use on disk.
+    pub storage_bytes: AtomicU64,
+    /// Whether appends are refused for want of room.
+    pub storage_full: AtomicBool,
+    /// Whether the store does not work at the moment.
+    pub failed: AtomicBool,
+}
+
+/// A mailbox and the shards that use it.
+pub struct Store<M> {
+    mailbox: M,
+    ports: Vec<Arc<Port>>,
+    counters: Arc<StoreCounters>,
+    /// What each shard hears after the next sync.
+    promised: Vec<Vec<Completion>>,
+    /// Since when changes wait for a sync, in milliseconds since the Unix epoch.
+    dirty_since_ms: Option<u64>,
+    /// When the mailbox failed or was last tried again; `None` while it works.
+    failed_at_ms: Option<u64>,
+    expire_at_ms: u64,
+}
+
+impl<M: Mailbox> Store<M> {
+    /// A store that serves these shards.
+    pub fn new(mailbox: M, ports: Vec<Arc<Port>>, counters: Arc<StoreCounters>) -> Store<M> {
+        let promised = ports.iter().map(|_| Vec::new()).collect();
+        Store {
+            mailbox,
+            ports,
+            counters,
+            promised,
+            dirty_since_ms: None,
+            failed_at_ms: None,
+            expire_at_ms: 0,
+        }
+    }
+
+    /// The mailbox, for who takes the store apart.
+    pub fn into_mailbox(self) -> M {
+        self.mailbox
+    }
+
+    /// The mailbox, for tests that make it fail.
+    pub fn mailbox_mut(&mut self) -> &mut M {
+        &mut self.mailbox
+    }
+
+    /// Whether a shard asks for something.
+    pub fn has_work(&self) -> bool {
+        self.ports.iter().any(|port| port.has_operations())
+    }
+
+    /// Executes what the shards ask for, up to the next commit. Whether there was anything.
+    pub fn execute(&mut self, now_ms: u64) -> bool {
+        self.recover(now_ms);
+        let mut any = false;
+        for shard in 0..self.ports.len() {
+            let mut operations = Vec::new();
+            while operations.len() < OPERATIONS_PER_COMMIT_MAX
+                && let Some(more) = self.ports[shard].take_operations()
+            {
+                operations.extend(more);
+            }
+            if operations.is_empty() {
+                continue;
+            }
+            any = true;
+            let mut batch = Batch { shard, now_ms, appends: Vec::new(), tags: Vec::new(), answers: Vec::new() };
+            self.spare(&mut operations);
+            for operation in operations {
+                self.execute_one(&mut batch, operation);
+            }
+            self.append(&mut batch);
+            if !batch.answers.is_empty() {
+                self.ports[shard].complete(batch.answers);
+            }
+        }
+        if self.failed_at_ms.is_none() && now_ms >= self.expire_at_ms {
+            self.expire_at_ms = now_ms + EXPIRE_INTERVAL_MS;
+            match self.mailbox.expire(now_ms, EXPIRE_LOOKS_MAX) {
+                Ok(removed) => self.count(&self.counters.messages_expired, removed),
+                Err(error) => self.fail(&error, now_ms),
+            }
+            let status = self.mailbox.status();
+            self.counters.storage_bytes.store(status.bytes, Ordering::Relaxed);
+            self.counters.storage_full.store(status.full, Ordering::Relaxed);
+        }
+        any
+    }
+
+    /// Makes durable what was executed, and says so to the shards. Whether there was anything.
+    pub fn commit(&mut self, now_ms: u64) -> bool {
+        let waits = self.promised.iter().any(|promised| !promised.is_empty());
+        let due = self.dirty_since_ms.is_some_and(|since| now_ms.saturating_sub(since) >= LAZY_SYNC_MS);
+        if !waits && !due {
+            return false;
+        }
+        self.count(&self.counters.commits, 1);
+        match self.mailbox.sync() {
+            Ok(()) => {
+                self.dirty_since_ms = None;
+                for (port, promised) in self.ports.iter().zip(&mut self.promised) {
+                    if !promised.is_empty() {
+                        port.complete(std::mem::take(promised));
+                    }
+                }
+            }
+            Err(error) => self.fail(&error, now_ms),
+        }
+        true
+    }
+
+    /// When something is due although no shard asks for anything, in milliseconds since the Unix epoch.
+    pub fn next_due_ms(&self) -> u64 {
+        let lazy = self.dirty_since_ms.map_or(u64::MAX, |since| since + LAZY_SYNC_MS);
+        let reopen = self.failed_at_ms.map_or(u64::MAX, |since| since + REOPEN_INTERVAL_MS);
+        self.expire_at_ms.min(lazy).min(reopen)
+    }
+
+    fn count(&self, counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Marks the envelopes that are confirmed by a trim that has come after them already.
+    fn spare(&self, operations: &mut [Operation]) {
+        let mut confirmed: HashMap<UserId, Vec<(DeviceId, u64)>> = HashMap::new();
+        let mut spared = 0;
+        for operation in operations.iter_mut().rev() {
+            match operation {
+                Operation::Trim(trims) => {
+                    for Trim { address, up_to } in trims {
+                        confirmed.entry(address.user.clone()).or_default().push((address.device, *up_to));
+                    }
+                }
+                Operation::Append(_, append) => {
+                    let Some(confirmed) = confirmed.get(&append.user) else { continue };
+                    for envelope in &mut append.envelopes {
+                        let covers = |&(device, up_to): &(DeviceId, u64)| {
+                            device == envelope.device && up_to >= append.seq
+                        };
+                        envelope.confirmed |= confirmed.iter().any(covers);
+                        spared += u64::from(envelope.confirmed);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.count(&self.counters.envelopes_spared, spared);
+    }
+
+    fn execute_one(&mut self, batch: &mut Batch, operation: Operation) {
+        if let Operation::Append(tag, append) = operation {
+            batch.tags.push(tag);
+            batch.appends.push(append);
+            return;
+        }
+        self.append(batch);
+        let refused = refusal(&operation);
+        if self.failed_at_ms.is_some() {
+            return batch.answers.extend(refused);
+        }
+        match self.carry_out(batch, operation) {
+            Ok(Some(Answer::Now(completion))) => batch.answers.push(completion),
+            Ok(Some(Answer::Durable(completion))) => self.promised[batch.shard].push(completion),
+            Ok(None) => {}
+            Err(error) => {
+                self.fail_within(batch, &error);
+                batch.answers.extend(refused);
+            }
+        }
+    }
+
+    fn append(&mut self, batch: &mut Batch) {
+        if batch.appends.is_empty() {
+            return;
+        }
+        let (appends, tags) = (std::mem::take(&mut batch.appends), std::mem::take(&mut batch.tags));
+        if self.failed_at_ms.is_none() {
+            match self.mailbox.append(&appends, batch.now_ms) {
+                Ok(outcomes) => {
+                    self.touch(batch.now_ms);
+                    outcomes.iter().flatten().for_each(|&stored| self.count_stored(stored));
+                    let answers = tags.into_iter().zip(outcomes);
+                    self.promised[batch.shard]
+                        .extend(answers.map(|(tag, outcomes)| Completion::Appended(tag, Ok(outcomes))));
+                    return;
+                }
+                Err(error) => self.fail_within(batch, &error),
+            }
+        }
+        batch.answers.extend(tags.into_iter().map(|tag| Completion::Appended(tag, Err(StoreFailed))));
+    }
+
+    fn count_stored(&self, stored: Stored) {
+        let counter = match stored {
+            Stored::Yes => &self.counters.envelopes_appended,
+            Stored::MailboxFull => &self.counters.envelopes_refused_mailbox,
+            Stored::StorageFull => &self.counters.envelopes_refused_storage,
+        };
+        self.count(counter, 1);
+    }
+
+    fn carry_out(&mut self, batch: &Batch, operation: Operation) -> Result<Option<Answer>, MailboxError> {
+        let now_ms = batch.now_ms;
+        Ok(Some(match operation {
+            Operation::Append(..) => return Ok(None),
+            Operation::Recall(tag, user, key) => {
+                Answer::Durable(Completion::Recalled(tag, Ok(self.mailbox.recall(&user, &key, now_ms)?)))
+            }
+            Operation::Trim(trims) => {
+                self.count(&self.counters.trims, trims.len() as u64);
+                self.mailbox.trim(&trims)?;
+                self.touch(now_ms);
+                return Ok(None);
+            }
+            Operation::Open(tag, open) => Answer::Now(Completion::Opened(tag, Ok(self.open(*open)?))),
+            Operation::User(tag, user) => {
+                Answer::Now(Completion::User(tag, Ok(self.mailbox.user(&user)?.unwrap_or_default())))
+            }
+            Operation::Register(tag, registration) => {
+                Answer::Durable(Completion::Registered(tag, Ok(self.register(&registration)?)))
+            }
+            Operation::Seen(address, at_ms) => {
+                self.seen(&address, at_ms)?;
+                return Ok(None);
+            }
+            Operation::Read { tag, address, after, messages_max, bytes_max } => {
+                let page = self.mailbox.read(&address, after, messages_max, bytes_max, now_ms)?;
+                self.count(&self.counters.messages_read, page.messages.len() as u64);
+                Answer::Now(Completion::Read(tag, Ok(page)))
+            }
+            Operation::Fetch(tag, address, seq) => {
+                Answer::Now(Completion::Fetched(tag, Ok(self.mailbox.fetch(&address, seq, now_ms)?)))
+            }
+            Operation::Remove(tag, address, seq) => {
+                let removed = self.mailbox.remove(&address, seq, now_ms)?;
+                self.touch(now_ms);
+                Answer::Durable(Completion::Removed(tag, Ok(removed)))
+            }
+            Operation::Reserve(count) => {
+                Answer::Now(Completion::Reserved(Ok(self.mailbox.reserve(count)?)))
+            }
+        }))
+    }
+
+    fn open(&mut self, open: Open) -> Result<Opened, MailboxError> {
+        let Open { address, acknowledged, register, devices_max, now_ms } = open;
+        if acknowledged > 0 {
+            self.mailbox.trim(&[Trim { address: address.clone(), up_to: acknowledged }])?;
+            self.touch(now_ms);
+        }
+        let mut user = self.mailbox.user(&address.user)?.unwrap_or_default();
+        let known_count = user.devices.len();
+        let admitted = match user.devices.iter_mut().find(|known| known.device == address.device) {
+            Some(known) if now_ms.saturating_sub(known.last_seen_at_ms) >= LAST_SEEN_GRAIN_MS => {
+                known.last_seen_at_ms = now_ms;
+                self.put_user(&address.user, &user, now_ms)?;
+                Ok(())
+            }
+            Some(_) => Ok(()),
+            None if !register => Err(RegisterError::Unknown),
+            None if known_count >= devices_max as usize => Err(RegisterError::TooMany),
+            None => {
+                user.add(address.device, now_ms);
+                self.put_user(&address.user, &user, now_ms)?;
+                Ok(())
+            }
+        };
+        let count = self.mailbox.count(&address)?;
+        Ok(Opened { admitted, user, count })
+    }
+
+    fn register(&mut self, wanted: &Registration) -> Result<Result<DeviceId, RegisterError>, MailboxError> {
+        let mut user = self.mailbox.user(&wanted.user)?.unwrap_or_default();
+        if let Some(device) = wanted.device
+            && user.devices.iter().any(|known| known.device == device)
+        {
+            return Ok(Err(RegisterError::Exists));
+        }
+        let device = wanted.device.or_else(|| user.last_device.checked_add(1)?.try_into().ok());
+        let room = user.devices.len() < wanted.devices_max as usize;
+        let Some(device) = device.filter(|_| room) else { return Ok(Err(RegisterError::TooMany)) };
+        user.add(device, wanted.now_ms);
+        self.put_user(&wanted.user, &user, wanted.now_ms)?;
+        Ok(Ok(device))
+    }
+
+    fn seen(&mut self, address: &Address, at_ms: u64) -> Result<(), MailboxError> {
+        let Some(mut user) = self.mailbox.user(&address.user)? else { return Ok(()) };
+        if let Some(known) = user.devices.iter_mut().find(|known| known.device == address.device) {
+            known.last_seen_at_ms = at_ms;
+            self.put_user(&address.user, &user, at_ms)?;
+        }
+        Ok(())
+    }
+
+    fn put_user(&mut self, user: &UserId, record: &UserRecord, now_ms: u64) -> Result<(), MailboxError> {
+        self.mailbox.put_user(user, record)?;
+        self.touch(now_ms);
+        Ok(())
+    }
+
+    fn touch(&mut self, now_ms: u64) {
+        self.dirty_since_ms.get_or_insert(now_ms);
+    }
+
+    /// What was read before the failure is heard before the news of it.
+    fn fail_within(&mut self, batch: &mut Batch, error: &MailboxError) {
+        if !batch.answers.is_empty() {
+            self.ports[batch.shard].complete(std::mem::take(&mut batch.answers));
+        }
+        self.fail(error, batch.now_ms);
+    }
+
+    /// The mailbox failed: what was promised is not kept, and nothing is served before it works again.
+    fn fail(&mut self, error: &MailboxError, now_ms: u64) {
+        tracing::error!(%error, "the store failed; it is opened anew");
+        self.count(&self.counters.failures, 1);
+        self.counters.failed.store(true, Ordering::Relaxed);
+        self.dirty_since_ms = None;
+        for (port, promised) in self.ports.iter().zip(&mut self.promised) {
+            let refused: Vec<Completion> = promised.drain(..).filter_map(broken).collect();
+            if !refused.is_empty() {
+                port.complete(refused);
+            }
+        }
+        self.failed_at_ms = Some(now_ms.saturating_sub(REOPEN_INTERVAL_MS));
+        self.recover(now_ms);
+    }
+
+    /// Opens a mailbox that failed anew.
+    fn recover(&mut self, now_ms: u64) {
+        if self.failed_at_ms.is_none_or(|since| now_ms.saturating_sub(since) < REOPEN_INTERVAL_MS) {
+            return;
+        }
+        match self.mailbox.reopen() {
+            Ok(()) => {
+                self.failed_at_ms = None;
+                self.counters.failed.store(false, Ordering::Relaxed);
+                tracing::info!("the store works again");
+                self.ports.iter().for_each(|port| port.complete(vec![Completion::Reopened]));
+            }
+            Err(error) => {
+                self.failed_at_ms = Some(now_ms);
+                tracing::error!(%error, "the store cannot be opened; trying again");
+            }
+        }
+    }
+
+    /// Numbers for a shard that starts.
+    ///
+    /// # Errors
+    /// [`MailboxError`].
+    pub fn reserve(&mut self, count: u64) -> Result<Range<u64>, MailboxError> {
+        self.mailbox.reserve(count)
+    }
+}
+
+/// The operations of one shard between two commits.
+struct Batch {
+    shard: usize,
+    now_ms: u64,
+    /// Appends that follow each other, executed as one.
+    appends: Vec<Append>,
+    tags: Vec<Tag>,
+    answers: Vec<Completion>,
+}
+
+enum Answer {
+    Now(Completion),
+    /// Only after the next sync.
+    Durable(Completion),
+}
+
+/// What an operation is answered that was not carried out.
+fn refusal(operation: &Operation) -> Option<Completion> {
+    Some(match operation {
+        Operation::Append(tag, _) => Completion::Appended(*tag, Err(StoreFailed)),
+        Operation::Recall(tag, ..) => Completion::Recalled(*tag, Err(StoreFailed)),
+        Operation::Open(tag, _) => Completion::Opened(*tag, Err(StoreFailed)),
+        Operation::User(tag, _) => Completion::User(*tag, Err(StoreFailed)),
+        Operation::Register(tag, _) => Completion::Registered(*tag, Err(StoreFailed)),
+        Operation::Read { tag, .. } => Completion::Read(*tag, Err(StoreFailed)),
+        Operation::Fetch(tag, ..) => Completion::Fetched(*tag, Err(StoreFailed)),
+        Operation::Remove(tag, ..) => Completion::Removed(*tag, Err(StoreFailed)),
+        Operation::Reserve(_) => Completion::Reserved(Err(StoreFailed)),
+        Operation::Trim(_) | Operation::Seen(..) => return None,
+    })
+}
+
+/// A promise that is not kept.
+fn broken(promised: Completion) -> Option<Completion> {
+    Some(match promised {
+        Completion::Appended(tag, _) => Completion::Appended(tag, Err(StoreFailed)),
+        Completion::Recalled(tag, _) => Completion::Recalled(tag, Err(StoreFailed)),
+        Completion::Registered(tag, _) => Completion::Registered(tag, Err(StoreFailed)),
+        Completion::Removed(tag, _) => Completion::Removed(tag, Err(StoreFailed)),
+        _ => return None,
+    })
+}
+
+impl UserRecord {
+    /// Adds a device that is not there.
+    fn add(&mut self, device: DeviceId, now_ms: u64) {
+        let record = DeviceRecord { device, created_at_ms: now_ms, last_seen_at_ms: now_ms };
+        let at = self.devices.partition_point(|known| known.device < device);
+        self.devices.insert(at, record);
+        self.last_device = self.last_device.max(device.get());
+    }
+}
