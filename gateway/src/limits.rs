@@ -10,7 +10,7 @@ pub struct Limits {
     /// Connections of the node. It decides how many shards there are, since one descriptor table holds no more
     /// than `nofile`. Beyond it an upgrade is answered 503.
     pub max_connections: u32,
-    /// Devices of one user that may be connected at the same time.
+    /// Devices that one user may have registered.
     pub devices_per_user_max: u32,
     /// The largest message that a client may send, in bytes, over all its fragments.
     pub message_bytes_max: usize,
@@ -21,6 +21,12 @@ pub struct Limits {
     /// Frames, pings and pongs included, that a client may send per second on average: 1 to 10,000. Short bursts may
     /// be ten times as large.
     pub frames_per_second_max: u32,
+    /// Messages that may be delivered to a device and not acknowledged; more wait in its mailbox.
+    pub window_messages_max: u32,
+    /// The same in bytes. A single larger message is delivered when nothing else is unacknowledged.
+    pub window_bytes_max: usize,
+    /// A device that acknowledges nothing for so long while its window is shut is closed, in milliseconds.
+    pub acknowledge_timeout_ms: u32,
     /// From the accepted connection to the authenticated session, in milliseconds, whatever arrives in between.
     pub handshake_timeout_ms: u32,
     /// Handshakes that may be under way from one address, on each shard.
@@ -40,6 +46,9 @@ impl Default for Limits {
             push_bytes_max: 64 * 1024,
             fragments_max: 64,
             frames_per_second_max: 50,
+            window_messages_max: 256,
+            window_bytes_max: 48 * 1024,
+            acknowledge_timeout_ms: 60_000,
             handshake_timeout_ms: 5_000,
             handshakes_per_address_max: 4_096,
             ping_interval_ms: 25_000,

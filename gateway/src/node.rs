@@ -230,6 +230,8 @@ impl Shards {
             cores: campanile_engine::thread::allowed_cores(),
             cores_usable,
             settings: Arc::new(shard_settings(settings, &plan, &status)?),
+            numbers: Vec::new(),
+            store_waker: Arc::new(campanile_engine::Waker::new()?),
         })?;
         Ok(Shards { listen: listeners.address, plan, status, threads })
     }
@@ -286,10 +288,6 @@ fn shard_settings(
     status: &NodeStatus,
 ) -> Result<ShardSettings, SecretTooShort> {
     let verifier = Verifier::hs256(settings.jwt_secret.as_bytes())?;
-    // Until numbers are durable they begin with the clock: no run opens a million sessions or sends a million messages a
-    // second for its whole life, so a later run's numbers are higher.
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now_us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
     let mut limits = settings.limits.clone();
     limits.max_connections = plan.connections_max;
     Ok(ShardSettings {
@@ -298,10 +296,11 @@ fn shard_settings(
         allowed_origins: settings.edge.allowed_origins.clone(),
         proxy_protocol_from: settings.edge.proxy_protocol_from.clone(),
         node: status.id.to_string(),
-        epoch: now_us,
+        epoch: 0,
         connections: Arc::new(AtomicU32::new(0)),
-        first_seq: now_us,
-        first_session: now_us,
+        auto_register: true,
+        message_ttl_ms: 30 * 24 * 3_600 * 1_000,
+        dedup_window_ms: 600_000,
     })
 }
 

@@ -363,9 +363,12 @@ impl Shards {
 
     /// Asks the home shard of a user.
     async fn ask_home(&self, user: &UserId, body: RequestBody) -> Result<Answer, Unavailable> {
-        let bell = Bell::new(Arc::clone(&self.answers_waker));
-        let answer = self.links[self.home.of(user)].ask(bell, body)?;
+        let answer = self.links[self.home.of(user)].ask(self.bell(), body)?;
         answer.await.map_err(|_| Unavailable::Stopping)
+    }
+
+    fn bell(&self) -> Arc<Bell> {
+        Bell::new(Arc::clone(&self.answers_waker))
     }
 }
 
