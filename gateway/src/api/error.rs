@@ -90,7 +90,9 @@ impl ApiError {
             ApiError::UnsupportedMediaType => ("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE),
             ApiError::Unavailable(Unavailable::Overloaded) => ("overloaded", StatusCode::SERVICE_UNAVAILABLE),
             ApiError::Unavailable(Unavailable::Stopping) => ("stopping", StatusCode::SERVICE_UNAVAILABLE),
-            ApiError::Unavailable(Unavailable::StoreFailed) => ("store_failed", StatusCode::SERVICE_UNAVAILABLE),
+            ApiError::Unavailable(Unavailable::StoreFailed) => {
+                ("store_failed", StatusCode::SERVICE_UNAVAILABLE)
+            }
             ApiError::Timeout => ("timeout", StatusCode::SERVICE_UNAVAILABLE),
             ApiError::Starting => ("starting", StatusCode::SERVICE_UNAVAILABLE),
             ApiError::Draining => ("draining", StatusCode::SERVICE_UNAVAILABLE),
@@ -105,7 +107,10 @@ impl ApiError {
 
 impl From<PushError> for ApiError {
     fn from(error: PushError) -> ApiError {
-        match error { PushError::Unavailable(unavailable) => unavailable.into(), _ => ApiError::NotFound }
+        match error {
+            PushError::Unavailable(unavailable) => unavailable.into(),
+            _ => ApiError::NotFound,
+        }
     }
 }
 

@@ -123,7 +123,12 @@ pub(super) async fn push(
     let body: PushBody = body::json(request, context.push_body_bytes_max()).await?;
     let push = body.into_push(context.push_bytes_max, now_ms())?;
     let user = push.user.clone();
-    let pushed = context.shards.push(vec![push]).await?.pop().unwrap_or(Err(PushError::Unavailable(Unavailable::Stopping)))?;
+    let pushed = context
+        .shards
+        .push(vec![push])
+        .await?
+        .pop()
+        .unwrap_or(Err(PushError::Unavailable(Unavailable::Stopping)))?;
     Ok(Json(PushAnswer::new(&user, &pushed)))
 }
 
@@ -218,7 +223,10 @@ impl PushBody {
             ..Deliver::default()
         };
         let payload = self.payload.checked(payload_bytes_max)?;
-        let envelopes = match devices { Some(devices) => Envelopes::Listed(devices, payload), None => Envelopes::All(payload) };
+        let envelopes = match devices {
+            Some(devices) => Envelopes::Listed(devices, payload),
+            None => Envelopes::All(payload),
+        };
         Ok(Push { user: self.user, envelopes, message, durability: Durability::Ephemeral, dedup: None })
     }
 }

@@ -84,7 +84,14 @@ impl Shard {
     }
 
     /// Refuses a client that has authenticated: over HTTP if its upgrade was not answered yet.
-    pub(super) fn refuse_parcel(&mut self, slot: u32, parcel: &Parcel, status: u16, code: &str, message: &str) {
+    pub(super) fn refuse_parcel(
+        &mut self,
+        slot: u32,
+        parcel: &Parcel,
+        status: u16,
+        code: &str,
+        message: &str,
+    ) {
         if parcel.upgrade.is_some() {
             return self.refuse(slot, status, code, message);
         }

@@ -162,7 +162,8 @@ impl Shard {
                 }
             }
             Phase::Hello { decoder, encoding, acknowledges } => {
-                let (mut decoder, encoding, acknowledges) = (std::mem::take(decoder), *encoding, *acknowledges);
+                let (mut decoder, encoding, acknowledges) =
+                    (std::mem::take(decoder), *encoding, *acknowledges);
                 let mut input = data;
                 let mut pong = Vec::new();
                 if let Some((identity, last, last_epoch)) =

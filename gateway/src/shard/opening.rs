@@ -88,9 +88,7 @@ impl Shard {
             self.wheel.clear(conn.slot);
             match self.admit(user, &parcel, result) {
                 Ok(count) => self.begin_session(conn, user, parcel, count, commands),
-                Err((status, code, message)) => {
-                    self.refuse_parcel(conn.slot, &parcel, status, code, message)
-                }
+                Err((status, code, message)) => self.refuse_parcel(conn.slot, &parcel, status, code, message),
             }
         }
         self.directory.rest(user);
@@ -151,7 +149,8 @@ impl Shard {
         self.write_welcome(&parcel, number, count, &mut greeting);
         // What is being appended may have come after the count.
         let may_wait = count.messages > 0 || self.directory.user(user).is_some_and(|user| user.appends > 0);
-        let mut mail = if may_wait { Mail::behind(count.acknowledged) } else { Mail::live(count.acknowledged) };
+        let mut mail =
+            if may_wait { Mail::behind(count.acknowledged) } else { Mail::live(count.acknowledged) };
         mail.replaying = true;
         session.mail = Some(Box::new(mail));
         self.enter_directory(slot, user, session);

@@ -122,7 +122,12 @@ impl Shard {
     pub(super) fn acknowledge(&mut self, slot: u32, seq: u64) {
         if seq > self.storage.last_number() {
             self.counters.acknowledgements_refused.add(1);
-            return self.refuse_frame(slot, "not_handed_out", "acknowledges a number that was never handed out", "");
+            return self.refuse_frame(
+                slot,
+                "not_handed_out",
+                "acknowledges a number that was never handed out",
+                "",
+            );
         }
         self.counters.acknowledgements.add(1);
         let now = self.now.time;

@@ -206,7 +206,12 @@ impl Shard {
                 true => self.acknowledge(slot, hello.last),
                 false => {
                     self.counters.acknowledgements_refused.add(1);
-                    self.refuse_frame(slot, "other_epoch", "`last` is of another epoch than the welcome's", "");
+                    self.refuse_frame(
+                        slot,
+                        "other_epoch",
+                        "`last` is of another epoch than the welcome's",
+                        "",
+                    );
                 }
             }
         }

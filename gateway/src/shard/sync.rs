@@ -59,7 +59,8 @@ impl Shard {
         let Some(session) = session else { return Ok(None) };
         let user = self.directory.user(session.user);
         let (Some(id), Some(user)) = (self.directory.id(session.user), user) else { return Ok(None) };
-        for (name, may_be_empty) in [(&sync.r#ref, sync.ephemeral), (&sync.kind, false), (&sync.topic, true)] {
+        for (name, may_be_empty) in [(&sync.r#ref, sync.ephemeral), (&sync.kind, false), (&sync.topic, true)]
+        {
             if name.len() > NAME_BYTES_MAX || (name.is_empty() && !may_be_empty) {
                 return Err((INVALID, "ref and kind have 1 to 64 bytes, topic at most 64"));
             }
@@ -96,10 +97,7 @@ impl Shard {
         let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
         let durable = !sync.ephemeral;
         let dedup = durable.then(|| Dedup {
-            key: DedupKey {
-                scope: DedupScope::Sibling(session.device),
-                id: sync.r#ref.as_str().into(),
-            },
+            key: DedupKey { scope: DedupScope::Sibling(session.device), id: sync.r#ref.as_str().into() },
             digest: digest(&sync),
             until_ms: now_ms + REMEMBERED_MS,
         });
@@ -133,7 +131,10 @@ impl Shard {
                     reason: outcome.reason().unwrap_or_default().to_owned(),
                 });
                 let devices = devices.collect();
-                self.send_receipt(conn.slot, Receipt { r#ref: reference, id: pushed.id.to_string(), devices });
+                self.send_receipt(
+                    conn.slot,
+                    Receipt { r#ref: reference, id: pushed.id.to_string(), devices },
+                );
             }
             Err(error) => self.refuse_frame(conn.slot, error.code(), &error.to_string(), &reference),
         }

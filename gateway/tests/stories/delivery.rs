@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use campanile::shard::requests::{Answer, Outcome, Push, RequestBody, Targets};
+use campanile::shard::requests::{Answer, Outcome, Push, RequestBody};
 use campanile_protocol::messages::Encoding::{Json, Protobuf};
 use campanile_protocol::messages::{Content, Deliver, Payload};
 
-use crate::support::{Entry, Setup, listed, message, user};
+use crate::support::{Entry, Setup, Targets, listed, message, user};
 
 #[test]
 fn a_push_reaches_one_several_or_all_devices() {

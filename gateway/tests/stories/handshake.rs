@@ -249,7 +249,7 @@ fn a_request_that_comes_a_byte_at_a_time_is_still_a_request() {
     let device = gateway.enter(0, Json, Entry::Header(token));
     gateway[device].step_bytes = 1;
     for _ in 0..600 {
-        gateway.world.steps(4);
+        gateway.steps(4);
         gateway.pump();
     }
     assert!(gateway[device].is_connected());

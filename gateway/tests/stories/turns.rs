@@ -4,11 +4,11 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use campanile::shard::requests::{Answer, Outcome, Push, RequestBody, Targets};
+use campanile::shard::requests::{Answer, Outcome, Push, RequestBody};
 use campanile_engine::{Conn, Event as Happened, Next};
 use campanile_protocol::messages::{Encoding, Event};
 
-use crate::support::{Alone, Device, Entry, Setup, message, user};
+use crate::support::{Alone, Device, Entry, Setup, Targets, message, user};
 
 const NOW_MS: u64 = 1_800_000_000_000;
 

@@ -6,8 +6,9 @@
 pub(crate) mod alone;
 pub(crate) mod device;
 pub(crate) mod gateway;
+pub(crate) mod store;
 pub(crate) mod watched;
 
 pub(crate) use self::alone::Alone;
 pub(crate) use self::device::{Device, Entry, Seen};
-pub(crate) use self::gateway::{Gateway, Setup, listed, message, user};
+pub(crate) use self::gateway::{Gateway, Setup, Targets, a_push, listed, message, outcomes, user};
