@@ -116,7 +116,8 @@ impl<M: Mailbox> Store<M> {
                 continue;
             }
             any = true;
-            let mut batch = Batch { shard, now_ms, appends: Vec::new(), tags: Vec::new(), answers: Vec::new() };
+            let mut batch =
+                Batch { shard, now_ms, appends: Vec::new(), tags: Vec::new(), answers: Vec::new() };
             self.spare(&mut operations);
             for operation in operations {
                 self.execute_one(&mut batch, operation);
@@ -163,9 +164,12 @@ impl<M: Mailbox> Store<M> {
 
     /// When something is due although no shard asks for anything, in milliseconds since the Unix epoch.
     pub fn next_due_ms(&self) -> u64 {
+        // Nothing else is done while the mailbox does not work.
+        if let Some(since) = self.failed_at_ms {
+            return since + REOPEN_INTERVAL_MS;
+        }
         let lazy = self.dirty_since_ms.map_or(u64::MAX, |since| since + LAZY_SYNC_MS);
-        let reopen = self.failed_at_ms.map_or(u64::MAX, |since| since + REOPEN_INTERVAL_MS);
-        self.expire_at_ms.min(lazy).min(reopen)
+        self.expire_at_ms.min(lazy)
     }
 
     fn count(&self, counter: &AtomicU64, count: u64) {

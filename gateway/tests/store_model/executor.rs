@@ -142,6 +142,20 @@ fn while_the_store_cannot_be_opened_everything_is_refused() {
 }
 
 #[test]
+fn a_broken_store_does_not_spin() {
+    let mut store = store();
+    store.turn(NOW);
+    store.mailbox().fail_next(Call::Append);
+    store.mailbox().fail_next(Call::Reopen);
+    store.port(0).ask(vec![append(1, 10)]);
+    store.turn(NOW + 1);
+    for now in (NOW + 1..NOW + 1 + REOPEN_MS).step_by(50) {
+        store.turn(now);
+        assert_eq!(store.next_due_ms(), NOW + 1 + REOPEN_MS);
+    }
+}
+
+#[test]
 fn what_is_confirmed_within_one_drain_is_not_written_and_its_id_is() {
     let mut store = store();
     let sent = dedup(key("a"), topic("t", message(10, &[1, 2])));
