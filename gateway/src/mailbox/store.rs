@@ -219,8 +219,8 @@ impl<M: Mailbox> Store<M> {
             Ok(Some(Answer::Durable(completion))) => self.promised[batch.shard].push(completion),
             Ok(None) => {}
             Err(error) => {
-                self.fail_within(batch, &error);
                 batch.answers.extend(refused);
+                self.fail_within(batch, &error);
             }
         }
     }
@@ -230,20 +230,23 @@ impl<M: Mailbox> Store<M> {
             return;
         }
         let (appends, tags) = (std::mem::take(&mut batch.appends), std::mem::take(&mut batch.tags));
-        if self.failed_at_ms.is_none() {
-            match self.mailbox.append(&appends, batch.now_ms) {
-                Ok(outcomes) => {
-                    self.touch(batch.now_ms);
-                    outcomes.iter().flatten().for_each(|&stored| self.count_stored(stored));
-                    let answers = tags.into_iter().zip(outcomes);
-                    self.promised[batch.shard]
-                        .extend(answers.map(|(tag, outcomes)| Completion::Appended(tag, Ok(outcomes))));
-                    return;
-                }
-                Err(error) => self.fail_within(batch, &error),
+        let refused = |tag| Completion::Appended(tag, Err(StoreFailed));
+        if self.failed_at_ms.is_some() {
+            return batch.answers.extend(tags.into_iter().map(refused));
+        }
+        match self.mailbox.append(&appends, batch.now_ms) {
+            Ok(outcomes) => {
+                self.touch(batch.now_ms);
+                outcomes.iter().flatten().for_each(|&stored| self.count_stored(stored));
+                let answers = tags.into_iter().zip(outcomes);
+                self.promised[batch.shard]
+                    .extend(answers.map(|(tag, outcomes)| Completion::Appended(tag, Ok(outcomes))));
+            }
+            Err(error) => {
+                batch.answers.extend(tags.into_iter().map(refused));
+                self.fail_within(batch, &error);
             }
         }
-        batch.answers.extend(tags.into_iter().map(|tag| Completion::Appended(tag, Err(StoreFailed))));
     }
 
     fn count_stored(&self, stored: Stored) {
@@ -359,7 +362,8 @@ impl<M: Mailbox> Store<M> {
         self.dirty_since_ms.get_or_insert(now_ms);
     }
 
-    /// What was read before the failure is heard before the news of it.
+    /// What was asked before the failure is answered before the news of it: whatever a shard hears after
+    /// [`Completion::Reopened`] was done after it.
     fn fail_within(&mut self, batch: &mut Batch, error: &MailboxError) {
         if !batch.answers.is_empty() {
             self.ports[batch.shard].complete(std::mem::take(&mut batch.answers));

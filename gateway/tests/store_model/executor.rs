@@ -142,6 +142,25 @@ fn while_the_store_cannot_be_opened_everything_is_refused() {
 }
 
 #[test]
+fn whatever_is_heard_after_the_news_of_a_failure_was_done_after_it() {
+    for (fails, lost) in [(Call::Append, "appended 3 failed"), (Call::Other, "read 2 failed")] {
+        let mut store = store();
+        let first = Operation::Append(Tag(1), message(10, &[1]));
+        let operations = match fails {
+            Call::Append => vec![append(3, 11), read(4), append(5, 12)],
+            _ => vec![first, read(2), read(4), append(5, 12)],
+        };
+        store.mailbox().fail_next(fails);
+        store.port(0).ask(operations);
+        store.turn(NOW);
+        let answers = heard(&store, 0);
+        let news = answers.iter().position(|answer| answer == "reopened").unwrap();
+        assert!(answers[..news].contains(&lost.to_owned()), "{answers:?}");
+        assert_eq!(answers[news + 1..], ["read 4", "appended 5"], "{answers:?}");
+    }
+}
+
+#[test]
 fn a_broken_store_does_not_spin() {
     let mut store = store();
     store.turn(NOW);
