@@ -66,8 +66,10 @@ pub struct Store<M> {
     promised: Vec<Vec<Completion>>,
     /// Since when changes wait for a sync, in milliseconds since the Unix epoch.
     dirty_since_ms: Option<u64>,
-    /// When the mailbox failed or was last tried again; `None` while it works.
-    failed_at_ms: Option<u64>,
+    /// It has failed, and was not opened anew since.
+    failed: bool,
+    /// When it was last tried to open the mailbox anew.
+    reopen_tried_at_ms: Option<u64>,
     expire_at_ms: u64,
 }
 
@@ -81,7 +83,8 @@ impl<M: Mailbox> Store<M> {
             counters,
             promised,
             dirty_since_ms: None,
-            failed_at_ms: None,
+            failed: false,
+            reopen_tried_at_ms: None,
             expire_at_ms: 0,
         }
     }
@@ -127,7 +130,7 @@ impl<M: Mailbox> Store<M> {
                 self.ports[shard].complete(batch.answers);
             }
         }
-        if self.failed_at_ms.is_none() && now_ms >= self.expire_at_ms {
+        if !self.failed && now_ms >= self.expire_at_ms {
             self.expire_at_ms = now_ms + EXPIRE_INTERVAL_MS;
             match self.mailbox.expire(now_ms, EXPIRE_LOOKS_MAX) {
                 Ok(removed) => self.count(&self.counters.messages_expired, removed),
@@ -165,8 +168,8 @@ impl<M: Mailbox> Store<M> {
     /// When something is due although no shard asks for anything, in milliseconds since the Unix epoch.
     pub fn next_due_ms(&self) -> u64 {
         // Nothing else is done while the mailbox does not work.
-        if let Some(since) = self.failed_at_ms {
-            return since + REOPEN_INTERVAL_MS;
+        if self.failed {
+            return self.reopen_tried_at_ms.map_or(0, |tried| tried + REOPEN_INTERVAL_MS);
         }
         let lazy = self.dirty_since_ms.map_or(u64::MAX, |since| since + LAZY_SYNC_MS);
         self.expire_at_ms.min(lazy)
@@ -211,7 +214,7 @@ impl<M: Mailbox> Store<M> {
         }
         self.append(batch);
         let refused = refusal(&operation);
-        if self.failed_at_ms.is_some() {
+        if self.failed {
             return batch.answers.extend(refused);
         }
         match self.carry_out(batch, operation) {
@@ -231,7 +234,7 @@ impl<M: Mailbox> Store<M> {
         }
         let (appends, tags) = (std::mem::take(&mut batch.appends), std::mem::take(&mut batch.tags));
         let refused = |tag| Completion::Appended(tag, Err(StoreFailed));
-        if self.failed_at_ms.is_some() {
+        if self.failed {
             return batch.answers.extend(tags.into_iter().map(refused));
         }
         match self.mailbox.append(&appends, batch.now_ms) {
@@ -383,26 +386,26 @@ impl<M: Mailbox> Store<M> {
                 port.complete(refused);
             }
         }
-        self.failed_at_ms = Some(now_ms.saturating_sub(REOPEN_INTERVAL_MS));
+        self.failed = true;
         self.recover(now_ms);
     }
 
-    /// Opens a mailbox that failed anew.
+    /// Opens a mailbox that failed anew, if that was not tried just now: every time costs all shards a replay.
     fn recover(&mut self, now_ms: u64) {
-        if self.failed_at_ms.is_none_or(|since| now_ms.saturating_sub(since) < REOPEN_INTERVAL_MS) {
+        let due =
+            self.reopen_tried_at_ms.is_none_or(|tried| now_ms.saturating_sub(tried) >= REOPEN_INTERVAL_MS);
+        if !self.failed || !due {
             return;
         }
+        self.reopen_tried_at_ms = Some(now_ms);
         match self.mailbox.reopen() {
             Ok(()) => {
-                self.failed_at_ms = None;
+                self.failed = false;
                 self.counters.failed.store(false, Ordering::Relaxed);
                 tracing::info!("the store works again");
                 self.ports.iter().for_each(|port| port.complete(vec![Completion::Reopened]));
             }
-            Err(error) => {
-                self.failed_at_ms = Some(now_ms);
-                tracing::error!(%error, "the store cannot be opened; trying again");
-            }
+            Err(error) => tracing::error!(%error, "the store cannot be opened; trying again"),
         }
     }
 

@@ -175,6 +175,22 @@ fn a_broken_store_does_not_spin() {
 }
 
 #[test]
+fn a_disk_that_goes_on_failing_is_not_opened_again_for_every_operation() {
+    let mut store = store();
+    store.turn(NOW);
+    (0..50).for_each(|_| store.mailbox().fail_next(Call::Other));
+    store.port(0).ask((0..50).map(read).collect());
+    store.turn(NOW);
+    let answers = heard(&store, 0);
+    assert_eq!(answers.len(), 51);
+    assert_eq!(answers.iter().filter(|answer| *answer == "reopened").count(), 1);
+    store.turn(NOW + REOPEN_MS - 1);
+    assert!(heard(&store, 0).is_empty());
+    store.turn(NOW + REOPEN_MS);
+    assert_eq!(heard(&store, 0), ["reopened"]);
+}
+
+#[test]
 fn what_is_confirmed_within_one_drain_is_not_written_and_its_id_is() {
     let mut store = store();
     let sent = dedup(key("a"), topic("t", message(10, &[1, 2])));
