@@ -70,7 +70,7 @@ pub struct Store<M> {
     failed: bool,
     /// When it was last tried to open the mailbox anew.
     reopen_tried_at_ms: Option<u64>,
-    expire_at_ms: u64,
+    expired_at_ms: Option<u64>,
 }
 
 impl<M: Mailbox> Store<M> {
@@ -85,7 +85,7 @@ impl<M: Mailbox> Store<M> {
             dirty_since_ms: None,
             failed: false,
             reopen_tried_at_ms: None,
-            expire_at_ms: 0,
+            expired_at_ms: None,
         }
     }
 
@@ -130,8 +130,9 @@ impl<M: Mailbox> Store<M> {
                 self.ports[shard].complete(batch.answers);
             }
         }
-        if !self.failed && now_ms >= self.expire_at_ms {
-            self.expire_at_ms = now_ms + EXPIRE_INTERVAL_MS;
+        let expiry_due = self.expired_at_ms.is_none_or(|last| is_over(EXPIRE_INTERVAL_MS, last, now_ms));
+        if !self.failed && expiry_due {
+            self.expired_at_ms = Some(now_ms);
             match self.mailbox.expire(now_ms, EXPIRE_LOOKS_MAX) {
                 Ok(removed) => self.count(&self.counters.messages_expired, removed),
                 Err(error) => self.fail(&error, now_ms),
@@ -146,7 +147,7 @@ impl<M: Mailbox> Store<M> {
     /// Makes durable what was executed, and says so to the shards. Whether there was anything.
     pub fn commit(&mut self, now_ms: u64) -> bool {
         let waits = self.promised.iter().any(|promised| !promised.is_empty());
-        let due = self.dirty_since_ms.is_some_and(|since| now_ms.saturating_sub(since) >= LAZY_SYNC_MS);
+        let due = self.dirty_since_ms.is_some_and(|since| is_over(LAZY_SYNC_MS, since, now_ms));
         if !waits && !due {
             return false;
         }
@@ -172,7 +173,7 @@ impl<M: Mailbox> Store<M> {
             return self.reopen_tried_at_ms.map_or(0, |tried| tried + REOPEN_INTERVAL_MS);
         }
         let lazy = self.dirty_since_ms.map_or(u64::MAX, |since| since + LAZY_SYNC_MS);
-        self.expire_at_ms.min(lazy)
+        self.expired_at_ms.map_or(0, |last| last + EXPIRE_INTERVAL_MS).min(lazy)
     }
 
     fn count(&self, counter: &AtomicU64, count: u64) {
@@ -392,8 +393,7 @@ impl<M: Mailbox> Store<M> {
 
     /// Opens a mailbox that failed anew, if that was not tried just now: every time costs all shards a replay.
     fn recover(&mut self, now_ms: u64) {
-        let due =
-            self.reopen_tried_at_ms.is_none_or(|tried| now_ms.saturating_sub(tried) >= REOPEN_INTERVAL_MS);
+        let due = self.reopen_tried_at_ms.is_none_or(|tried| is_over(REOPEN_INTERVAL_MS, tried, now_ms));
         if !self.failed || !due {
             return;
         }
@@ -416,6 +416,11 @@ impl<M: Mailbox> Store<M> {
     pub fn reserve(&mut self, count: u64) -> Result<Range<u64>, MailboxError> {
         self.mailbox.reserve(count)
     }
+}
+
+/// Whether so much time is over. A clock that went back says nothing about it: what waits then is done at once.
+fn is_over(interval_ms: u64, since_ms: u64, now_ms: u64) -> bool {
+    now_ms.checked_sub(since_ms).is_none_or(|passed| passed >= interval_ms)
 }
 
 /// The operations of one shard between two commits.

@@ -191,6 +191,29 @@ fn a_disk_that_goes_on_failing_is_not_opened_again_for_every_operation() {
 }
 
 #[test]
+fn a_clock_that_goes_back_holds_nothing_up() {
+    let mut store = store();
+    store.turn(NOW);
+    store.mailbox().fail_next(Call::Append);
+    store.mailbox().fail_next(Call::Reopen);
+    store.port(0).ask(vec![append(1, 10)]);
+    store.turn(NOW);
+    assert_eq!(heard(&store, 0), ["appended 1 failed"]);
+    let earlier = NOW / 2;
+    store.turn(earlier);
+    assert_eq!(heard(&store, 0), ["reopened"]);
+    // What nobody waits for, and what expires.
+    store.port(0).ask(vec![Operation::Trim(vec![trim(1, 5)])]);
+    store.execute(NOW);
+    store.commit(earlier);
+    assert_eq!(store.mailbox().unsynced(), 0);
+    let soon = Append { expires_at_ms: earlier, ..message(11, &[1]) };
+    store.port(0).ask(vec![Operation::Append(Tag(2), soon)]);
+    store.turn(earlier);
+    assert_eq!(store.counters.messages_expired.load(Ordering::Relaxed), 1);
+}
+
+#[test]
 fn what_is_confirmed_within_one_drain_is_not_written_and_its_id_is() {
     let mut store = store();
     let sent = dedup(key("a"), topic("t", message(10, &[1, 2])));
