@@ -283,7 +283,7 @@ impl<M: Mailbox> Store<M> {
                 Answer::Durable(Completion::Registered(tag, Ok(self.register(&registration)?)))
             }
             Operation::Seen(address, at_ms) => {
-                self.seen(&address, at_ms)?;
+                self.seen(&address, at_ms, now_ms)?;
                 return Ok(None);
             }
             Operation::Read { tag, address, after, messages_max, bytes_max } => {
@@ -347,11 +347,11 @@ impl<M: Mailbox> Store<M> {
         Ok(Ok(device))
     }
 
-    fn seen(&mut self, address: &Address, at_ms: u64) -> Result<(), MailboxError> {
+    fn seen(&mut self, address: &Address, at_ms: u64, now_ms: u64) -> Result<(), MailboxError> {
         let Some(mut user) = self.mailbox.user(&address.user)? else { return Ok(()) };
         if let Some(known) = user.devices.iter_mut().find(|known| known.device == address.device) {
-            known.last_seen_at_ms = at_ms;
-            self.put_user(&address.user, &user, at_ms)?;
+            known.last_seen_at_ms = known.last_seen_at_ms.max(at_ms);
+            self.put_user(&address.user, &user, now_ms)?;
         }
         Ok(())
     }

@@ -214,6 +214,25 @@ fn a_clock_that_goes_back_holds_nothing_up() {
 }
 
 #[test]
+fn what_nobody_waits_for_is_synced_within_a_second_whatever_time_a_shard_says() {
+    let mut store = store();
+    store.port(0).ask(vec![open(1, 0, true)]);
+    store.turn(NOW);
+    assert!(!store.commit(NOW + 999));
+    assert!(store.commit(NOW + 1_000));
+    store.port(0).ask(vec![Operation::Seen(ann(1), LATER * 2)]);
+    store.execute(NOW + 2_000);
+    assert_eq!(store.mailbox().unsynced(), 1);
+    assert!(!store.commit(NOW + 2_999), "a later time seen does not hurry");
+    assert!(store.commit(NOW + 3_000));
+    assert_eq!(store.mailbox().unsynced(), 0);
+    store.port(0).ask(vec![Operation::Seen(ann(1), NOW)]);
+    store.turn(NOW + 4_000);
+    let record = store.mailbox().user(&user("ann")).unwrap().unwrap();
+    assert_eq!(record.devices[0].last_seen_at_ms, LATER * 2, "the last time seen does not go back");
+}
+
+#[test]
 fn what_is_confirmed_within_one_drain_is_not_written_and_its_id_is() {
     let mut store = store();
     let sent = dedup(key("a"), topic("t", message(10, &[1, 2])));
