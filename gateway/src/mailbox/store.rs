@@ -414,7 +414,15 @@ impl<M: Mailbox> Store<M> {
     /// # Errors
     /// [`MailboxError`].
     pub fn reserve(&mut self, count: u64) -> Result<Range<u64>, MailboxError> {
-        self.mailbox.reserve(count)
+        if self.failed {
+            return Err(MailboxError::Storage(Box::new(StoreFailed)));
+        }
+        self.mailbox.reserve(count).inspect_err(|error| {
+            tracing::error!(%error, "no numbers; the store is opened anew");
+            self.count(&self.counters.failures, 1);
+            self.counters.failed.store(true, Ordering::Relaxed);
+            self.failed = true;
+        })
     }
 }
 

@@ -262,6 +262,27 @@ fn a_trim_spares_nothing_that_was_asked_after_it() {
 }
 
 #[test]
+fn numbers_that_could_not_be_reserved_leave_a_store_that_recovers() {
+    let mut store = store();
+    store.mailbox().fail_next(Call::Other);
+    store.reserve(10).unwrap_err();
+    store.port(0).ask(vec![append(1, 10)]);
+    store.turn(NOW);
+    assert_eq!(heard(&store, 0), ["reopened", "appended 1"]);
+    assert!(store.reserve(10).is_ok());
+}
+
+#[test]
+fn numbers_that_are_reserved_while_the_store_is_broken_are_refused() {
+    let mut store = store();
+    store.mailbox().fail_next(Call::Append);
+    store.mailbox().fail_next(Call::Reopen);
+    store.port(0).ask(vec![append(1, 10)]);
+    store.turn(NOW);
+    store.reserve(10).unwrap_err();
+}
+
+#[test]
 fn devices_are_registered_up_to_the_limit_and_numbers_are_not_given_twice() {
     let mut store = store();
     store.port(0).ask(vec![register(1, Some(7)), register(2, None), register(3, Some(7))]);
