@@ -307,10 +307,6 @@ impl<M: Mailbox> Store<M> {
 
     fn open(&mut self, open: Open) -> Result<Opened, MailboxError> {
         let Open { address, acknowledged, register, devices_max, now_ms } = open;
-        if acknowledged > 0 {
-            self.mailbox.trim(&[Trim { address: address.clone(), up_to: acknowledged }])?;
-            self.touch(now_ms);
-        }
         let mut user = self.mailbox.user(&address.user)?.unwrap_or_default();
         let known_count = user.devices.len();
         let admitted = match user.devices.iter_mut().find(|known| known.device == address.device) {
@@ -328,6 +324,11 @@ impl<M: Mailbox> Store<M> {
                 Ok(())
             }
         };
+        // Nothing is kept of a device that is turned away.
+        if acknowledged > 0 && admitted.is_ok() {
+            self.mailbox.trim(&[Trim { address: address.clone(), up_to: acknowledged }])?;
+            self.touch(now_ms);
+        }
         let count = self.mailbox.count(&address)?;
         Ok(Opened { admitted, user, count })
     }

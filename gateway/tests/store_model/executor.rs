@@ -262,6 +262,29 @@ fn a_trim_spares_nothing_that_was_asked_after_it() {
 }
 
 #[test]
+fn nothing_is_kept_of_a_device_that_is_turned_away() {
+    let mut store = store();
+    store.port(0).ask(vec![open(1, 50, false)]);
+    store.turn(NOW);
+    match store.port(0).take_completions().unwrap().remove(0) {
+        Completion::Opened(Tag(1), Ok(opened)) => {
+            assert_eq!(opened.admitted, Err(RegisterError::Unknown));
+            assert!(opened.user.devices.is_empty());
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(store.mailbox().unsynced(), 0);
+    store.port(0).ask(vec![append(2, 60), open(3, 60, true)]);
+    store.execute(NOW);
+    match store.port(0).take_completions().unwrap().remove(0) {
+        Completion::Opened(Tag(3), Ok(opened)) => {
+            assert_eq!((opened.count.messages, opened.count.acknowledged), (0, 60));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn numbers_that_could_not_be_reserved_leave_a_store_that_recovers() {
     let mut store = store();
     store.mailbox().fail_next(Call::Other);
