@@ -121,7 +121,7 @@ impl<M: Mailbox> Store<M> {
             any = true;
             let mut batch =
                 Batch { shard, now_ms, appends: Vec::new(), tags: Vec::new(), answers: Vec::new() };
-            self.spare(&mut operations);
+            Self::spare(&mut operations);
             for operation in operations {
                 self.execute_one(&mut batch, operation);
             }
@@ -181,14 +181,17 @@ impl<M: Mailbox> Store<M> {
     }
 
     /// Marks the envelopes that are confirmed by a trim that has come after them already.
-    fn spare(&self, operations: &mut [Operation]) {
+    fn spare(operations: &mut [Operation]) {
         let mut confirmed: HashMap<UserId, Vec<(DeviceId, u64)>> = HashMap::new();
-        let mut spared = 0;
         for operation in operations.iter_mut().rev() {
             match operation {
                 Operation::Trim(trims) => {
                     for Trim { address, up_to } in trims {
-                        confirmed.entry(address.user.clone()).or_default().push((address.device, *up_to));
+                        let of_user = confirmed.entry(address.user.clone()).or_default();
+                        match of_user.iter_mut().find(|(device, _)| *device == address.device) {
+                            Some((_, highest)) => *highest = (*highest).max(*up_to),
+                            None => of_user.push((address.device, *up_to)),
+                        }
                     }
                 }
                 Operation::Append(_, append) => {
@@ -198,13 +201,11 @@ impl<M: Mailbox> Store<M> {
                             device == envelope.device && up_to >= append.seq
                         };
                         envelope.confirmed |= confirmed.iter().any(covers);
-                        spared += u64::from(envelope.confirmed);
                     }
                 }
                 _ => {}
             }
         }
-        self.count(&self.counters.envelopes_spared, spared);
     }
 
     fn execute_one(&mut self, batch: &mut Batch, operation: Operation) {
@@ -242,6 +243,9 @@ impl<M: Mailbox> Store<M> {
             Ok(outcomes) => {
                 self.touch(batch.now_ms);
                 outcomes.iter().flatten().for_each(|&stored| self.count_stored(stored));
+                let envelopes = appends.iter().flat_map(|append| &append.envelopes);
+                let spared = envelopes.filter(|envelope| envelope.confirmed).count();
+                self.count(&self.counters.envelopes_spared, spared as u64);
                 let answers = tags.into_iter().zip(outcomes);
                 self.promised[batch.shard]
                     .extend(answers.map(|(tag, outcomes)| Completion::Appended(tag, Ok(outcomes))));

@@ -262,6 +262,20 @@ fn a_trim_spares_nothing_that_was_asked_after_it() {
 }
 
 #[test]
+fn what_is_confirmed_when_it_is_asked_for_counts_as_spared_unless_it_fails() {
+    let mut store = store();
+    let mut confirmed = message(10, &[1]);
+    confirmed.envelopes[0].confirmed = true;
+    store.port(0).ask(vec![Operation::Append(Tag(1), confirmed)]);
+    store.turn(NOW);
+    assert_eq!(store.counters.envelopes_spared.load(Ordering::Relaxed), 1);
+    store.mailbox().fail_next(Call::Append);
+    store.port(0).ask(vec![append(2, 11), Operation::Trim(vec![trim(1, 11)])]);
+    store.turn(NOW);
+    assert_eq!(store.counters.envelopes_spared.load(Ordering::Relaxed), 1);
+}
+
+#[test]
 fn nothing_is_kept_of_a_device_that_is_turned_away() {
     let mut store = store();
     store.port(0).ask(vec![open(1, 50, false)]);
