@@ -134,7 +134,12 @@ impl<M: Mailbox> Store<M> {
         if !self.failed && expiry_due {
             self.expired_at_ms = Some(now_ms);
             match self.mailbox.expire(now_ms, EXPIRE_LOOKS_MAX) {
-                Ok(removed) => self.count(&self.counters.messages_expired, removed),
+                Ok(removed) => {
+                    self.count(&self.counters.messages_expired, removed);
+                    if removed > 0 {
+                        self.touch(now_ms);
+                    }
+                }
                 Err(error) => self.fail(&error, now_ms),
             }
             let status = self.mailbox.status();

@@ -233,6 +233,18 @@ fn what_nobody_waits_for_is_synced_within_a_second_whatever_time_a_shard_says() 
 }
 
 #[test]
+fn what_has_expired_is_gone_for_good_within_a_second() {
+    let mut store = store();
+    let soon = Append { expires_at_ms: NOW + 1, ..message(10, &[1]) };
+    store.port(0).ask(vec![Operation::Append(Tag(1), soon)]);
+    store.turn(NOW);
+    store.turn(NOW + 200);
+    assert_eq!(store.mailbox().waiting_durably(&ann(1)), [10]);
+    assert!(store.commit(NOW + 1_200));
+    assert!(store.mailbox().waiting_durably(&ann(1)).is_empty());
+}
+
+#[test]
 fn what_is_confirmed_within_one_drain_is_not_written_and_its_id_is() {
     let mut store = store();
     let sent = dedup(key("a"), topic("t", message(10, &[1, 2])));
