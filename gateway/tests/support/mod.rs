@@ -7,7 +7,7 @@
 pub(crate) mod alone;
 pub(crate) mod device;
 pub(crate) mod gateway;
-#[allow(dead_code, reason = "a part of it is only for its own tests, in store_model")]
+#[allow(dead_code, unused_imports, reason = "a part of it is only for its own tests, in store_model")]
 pub(crate) mod store;
 pub(crate) mod watched;
 
