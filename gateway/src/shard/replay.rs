@@ -140,6 +140,7 @@ impl Shard {
         let after = mail.page_bytes();
         self.read_ahead_bytes = self.read_ahead_bytes - before + after;
         if news {
+            self.refund_frame(slot);
             // While an append is under way, the news may spare its write.
             let soon = self.directory.user(user).is_some_and(|user| user.appends > 0);
             self.storage.trim(user, device, seq, soon, now);

@@ -243,7 +243,7 @@ impl Shard {
 
     /// Charges one frame to the session (generic cell rate algorithm, ITU-T I.371). False if it cannot pay.
     fn pay_for_frame(&mut self, slot: u32) -> bool {
-        let cost = (TENTHS_PER_SECOND / self.settings.limits.frames_per_second_max.max(1)).max(1);
+        let cost = self.frame_cost();
         let now = self.now_tenths();
         let Some(session) = self.connections.get_mut(slot).and_then(|connection| connection.session()) else {
             return false;
@@ -255,6 +255,19 @@ impl Shard {
         let ahead = ahead.max(0) as u32 + cost;
         session.paid_until = now.wrapping_add(ahead);
         ahead <= BURST_SECONDS * TENTHS_PER_SECOND
+    }
+
+    /// Gives back what a frame cost: an acknowledgement that was owed.
+    pub(super) fn refund_frame(&mut self, slot: u32) {
+        let cost = self.frame_cost();
+        if let Some(session) = self.connections.get_mut(slot).and_then(|connection| connection.session()) {
+            session.paid_until = session.paid_until.wrapping_sub(cost);
+        }
+    }
+
+    /// What a frame costs, in tenths of milliseconds.
+    fn frame_cost(&self) -> u32 {
+        (TENTHS_PER_SECOND / self.settings.limits.frames_per_second_max.max(1)).max(1)
     }
 
     /// The monotonic clock in tenths of milliseconds; it wraps after five days.
