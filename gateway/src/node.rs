@@ -24,13 +24,12 @@ pub use self::process::ProcessUsage;
 pub use self::status::{NodeStatus, Phase};
 use crate::api::metrics::ApiMetrics;
 use crate::api::server::Patience;
-use crate::api::{self, Context};
+use crate::api::{self, Context, PushRules};
 use crate::capacity::{self, Plan, TooFewDescriptors, Wanted};
 use crate::config::{DrainSettings, Settings};
 use crate::machine::{Machine, raise_nofile};
 use crate::shard::settings::{Mode, ShardSettings};
 use crate::threads::{ShardThreads, ThreadOptions, ThreadsError};
-use crate::tokens::{SecretTooShort, Verifier};
 
 /// Threads of the control plane, beside the shards'; no more than there are cores.
 pub const CONTROL_THREADS_MAX: usize = 2;
@@ -61,9 +60,6 @@ pub enum StartError {
         /// What the kernel said.
         error: io::Error,
     },
-    /// The secret of the tokens cannot be used.
-    #[error(transparent)]
-    Secret(#[from] SecretTooShort),
     /// The shards cannot be started.
     #[error(transparent)]
     Threads(#[from] ThreadsError),
@@ -98,7 +94,13 @@ impl Node {
         let context = Arc::new(Context {
             shards: Arc::clone(&threads.shards),
             keys: settings.api_keys.clone(),
-            push_bytes_max: settings.limits.push_bytes_max,
+            verifier: settings.verifier.clone(),
+            auto_register: settings.auto_register,
+            rules: PushRules {
+                payload_bytes_max: settings.limits.push_bytes_max,
+                ttl: settings.mailbox.ttl,
+                dedup_window: settings.mailbox.dedup_window,
+            },
             node: Arc::clone(&status),
             metrics: ApiMetrics::default(),
         });
@@ -229,7 +231,7 @@ impl Shards {
             slots: plan.slots_per_shard,
             cores: campanile_engine::thread::allowed_cores(),
             cores_usable,
-            settings: Arc::new(shard_settings(settings, &plan, &status)?),
+            settings: Arc::new(shard_settings(settings, &plan, &status)),
         })?;
         Ok(Shards { listen: listeners.address, plan, status, threads })
     }
@@ -280,20 +282,15 @@ fn bind_api(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError
         .map_err(|error| StartError::ApiListen { address, error })
 }
 
-fn shard_settings(
-    settings: &Settings,
-    plan: &Plan,
-    status: &NodeStatus,
-) -> Result<ShardSettings, SecretTooShort> {
-    let verifier = Verifier::hs256(settings.jwt_secret.as_bytes())?;
+fn shard_settings(settings: &Settings, plan: &Plan, status: &NodeStatus) -> ShardSettings {
     // Until numbers are durable they begin with the clock: no run opens a million sessions or sends a million messages a
     // second for its whole life, so a later run's numbers are higher.
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now_us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
     let mut limits = settings.limits.clone();
     limits.max_connections = plan.connections_max;
-    Ok(ShardSettings {
-        mode: Mode::Gateway { verifier: Box::new(verifier) },
+    ShardSettings {
+        mode: Mode::Gateway { verifier: Box::new(settings.verifier.clone()) },
         limits,
         allowed_origins: settings.edge.allowed_origins.clone(),
         proxy_protocol_from: settings.edge.proxy_protocol_from.clone(),
@@ -302,7 +299,7 @@ fn shard_settings(
         connections: Arc::new(AtomicU32::new(0)),
         first_seq: now_us,
         first_session: now_us,
-    })
+    }
 }
 
 /// Until a shard ends, which it does by itself only when its driver no longer works.
