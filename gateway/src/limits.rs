@@ -21,12 +21,6 @@ pub struct Limits {
     /// Frames, pings and pongs included, that a client may send per second on average: 1 to 10,000. Short bursts may
     /// be ten times as large.
     pub frames_per_second_max: u32,
-    /// Messages that may be delivered to a device and not acknowledged; more wait in its mailbox.
-    pub window_messages_max: u32,
-    /// The same in bytes. A single larger message is delivered when nothing else is unacknowledged.
-    pub window_bytes_max: usize,
-    /// A device that acknowledges nothing for so long while its window is shut is closed, in milliseconds.
-    pub acknowledge_timeout_ms: u32,
     /// From the accepted connection to the authenticated session, in milliseconds, whatever arrives in between.
     pub handshake_timeout_ms: u32,
     /// Handshakes that may be under way from one address, on each shard.
@@ -35,6 +29,12 @@ pub struct Limits {
     pub ping_interval_ms: u32,
     /// A connection that has sent nothing for so long after a ping is closed, in milliseconds.
     pub pong_timeout_ms: u32,
+    /// Messages that may be delivered to a device and not acknowledged before the rest waits in the mailbox.
+    pub window_messages_max: u32,
+    /// The same in bytes. A window in which nothing is unacknowledged always admits one message.
+    pub window_bytes_max: u32,
+    /// A device that acknowledges nothing for so long while its window is shut is disconnected (4414), in milliseconds.
+    pub acknowledge_timeout_ms: u32,
 }
 
 impl Default for Limits {
@@ -46,13 +46,13 @@ impl Default for Limits {
             push_bytes_max: 64 * 1024,
             fragments_max: 64,
             frames_per_second_max: 50,
-            window_messages_max: 256,
-            window_bytes_max: 48 * 1024,
-            acknowledge_timeout_ms: 60_000,
             handshake_timeout_ms: 5_000,
             handshakes_per_address_max: 4_096,
             ping_interval_ms: 25_000,
             pong_timeout_ms: 10_000,
+            window_messages_max: 256,
+            window_bytes_max: 48 * 1024,
+            acknowledge_timeout_ms: 60_000,
         }
     }
 }

@@ -219,7 +219,7 @@ impl Shard {
             limits: Some(campanile_protocol::messages::Limits {
                 message_bytes_max: u32::try_from(limits.message_bytes_max).unwrap_or(u32::MAX),
                 window_messages_max: limits.window_messages_max,
-                window_bytes_max: u32::try_from(limits.window_bytes_max).unwrap_or(u32::MAX),
+                window_bytes_max: limits.window_bytes_max,
             }),
             server_time_ms: i64::try_from(self.now.unix_ms).unwrap_or(i64::MAX),
             capabilities: Vec::new(),

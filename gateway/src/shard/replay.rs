@@ -20,7 +20,10 @@ const READ_AHEAD_BYTES_MAX: usize = 32 * 1024 * 1024;
 impl Shard {
     pub(super) fn window(&self) -> Window {
         let limits = &self.settings.limits;
-        Window { messages_max: limits.window_messages_max as usize, bytes_max: limits.window_bytes_max }
+        Window {
+            messages_max: limits.window_messages_max as usize,
+            bytes_max: limits.window_bytes_max as usize,
+        }
     }
 
     fn session_mut(&mut self, slot: u32) -> Option<&mut Session> {
