@@ -194,9 +194,15 @@ impl Simulation {
             }),
             64,
         );
-        let audience = Audience { to: To::Broadcast, devices: DEVICES, users: DEVICES, seed: 1 };
+        let audience =
+            Audience { to: To::Broadcast, devices: DEVICES, users: DEVICES, seed: 1, silent_percent: 0 };
         let settings = FleetSettings {
             audience,
+            connecting: DEVICES,
+            acks: None,
+            reconnect: false,
+            session: None,
+            samples: false,
             credentials: Credentials::None,
             target: World::<Node>::address(0),
             host: "gateway".into(),
