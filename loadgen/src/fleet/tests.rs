@@ -279,6 +279,11 @@ impl Simulation {
     /// Lets the fleet connect, and then say goodbye to its end.
     fn run(&mut self) -> &mut Server {
         self.settle();
+        self.end()
+    }
+
+    /// Lets the fleet say goodbye.
+    fn end(&mut self) -> &mut Server {
         self.control.close();
         self.world.steps(20_000);
         let Node::Fleet(fleet) = self.world.core(1) else { panic!("node 1 is the fleet") };
@@ -480,7 +485,7 @@ fn whoever_comes_back_says_what_it_has_processed() {
         simulation.world.advance(Duration::from_millis(50));
         simulation.world.steps(60);
     }
-    let server = simulation.run();
+    let server = simulation.end();
     assert!(server.hellos.iter().all(|&hello| hello == (STREAM, EPOCH)), "{:?}", server.hellos);
     let returned = server.hellos.len() as u64;
     let stats = &simulation.stats;
