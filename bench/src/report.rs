@@ -22,6 +22,31 @@ pub(crate) struct Report {
     /// Name, with the unit last, and value, in the order in which they were added.
     #[serde(serialize_with = "as_map")]
     figures: Vec<(String, f64)>,
+    /// What was asked for, beside what was reached.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    targets: Vec<Target>,
+}
+
+/// A figure that something was asked of.
+#[derive(Debug, Serialize)]
+struct Target {
+    /// The figure's name.
+    figure: String,
+    /// As `>= 50000`.
+    asked: String,
+    /// The figure.
+    reached: f64,
+    /// Whether it is enough.
+    met: bool,
+}
+
+/// What is asked of a figure.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asked {
+    /// So much or more.
+    AtLeast(f64),
+    /// So much or less.
+    AtMost(f64),
 }
 
 impl Report {
@@ -34,7 +59,19 @@ impl Report {
             cpu_model: cpu_model(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
             date: rfc3339(SystemTime::now()),
             figures: Vec::new(),
+            targets: Vec::new(),
         }
+    }
+
+    /// Adds a figure of which something is asked. What is not a number is never enough.
+    pub(crate) fn add_target(&mut self, name: impl Into<String>, asked: Asked, value: f64) {
+        let name = name.into();
+        let (asked, met) = match asked {
+            Asked::AtLeast(least) => (format!(">= {least}"), value >= least),
+            Asked::AtMost(most) => (format!("<= {most}"), value <= most),
+        };
+        self.add(name.clone(), value);
+        self.targets.push(Target { figure: name, asked, reached: value, met });
     }
 
     /// Adds a figure; `name` ends with its unit.
@@ -69,7 +106,11 @@ impl fmt::Display for Report {
         let width = self.figures.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, value) in &self.figures {
             let decimals = if value.fract() == 0.0 || value.abs() >= 1000.0 { 0 } else { 2 };
-            writeln!(out, "  {name:width$}  {value:>14.decimals$}")?;
+            write!(out, "  {name:width$}  {value:>14.decimals$}")?;
+            if let Some(Target { asked, met, .. }) = self.targets.iter().find(|target| target.figure == *name) {
+                write!(out, "  asked {asked}: {}", if *met { "reached" } else { "NOT REACHED" })?;
+            }
+            writeln!(out)?;
         }
         Ok(())
     }
@@ -148,6 +189,20 @@ mod tests {
         assert_eq!(spread, Spread { median: 2.5, min: 1.0, max: 4.0 });
         assert_eq!(Spread::of(&[3.0, 9.0, 1.0]).median, 3.0);
         assert!(Spread::of(&[]).median.is_nan());
+    }
+
+    #[test]
+    fn what_was_asked_stands_beside_what_was_reached() {
+        let mut report = Report::new();
+        report.add_target("fast_per_second", Asked::AtLeast(10.0), 10.0);
+        report.add_target("late_msec", Asked::AtMost(5.0), 5.5);
+        report.add_target("unknown_msec", Asked::AtMost(5.0), f64::NAN);
+        assert_eq!(report.targets.iter().map(|target| target.met).collect::<Vec<_>>(), [true, false, false]);
+        let table = report.to_string();
+        assert!(table.contains("asked >= 10: reached") && table.contains("asked <= 5: NOT REACHED"), "{table}");
+        let json = serde_json::to_value(&report).expect("a report can be written");
+        assert_eq!(json["targets"][1]["met"], false);
+        assert_eq!(json["figures"]["late_msec"], 5.5);
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub struct Audience {
     pub users: u32,
     /// Decides whom a message is for.
     pub seed: u64,
+    /// So many in a hundred devices never read what is sent to them.
+    pub silent_percent: u32,
 }
 
 impl Audience {
@@ -92,6 +94,21 @@ impl Audience {
         }
     }
 
+    /// Whether a device never reads.
+    pub fn is_silent(&self, device: u32) -> bool {
+        self.silent_before(device) != self.silent_before(device + 1)
+    }
+
+    /// How many of these devices read.
+    pub fn readers(&self, devices: Range<u32>) -> u32 {
+        let silent = self.silent_before(devices.end) - self.silent_before(devices.start);
+        devices.len() as u32 - silent
+    }
+
+    fn silent_before(&self, device: u32) -> u32 {
+        (u64::from(device) * u64::from(self.silent_percent) / 100) as u32
+    }
+
     /// How many devices one message can have as recipients.
     pub fn recipients_max(&self) -> u32 {
         match self.to {
@@ -115,7 +132,7 @@ mod tests {
     use super::*;
 
     fn audience(to: To) -> Audience {
-        Audience { to, devices: 11, users: 4, seed: 42 }
+        Audience { to, devices: 11, users: 4, seed: 42, silent_percent: 0 }
     }
 
     #[test]
@@ -143,6 +160,17 @@ mod tests {
             chosen[recipients.start as usize] += 1;
         }
         assert!(chosen.iter().all(|&count| (850..1_150).contains(&count)), "{chosen:?}");
+    }
+
+    #[test]
+    fn those_who_do_not_read_are_spread_evenly() {
+        let audience = Audience { devices: 1_000, silent_percent: 10, ..audience(To::Broadcast) };
+        for start in (0..1_000).step_by(50) {
+            let silent = (start..start + 50).filter(|&device| audience.is_silent(device)).count();
+            assert_eq!((silent, audience.readers(start..start + 50)), (5, 45), "from {start}");
+        }
+        let nobody = Audience { silent_percent: 100, ..audience };
+        assert_eq!((nobody.readers(3..9), nobody.is_silent(3)), (0, true));
     }
 
     #[test]

@@ -117,7 +117,7 @@ mod tests {
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
     fn audience() -> Audience {
-        Audience { to: To::RandomDevice, devices: 10, users: 4, seed: 0 }
+        Audience { to: To::RandomDevice, devices: 10, users: 4, seed: 0, silent_percent: 0 }
     }
 
     fn file(name: &str, content: &str) -> std::path::PathBuf {

@@ -77,15 +77,20 @@ impl Ledger {
         seen.iter().map(|byte| u64::from(byte.load(Ordering::Relaxed).count_ones())).sum()
     }
 
-    /// Compares what the gateway reported, message by message, with what arrived.
+    /// Compares what the gateway reported, message by message, with what arrived. Nothing arrives where nobody reads.
     pub fn balance(&self, reported: &[u32]) -> Balance {
         let mut balance = Balance::default();
         for (number, &reported) in (0..).zip(reported) {
-            let arrived = self.arrivals(number);
-            balance.lost += u64::from(reported).saturating_sub(arrived);
+            let (expected, arrived) = (self.expected(number, reported), self.arrivals(number));
+            balance.lost += expected.saturating_sub(arrived);
             balance.unreported += arrived.saturating_sub(reported.into());
         }
         balance
+    }
+
+    /// At how many devices a message will arrive that the gateway has taken for so many.
+    pub fn expected(&self, number: u64, reported: u32) -> u64 {
+        reported.min(self.audience.readers(self.audience.recipients(number))).into()
     }
 }
 
@@ -95,7 +100,7 @@ mod tests {
     use crate::audience::To;
 
     fn ledger(to: To) -> Ledger {
-        Ledger::new(Audience { to, devices: 20, users: 5, seed: 1 }, 3)
+        Ledger::new(Audience { to, devices: 20, users: 5, seed: 1, silent_percent: 0 }, 3)
     }
 
     #[test]
@@ -109,6 +114,16 @@ mod tests {
         assert_eq!(ledger.arrived(1, stranger), Arrival::Astray);
         assert_eq!(ledger.arrived(3, recipients.start), Arrival::Astray, "there is no message 3");
         assert_eq!([0, 1, 2].map(|number| ledger.arrivals(number)), [0, 2, 0]);
+    }
+
+    #[test]
+    fn nothing_is_expected_of_those_who_do_not_read() {
+        let audience = Audience { to: To::Broadcast, devices: 20, users: 5, seed: 1, silent_percent: 10 };
+        let ledger = Ledger::new(audience, 1);
+        for device in (0..20).filter(|&device| !audience.is_silent(device)).skip(1) {
+            ledger.arrived(0, device);
+        }
+        assert_eq!(ledger.balance(&[20]), Balance { lost: 1, unreported: 0 });
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! The command line, and what it means.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+mod address;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use campanile_engine::DriverChoice;
 use campanile_protocol::messages::Encoding;
-use clap::Parser;
-use hyper::Uri;
+use clap::{Parser, ValueEnum};
 
+pub use self::address::{Endpoint, Sources};
+use self::address::{endpoint, sources};
 use crate::audience::{Audience, To};
+use crate::fleet::AckSettings;
 use crate::ledger::{LEDGER_BYTES_MAX, Ledger};
 use crate::payload::PAYLOAD_BYTES_MIN;
 use crate::schedule::Schedule;
@@ -18,6 +21,8 @@ use crate::schedule::Schedule;
 const DEVICES_PER_USER_MAX: u32 = 1_000;
 /// Local ports that the kernel gives out for one source address, at its default settings.
 const PORTS_PER_SOURCE: u32 = 28_000;
+/// Messages per second beyond which `--max` does not count: room for each is made beforehand.
+const MESSAGES_PER_SECOND_MAX: f64 = 500_000.0;
 /// The largest payload, in bytes.
 const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 
@@ -63,14 +68,47 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
     pub connect_timeout: f64,
     /// Ends once all devices have connected or failed
-    #[arg(long, conflicts_with_all = ["hold", "rate"])]
+    #[arg(long, conflicts_with_all = ["hold", "rate", "max"])]
     pub connect_only: bool,
+    /// Registers the devices over the API instead of connecting them; what is pushed to them waits in their mailboxes
+    #[arg(long, conflicts_with_all = ["connect_only", "until_caught_up", "stalled_percent"])]
+    pub offline: bool,
+    /// Ends once what waited for each device has been delivered, and says how fast that was
+    #[arg(long)]
+    pub until_caught_up: bool,
+    /// A device whose connection ends connects again within a second, and says what it has processed
+    #[arg(long)]
+    pub reconnect: bool,
+    /// Each device ends its session after about so many seconds; with --reconnect it comes back
+    #[arg(long, value_name = "SECONDS")]
+    pub session_seconds: Option<f64>,
+    /// So many in a hundred devices connect and never read again
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub stalled_percent: u32,
+    /// Whether devices acknowledge what they are delivered
+    #[arg(long, value_name = "WHETHER", value_enum, default_value_t)]
+    pub ack: Ack,
+    /// A device acknowledges after so many messages …
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    pub ack_every: u32,
+    /// … or so many milliseconds after the first that is not acknowledged, whichever comes first
+    #[arg(long, value_name = "MS", default_value_t = 50.0)]
+    pub ack_within_ms: f64,
+    /// Waits so many seconds between connecting and publishing
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
+    pub pause: f64,
     /// Stays connected for so many seconds, after publishing if there is a rate
     #[arg(long, value_name = "SECONDS")]
     pub hold: Option<f64>,
     /// Pushes per second, whether the gateway keeps up or not
     #[arg(long, value_name = "PER_SECOND")]
     pub rate: Option<f64>,
+    /// Publishes as fast as the gateway answers, each publisher with one request at a time
+    #[arg(long, conflicts_with = "rate")]
+    pub max: bool,
+    /// Publishes no more than so many messages
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub messages: Option<u64>,
     /// For how many seconds pushes are published
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
     pub duration: f64,
@@ -80,11 +118,17 @@ pub struct Options {
     /// Pushes that fall due within so many milliseconds go into one request
     #[arg(long, value_name = "MS", default_value_t = 1.0)]
     pub batch_ms: f64,
+    /// Pushes in one request: with --max exactly, with --rate at most
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub batch: u32,
     /// One request for each push
     #[arg(long)]
     pub single: bool,
+    /// durable or ephemeral; by default the gateway's own, which is durable
+    #[arg(long, value_name = "DURABILITY", value_enum)]
+    pub durability: Option<Durability>,
     /// Connections to the API, each with one request at a time
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    #[arg(long, visible_alias = "publish-connections", value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_024))]
     pub publishers: u32,
     /// Whom each message is for: random-device, random-user or broadcast
     #[arg(long, value_name = "WHOM", default_value_t)]
@@ -107,6 +151,9 @@ pub struct Options {
     /// Writes the results to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Writes a line for each arrival to this file: when it was due and how long it took, in nanoseconds
+    #[arg(long, value_name = "FILE")]
+    pub samples: Option<PathBuf>,
     /// Fails (exit code 1) if a device could not connect or was disconnected, or a message was lost
     #[arg(long)]
     pub fail_on_loss: bool,
@@ -115,34 +162,53 @@ pub struct Options {
     pub quiet: bool,
 }
 
-/// Addresses to connect from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sources(pub Vec<Ipv4Addr>);
+/// Whether devices acknowledge.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Ack {
+    /// They do.
+    #[default]
+    On,
+    /// They do not.
+    None,
+}
 
-/// Where something listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// A loopback address.
-    pub address: SocketAddr,
-    /// `Host` of requests.
-    pub host: String,
-    /// Path and query; `/` if the URL has none.
-    pub path: String,
+/// What the gateway promises of a push.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Durability {
+    /// It is stored before it is accepted.
+    Durable,
+    /// It is never stored.
+    Ephemeral,
+}
+
+impl Durability {
+    /// As in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Durability::Durable => "durable",
+            Durability::Ephemeral => "ephemeral",
+        }
+    }
 }
 
 /// What is published.
 #[derive(Clone, Copy, Debug)]
 pub struct Publishing {
-    /// Pushes per second.
-    pub per_second: f64,
+    /// Pushes per second, whether the gateway keeps up or not; `None` for as many as it takes.
+    pub per_second: Option<f64>,
     /// For how long.
     pub duration: Duration,
+    /// How many messages there may be.
+    pub messages_max: u64,
 }
 
 impl Publishing {
-    /// How many messages that makes.
+    /// How many messages there are, or may be.
     pub fn messages(&self) -> u64 {
-        Schedule::count(self.per_second, self.duration)
+        match self.per_second {
+            Some(rate) => Schedule::count(rate, self.duration).min(self.messages_max),
+            None => self.messages_max,
+        }
     }
 }
 
@@ -178,8 +244,17 @@ impl Options {
         };
         let hold = at_least_zero("--hold", self.hold.unwrap_or(0.0))?;
         at_least_zero("--connect-timeout", self.connect_timeout)?;
-        if !self.connect_only && self.hold.is_none() && publishing.is_none() {
-            return Err("nothing to do: give --connect-only, --hold SECONDS, or --rate PER_SECOND".into());
+        at_least_zero("--pause", self.pause)?;
+        at_least_zero("--ack-within-ms", self.ack_within_ms)?;
+        at_least_zero("--session-seconds", self.session_seconds.unwrap_or(0.0))?;
+        let connects = self.connect_only || self.offline || self.until_caught_up || self.hold.is_some();
+        if !connects && publishing.is_none() {
+            return Err(
+                "nothing to do: give --connect-only, --hold SECONDS, --rate PER_SECOND, or --max".into()
+            );
+        }
+        if self.offline && self.api_key_file.is_none() {
+            return Err("--offline needs --api-key-file".into());
         }
         if !(self.ramp_rate >= 0.0 && self.ramp_rate.is_finite()) {
             return Err(format!("--ramp-rate: {} is not a rate", self.ramp_rate));
@@ -192,6 +267,7 @@ impl Options {
                 None => self.connections.div_ceil(self.devices_per_user),
             },
             seed: fastrand::u64(..),
+            silent_percent: if self.offline { 100 } else { self.stalled_percent },
         };
         self.check_user_prefix(&audience)?;
         self.check_sources(&target)?;
@@ -208,9 +284,19 @@ impl Options {
         Ok(Plan { target, api, publishing, hold, audience, options: self })
     }
 
+    /// When devices acknowledge, if they do.
+    pub fn acks(&self) -> Option<AckSettings> {
+        let within = Duration::from_secs_f64(self.ack_within_ms / 1_000.0);
+        (self.ack == Ack::On).then_some(AckSettings { every: self.ack_every, within })
+    }
+
     fn publishing(&self) -> Result<Option<Publishing>, String> {
-        let Some(per_second) = self.rate else { return Ok(None) };
-        if !(per_second > 0.0 && per_second <= 10_000_000.0) {
+        if self.rate.is_none() && !self.max {
+            return Ok(None);
+        }
+        if let Some(per_second) = self.rate
+            && !(per_second > 0.0 && per_second <= 10_000_000.0)
+        {
             return Err(format!("--rate: {per_second} is not a rate above 0 and up to 10,000,000"));
         }
         let duration = Duration::try_from_secs_f64(self.duration)
@@ -225,9 +311,14 @@ impl Options {
             ));
         }
         if self.api_key_file.is_none() {
-            return Err("--rate needs --api-key-file".into());
+            return Err("--rate and --max need --api-key-file".into());
         }
-        Ok(Some(Publishing { per_second, duration }))
+        let room = Schedule::count(MESSAGES_PER_SECOND_MAX, duration);
+        let messages_max = match self.rate {
+            Some(_) => self.messages.unwrap_or(u64::MAX),
+            None => self.messages.unwrap_or(u64::MAX).min(room),
+        };
+        Ok(Some(Publishing { per_second: self.rate, duration, messages_max }))
     }
 
     fn check_user_prefix(&self, audience: &Audience) -> Result<(), String> {
@@ -255,53 +346,6 @@ fn encoding(name: &str) -> Result<Encoding, String> {
         "json" => Ok(Encoding::Json),
         _ => Err(format!("unknown encoding `{name}`: expected protobuf or json")),
     }
-}
-
-/// Reads `127.0.0.1-8`, `127.0.0.1`, or several of either with commas between them.
-fn sources(text: &str) -> Result<Sources, String> {
-    let mut addresses = Vec::new();
-    for part in text.split(',') {
-        let (first, last) = part.split_once('-').map_or((part, None), |(first, last)| (first, Some(last)));
-        let first: Ipv4Addr = first.parse().map_err(|_| format!("`{first}` is not an IPv4 address"))?;
-        let [a, b, c, from] = first.octets();
-        let to = last.map_or(Ok(from), str::parse).map_err(|_| format!("`{part}` is not a range"))?;
-        addresses.extend((from..=to).map(|d| Ipv4Addr::new(a, b, c, d)));
-        if from > to {
-            return Err(format!("`{part}` is an empty range"));
-        }
-    }
-    match addresses.iter().find(|address| !address.is_loopback()) {
-        Some(address) => Err(format!("{address} is not a loopback address")),
-        None => Ok(Sources(addresses)),
-    }
-}
-
-/// Reads a URL. Load goes to this machine only: a typing error must not flood somebody else's.
-fn endpoint(option: &str, url: &str, scheme: &str, default_port: u16) -> Result<Endpoint, String> {
-    let uri: Uri = url.parse().map_err(|error| format!("{option} {url}: not a URL: {error}"))?;
-    if uri.scheme_str() != Some(scheme) {
-        return Err(format!("{option} {url}: the scheme must be {scheme}"));
-    }
-    let authority = uri.authority().ok_or_else(|| format!("{option} {url}: no host"))?;
-    let port = authority.port_u16().unwrap_or(default_port);
-    let name = authority.host().trim_matches(['[', ']']);
-    let address: IpAddr = match name {
-        "localhost" => Ipv4Addr::LOCALHOST.into(),
-        _ => name.parse().map_err(|_| not_here(option, url))?,
-    };
-    if !address.is_loopback() {
-        return Err(not_here(option, url));
-    }
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    Ok(Endpoint {
-        address: SocketAddr::new(address, port),
-        host: authority.as_str().to_owned(),
-        path: path.to_owned(),
-    })
-}
-
-fn not_here(option: &str, url: &str) -> String {
-    format!("{option} {url}: only loopback addresses (127.0.0.0/8, ::1, localhost) are put under load")
 }
 
 #[cfg(test)]
@@ -342,6 +386,12 @@ mod tests {
             ("--rate 1000000 --duration 10000 --api-key-file k --connections 9", "to note what arrives"),
             ("--connect-only --connections 100000 --sources 127.0.0.1", "more --sources"),
             ("--connect-only --rate 5", "cannot be used with"),
+            ("--max", "--api-key-file"),
+            ("--offline", "--api-key-file"),
+            ("--max --rate 5 --api-key-file k", "cannot be used with"),
+            ("--offline --until-caught-up --api-key-file k", "cannot be used with"),
+            ("--connect-only --stalled-percent 101", "101"),
+            ("--connect-only --ack-within-ms=-1", "not a number of seconds"),
             ("--connect-only --tokens-file a --jwt-hs256-file b", "cannot be used with"),
         ] {
             let error = plan(arguments).expect_err(arguments);
@@ -350,13 +400,13 @@ mod tests {
     }
 
     #[test]
-    fn sources_are_addresses_and_ranges() {
-        let addresses = |text| sources(text).map(|sources| sources.0.iter().map(|a| a.octets()[3]).collect());
-        assert_eq!(addresses("127.0.0.1-8"), Ok(vec![1, 2, 3, 4, 5, 6, 7, 8]));
-        assert_eq!(addresses("127.0.0.9,127.0.0.1-2"), Ok(vec![9, 1, 2]));
-        for bad in ["", "127.0.0.1-", "127.0.0.8-1", "127.0.0.1-256", "10.0.0.1", "x"] {
-            assert!(addresses(bad).is_err(), "{bad}");
-        }
+    fn as_many_as_possible_has_an_end() {
+        let publishing =
+            |arguments: &str| plan(&format!("--api-key-file k {arguments}")).unwrap().publishing.unwrap();
+        assert_eq!(publishing("--max --duration 2").messages(), 1_000_000);
+        assert_eq!(publishing("--max --messages 70 --duration 2").messages(), 70);
+        assert_eq!(publishing("--rate 50 --messages 70 --duration 2").messages(), 70);
+        assert_eq!(publishing("--rate 50 --duration 1").messages(), 50);
     }
 
     #[test]

@@ -24,6 +24,10 @@ pub struct Totals {
     pub ended: u64,
     /// Messages that arrived.
     pub received: u64,
+    /// Messages that arrived, whoever published them and however often.
+    pub delivered: u64,
+    /// Sessions whose replay is over.
+    pub caught_up: u64,
 }
 
 impl Totals {
@@ -36,6 +40,8 @@ impl Totals {
             totals.failed += stats.failed.value();
             totals.ended += stats.ended.value();
             totals.received += stats.received.value();
+            totals.delivered += stats.delivered.value();
+            totals.caught_up += stats.caught_up.value();
         }
         totals
     }

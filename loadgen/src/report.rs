@@ -1,6 +1,7 @@
 //! The results: as JSON, with units in the names, and as a table.
 
-use std::fmt;
+mod table;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +9,9 @@ use campanile_engine::DriverKind;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+pub use self::table::grouped;
 use crate::ledger::{Balance, Ledger};
-use crate::options::Plan;
+use crate::options::{Durability, Plan};
 use crate::process;
 use crate::progress::Totals;
 use crate::publish::Published;
@@ -47,6 +49,8 @@ pub struct Report {
     pub pushes: Option<Pushes>,
     /// What arrived; absent if nothing was published.
     pub deliveries: Option<Deliveries>,
+    /// What had waited for the devices; absent without `--until-caught-up`.
+    pub replay: Option<Replay>,
     /// What the load generator itself cost.
     pub process: Process,
 }
@@ -80,6 +84,14 @@ pub struct Connections {
     pub pings_answered: u64,
     /// Welcome frames received.
     pub welcomes_received: u64,
+    /// Connections that devices ended by themselves.
+    pub left: u64,
+    /// Devices that connected and did not read.
+    pub stalled: u64,
+    /// Acknowledgements sent.
+    pub acks_sent: u64,
+    /// Error frames received: something that a device sent was refused.
+    pub refused_frames: u64,
 }
 
 /// What was published.
@@ -87,8 +99,16 @@ pub struct Connections {
 pub struct Pushes {
     /// `random-device`, `random-user` or `broadcast`.
     pub to: String,
-    /// What was asked for.
+    /// `open`: each message was due at a fixed time; `closed`: as fast as the gateway answered.
+    pub model: String,
+    /// What was asked for; 0 in the closed model.
     pub rate_per_second: f64,
+    /// `durable` or `ephemeral`, or `default` if nothing was said about it.
+    pub durability: String,
+    /// Connections to the API.
+    pub publishers: u32,
+    /// Most pushes of one request.
+    pub batch: u32,
     /// From the first message until the last answer.
     pub seconds: f64,
     /// Size of each payload.
@@ -105,6 +125,8 @@ pub struct Pushes {
     pub failed_by_reason: Reasons,
     /// Devices that answers named as failed.
     pub failed_devices_by_reason: Reasons,
+    /// Devices by what answers said became of the message for them.
+    pub devices_by_state: Reasons,
     /// HTTP requests.
     pub requests: u64,
     /// Accepted messages per second.
@@ -116,11 +138,12 @@ pub struct Pushes {
 /// What arrived.
 #[derive(Clone, Debug, Serialize)]
 pub struct Deliveries {
-    /// Deliveries that the gateway reported (the sum of `deliveredCount`, or of `sent`).
+    /// Devices for which the gateway took a message: sent, stored or confirmed.
     pub reported: u64,
     /// Deliveries that arrived, each counted once.
     pub received: u64,
-    /// Reported, and not arrived within 2 s after the last answer.
+    /// Reported, and not arrived when nothing had arrived for 2 s after the last answer. Devices that are offline or do
+    /// not read are not expected to get anything.
     pub lost: u64,
     /// Arrived though the gateway had not reported it.
     pub unreported: u64,
@@ -132,10 +155,37 @@ pub struct Deliveries {
     pub foreign: u64,
     /// Frames that are not of the schema.
     pub undecodable: u64,
+    /// Arrivals whose number was not higher than all before it in their session.
+    pub out_of_order: u64,
     /// Arrivals per second while messages were published.
     pub received_per_second: f64,
     /// From when a message was due to its arrival.
     pub latency_ms: Latency,
+}
+
+/// What had waited for the devices.
+#[derive(Clone, Debug, Serialize)]
+pub struct Replay {
+    /// Sessions that were told that their replay is over.
+    pub caught_up: u64,
+    /// Messages that waited, as the welcomes said.
+    pub waiting: u64,
+    /// Messages that were delivered.
+    pub messages: u64,
+    /// Bytes of their payloads.
+    pub payload_bytes: u64,
+    /// From the first welcome to the last end of a replay.
+    pub seconds: f64,
+    /// Messages per second in that time.
+    pub messages_per_second: f64,
+    /// Bytes of payloads per second in that time.
+    pub payload_bytes_per_second: f64,
+    /// Messages whose number was not higher than all before it in their session.
+    pub out_of_order: u64,
+    /// The first welcome, in nanoseconds on the machine's monotonic clock.
+    pub began_monotonic_ns: u64,
+    /// The last end of a replay, likewise.
+    pub ended_monotonic_ns: u64,
 }
 
 /// What the load generator itself cost.
@@ -216,6 +266,7 @@ impl Report {
             connections: Connections::new(plan, stats, &moments),
             pushes: published.map(|published| Pushes::new(plan, published, &moments)),
             deliveries,
+            replay: plan.options.until_caught_up.then(|| Replay::new(stats)),
             process: Process {
                 cpu_ramp_seconds: moments.ramp_cpu.as_secs_f64(),
                 cpu_publish_seconds: moments.publish_cpu.as_secs_f64(),
@@ -231,9 +282,14 @@ impl Report {
         let connected = self.connections.failed == 0 && self.connections.ended_early == 0;
         let accepted = self.pushes.as_ref().is_none_or(|pushes| pushes.failed == 0);
         let arrived = self.deliveries.as_ref().is_none_or(|deliveries| {
-            deliveries.lost + deliveries.duplicated + deliveries.astray + deliveries.undecodable == 0
+            let wrong = deliveries.duplicated + deliveries.astray + deliveries.undecodable;
+            deliveries.lost + wrong + deliveries.out_of_order == 0
         });
-        connected && accepted && arrived
+        let replayed = self
+            .replay
+            .as_ref()
+            .is_none_or(|replay| replay.caught_up >= self.connections.opened && replay.out_of_order == 0);
+        connected && accepted && arrived && replayed
     }
 }
 
@@ -271,6 +327,10 @@ impl Connections {
             connect_latency_ms: Latency::of(&connecting),
             pings_answered: sum(stats, |stats| &stats.pings),
             welcomes_received: sum(stats, |stats| &stats.welcomes),
+            left: sum(stats, |stats| &stats.left),
+            stalled: sum(stats, |stats| &stats.stalled),
+            acks_sent: sum(stats, |stats| &stats.acks),
+            refused_frames: sum(stats, |stats| &stats.refused_frames),
         }
     }
 }
@@ -281,7 +341,11 @@ impl Pushes {
         let accepted = published.latency.len();
         Pushes {
             to: plan.audience.to.to_string(),
-            rate_per_second: plan.publishing.map_or(0.0, |publishing| publishing.per_second),
+            model: if plan.options.max { "closed" } else { "open" }.into(),
+            rate_per_second: plan.publishing.and_then(|publishing| publishing.per_second).unwrap_or(0.0),
+            durability: plan.options.durability.map_or("default", Durability::name).into(),
+            publishers: plan.options.publishers,
+            batch: if plan.options.single { 1 } else { plan.options.batch },
             seconds: moments.publish.as_secs_f64(),
             payload_bytes: plan.options.payload_bytes,
             offered: published.offered,
@@ -290,6 +354,7 @@ impl Pushes {
             failed,
             failed_by_reason: published.failures,
             failed_devices_by_reason: published.failed_devices,
+            devices_by_state: published.states,
             requests: published.requests,
             accepted_per_second: per_second(accepted, moments.publish),
             answer_latency_ms: Latency::of(&published.latency),
@@ -315,116 +380,33 @@ impl Deliveries {
             astray: sum(stats, |stats| &stats.astray),
             foreign: sum(stats, |stats| &stats.foreign),
             undecodable: sum(stats, |stats| &stats.undecodable),
+            out_of_order: sum(stats, |stats| &stats.out_of_order),
             received_per_second: per_second(received, moments.publish),
             latency_ms: Latency::of(&latency),
         }
     }
 }
 
-/// A number with its thousands apart.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
+impl Replay {
+    fn new(stats: &[Arc<Stats>]) -> Replay {
+        let moments = stats.iter().map(|stats| stats.first_welcome.value()).filter(|&moment| moment > 0);
+        let began = moments.min().unwrap_or(0);
+        let ended = stats.iter().map(|stats| stats.last_caught_up.value()).max().unwrap_or(0);
+        let time = Duration::from_nanos(ended.saturating_sub(began));
+        let messages = sum(stats, |stats| &stats.delivered);
+        let payload_bytes = sum(stats, |stats| &stats.payload_bytes);
+        Replay {
+            caught_up: sum(stats, |stats| &stats.caught_up),
+            waiting: sum(stats, |stats| &stats.waiting),
+            messages,
+            payload_bytes,
+            seconds: time.as_secs_f64(),
+            messages_per_second: per_second(messages, time),
+            payload_bytes_per_second: per_second(payload_bytes, time),
+            out_of_order: sum(stats, |stats| &stats.out_of_order),
+            began_monotonic_ns: began,
+            ended_monotonic_ns: ended,
         }
-        text.push(digit);
-    }
-    text
-}
-
-/// Reasons with their counts in brackets, or nothing.
-fn reasons(reasons: &Reasons) -> String {
-    let list: Vec<String> =
-        reasons.iter().map(|(reason, &count)| format!("{reason}: {}", grouped(count))).collect();
-    if list.is_empty() { String::new() } else { format!(" ({})", list.join(", ")) }
-}
-
-impl fmt::Display for Latency {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.count == 0 {
-            return f.write_str("nothing measured");
-        }
-        let Latency { p50, p90, p95, p99, p99_9, max, .. } = self;
-        write!(f, "p50 {p50:.2}  p90 {p90:.2}  p95 {p95:.2}  p99 {p99:.2}  p99.9 {p99_9:.2}  max {max:.2} ms")
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut row = |name: &str, value: String| writeln!(f, "{name:<18} {value}");
-        let connections = &self.connections;
-        row(
-            "connections",
-            format!(
-                "{} of {} ({} users), {} failed{}",
-                grouped(connections.opened),
-                grouped(connections.target.into()),
-                grouped(connections.users.into()),
-                grouped(connections.failed),
-                reasons(&connections.failed_by_reason)
-            ),
-        )?;
-        row(
-            "  ended early",
-            grouped(connections.ended_early) + &reasons(&connections.ended_early_by_reason),
-        )?;
-        row(
-            "  connect rate",
-            format!(
-                "{}/s for {:.1} s",
-                grouped(connections.opened_per_second as u64),
-                connections.ramp_seconds
-            ),
-        )?;
-        row("  connect latency", connections.connect_latency_ms.to_string())?;
-        row("  pings answered", grouped(connections.pings_answered))?;
-        if let Some(pushes) = &self.pushes {
-            row(
-                "pushes",
-                format!(
-                    "{} offered to {}, {} sent, {} accepted ({}/s), {} failed{}",
-                    grouped(pushes.offered),
-                    pushes.to,
-                    grouped(pushes.sent),
-                    grouped(pushes.accepted),
-                    grouped(pushes.accepted_per_second as u64),
-                    grouped(pushes.failed),
-                    reasons(&pushes.failed_by_reason)
-                ),
-            )?;
-            row("  answer latency", pushes.answer_latency_ms.to_string())?;
-        }
-        if let Some(deliveries) = &self.deliveries {
-            row(
-                "deliveries",
-                format!(
-                    "{} received ({}/s), {} lost, {} duplicated, {} astray",
-                    grouped(deliveries.received),
-                    grouped(deliveries.received_per_second as u64),
-                    grouped(deliveries.lost),
-                    grouped(deliveries.duplicated),
-                    grouped(deliveries.astray)
-                ),
-            )?;
-            row("  latency", deliveries.latency_ms.to_string())?;
-        }
-        let process = &self.process;
-        row(
-            "load generator",
-            format!(
-                "{} driver, {} shards; CPU {:.1} s (ramp {:.1}, publish {:.1}); RSS {:.1} MB, at most {:.1} MB",
-                self.driver,
-                self.shards,
-                process.cpu_seconds,
-                process.cpu_ramp_seconds,
-                process.cpu_publish_seconds,
-                process.rss_bytes as f64 / 1e6,
-                process.rss_max_bytes as f64 / 1e6
-            ),
-        )?;
-        if self.interrupted { row("interrupted", "yes".into()) } else { Ok(()) }
     }
 }
 

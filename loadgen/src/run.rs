@@ -1,5 +1,6 @@
 //! One run, from the ramp to the report: the control thread.
 
+use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,15 +18,18 @@ use crate::ledger::Ledger;
 use crate::options::{Options, Plan, Publishing};
 use crate::process;
 use crate::progress::{Progress, Totals};
-use crate::publish::{PublishProgress, PublishSettings, Published, publish};
+use crate::publish::{Pace, PublishProgress, PublishSettings, Published, publish, register};
 use crate::report::{Moments, Report};
 use crate::schedule::Schedule;
 use crate::shards::{self, Shards};
+use crate::stats::Stats;
 
 /// How often the control thread looks around.
 const TICK: Duration = Duration::from_millis(20);
-/// How long what the gateway has sent may be on its way after the last answer.
+/// How long the next of what the gateway has taken may be on its way after the last answer.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long the next message that waited may be on its way.
+const REPLAY_PATIENCE: Duration = Duration::from_secs(20);
 /// From a request of the API to its answer.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long tokens hold beyond the planned length of the run.
@@ -40,11 +44,17 @@ pub fn run(plan: &Plan) -> Result<Report, String> {
     let options = &plan.options;
     shards::pin(options.core)?;
     let kind = probe::choose_with_sources(options.driver)?;
-    let count = shards::count(kind, options.connections, options.shards, shards::descriptors_max())?;
+    let connecting = if options.offline { 0 } else { options.connections };
+    let count = shards::count(kind, connecting, options.shards, shards::descriptors_max())?;
     let messages = plan.publishing.map(|publishing| publishing.messages());
     let api_key = options.api_key_file.as_deref().map(read_api_key).transpose()?;
     let settings = Arc::new(FleetSettings {
         audience: plan.audience,
+        connecting,
+        acks: options.acks(),
+        reconnect: options.reconnect,
+        session: options.session_seconds.map(Duration::from_secs_f64),
+        samples: options.samples.is_some(),
         credentials: credentials(options, plan)?,
         target: plan.target.address,
         host: plan.target.host.clone(),
@@ -73,12 +83,16 @@ pub fn run(plan: &Plan) -> Result<Report, String> {
         published: None,
         interrupted: false,
     };
-    let result = runtime.block_on(run.phases(api_key.unwrap_or_default()));
+    let result = runtime.block_on(run.phases(&api_key.unwrap_or_default()));
     run.moments.connected_at_end = Totals::of(&run.shards.stats).connected;
     run.control.close();
     run.shards.wake();
     let joined = run.shards.join();
     result.and(joined)?;
+    if let Some(file) = &options.samples {
+        write_samples(file, &run.shards.stats)
+            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    }
     Ok(Report::new(plan, kind, &run.shards.stats, run.settings.ledger.as_ref(), run.published, run.moments))
 }
 
@@ -114,20 +128,57 @@ impl Interrupts {
 }
 
 impl Run<'_> {
-    async fn phases(&mut self, api_key: String) -> Result<(), String> {
+    async fn phases(&mut self, api_key: &str) -> Result<(), String> {
         let mut interrupts = Interrupts::new()?;
-        self.ramp(&mut interrupts).await?;
-        if let Some(publishing) = self.plan.publishing
-            && !self.interrupted
-        {
-            self.publish(publishing, api_key, &mut interrupts).await?;
+        match self.plan.options.offline {
+            true => self.register(api_key, &mut interrupts).await?,
+            false => self.ramp(&mut interrupts).await?,
         }
-        let until = Time::monotonic() + self.plan.hold;
-        while !self.interrupted && Time::monotonic() < until {
-            self.tick("hold", None, &mut interrupts).await?;
+        if self.plan.options.until_caught_up {
+            self.replay(&mut interrupts).await?;
         }
+        if let Some(publishing) = self.plan.publishing {
+            self.wait("pause", Duration::from_secs_f64(self.plan.options.pause), &mut interrupts).await?;
+            if !self.interrupted {
+                self.publish(publishing, api_key, &mut interrupts).await?;
+            }
+        }
+        self.wait("hold", self.plan.hold, &mut interrupts).await?;
         self.moments.interrupted = self.interrupted;
         Ok(())
+    }
+
+    async fn wait(&mut self, phase: &str, time: Duration, interrupts: &mut Interrupts) -> Result<(), String> {
+        let until = Time::monotonic() + time;
+        while !self.interrupted && Time::monotonic() < until {
+            self.tick(phase, None, interrupts).await?;
+        }
+        Ok(())
+    }
+
+    /// Until every device is registered.
+    async fn register(&mut self, api_key: &str, interrupts: &mut Interrupts) -> Result<(), String> {
+        let settings = self.publish_settings(api_key);
+        let thread = spawn("registrar", move || register(&settings))?;
+        while !thread.is_finished() && !self.interrupted {
+            self.tick("register", None, interrupts).await?;
+        }
+        if self.interrupted { Ok(()) } else { joined(thread) }
+    }
+
+    /// Until every device that has connected has been delivered what waited for it, or nothing more comes.
+    async fn replay(&mut self, interrupts: &mut Interrupts) -> Result<(), String> {
+        let (mut before, mut until) = (None, Time::monotonic() + REPLAY_PATIENCE);
+        loop {
+            let totals = Totals::of(&self.shards.stats);
+            if totals.caught_up >= totals.opened || self.interrupted || Time::monotonic() >= until {
+                return Ok(());
+            }
+            if before.replace(totals.delivered) != Some(totals.delivered) {
+                until = Time::monotonic() + REPLAY_PATIENCE;
+            }
+            self.tick("replay", None, interrupts).await?;
+        }
     }
 
     async fn tick(
@@ -164,7 +215,7 @@ impl Run<'_> {
     async fn publish(
         &mut self,
         publishing: Publishing,
-        api_key: String,
+        api_key: &str,
         interrupts: &mut Interrupts,
     ) -> Result<(), String> {
         let (start, cpu) = (Time::monotonic(), process::cpu());
@@ -176,13 +227,21 @@ impl Run<'_> {
                 progress.stop.store(true, Ordering::Relaxed);
             }
         }
-        let published =
-            publisher.join().unwrap_or_else(|_| Err("the publishing thread has panicked".into()))?;
+        let published = joined(publisher)?;
         self.moments.publish = Time::monotonic().since(start);
         self.moments.publish_cpu = process::cpu().saturating_sub(cpu);
-        let reported: u64 = published.delivered.iter().copied().map(u64::from).sum();
-        let until = Time::monotonic() + GRACE;
-        while Totals::of(&self.shards.stats).received < reported && Time::monotonic() < until {
+        let ledger = self.settings.ledger.as_ref();
+        let expected = |(number, &reported)| ledger.map_or(0, |ledger| ledger.expected(number, reported));
+        let expected: u64 = (0..).zip(&published.delivered).map(expected).sum();
+        let (mut before, mut until) = (0, Time::monotonic() + GRACE);
+        while !self.interrupted && Time::monotonic() < until {
+            let received = Totals::of(&self.shards.stats).received;
+            if received >= expected {
+                break;
+            }
+            if std::mem::replace(&mut before, received) != received {
+                until = Time::monotonic() + GRACE;
+            }
             self.tick("drain", Some(&progress), interrupts).await?;
         }
         self.published = Some(published);
@@ -192,33 +251,64 @@ impl Run<'_> {
     fn start_publisher(
         &self,
         publishing: Publishing,
-        api_key: String,
+        api_key: &str,
         progress: &Arc<PublishProgress>,
     ) -> Result<JoinHandle<Result<Published, String>>, String> {
+        let (progress, core) = (Arc::clone(progress), self.plan.options.core);
+        let settings = self.publish_settings(api_key);
+        spawn("publishers", move || {
+            shards::pin(core)?;
+            let (start, messages_max) = (Time::monotonic(), publishing.messages_max);
+            let pace = match publishing.per_second {
+                Some(rate) => {
+                    Pace::Open(Schedule::new(start, rate, publishing.duration).limited(messages_max))
+                }
+                None => Pace::Closed { until: start + publishing.duration, messages_max },
+            };
+            publish(&settings, pace, &progress)
+        })
+    }
+
+    fn publish_settings(&self, api_key: &str) -> PublishSettings {
         let options = &self.plan.options;
-        let settings = PublishSettings {
+        PublishSettings {
             api: self.plan.api.clone(),
-            api_key,
+            api_key: api_key.to_owned(),
             audience: self.plan.audience,
             user_prefix: options.user_prefix.clone(),
             run: self.settings.run,
             payload_bytes: options.payload_bytes,
             batch: Duration::from_secs_f64(options.batch_ms / 1_000.0),
+            batch_pushes_max: options.batch,
             single: options.single,
+            durability: options.durability,
             publishers: options.publishers,
             timeout: PUBLISH_TIMEOUT,
-        };
-        let (progress, core) = (Arc::clone(progress), options.core);
-        let body = move || {
-            shards::pin(core)?;
-            let schedule = Schedule::new(Time::monotonic(), publishing.per_second, publishing.duration);
-            publish(&settings, schedule, &progress)
-        };
-        std::thread::Builder::new()
-            .name("publishers".into())
-            .spawn(body)
-            .map_err(|error| format!("a thread cannot be started: {error}"))
+        }
     }
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<JoinHandle<Result<T, String>>, String> {
+    let thread = std::thread::Builder::new().name(name.into()).spawn(body);
+    thread.map_err(|error| format!("a thread cannot be started: {error}"))
+}
+
+fn joined<T>(thread: JoinHandle<Result<T, String>>) -> Result<T, String> {
+    thread.join().unwrap_or_else(|_| Err("the publishing thread has panicked".into()))
+}
+
+/// A line for each arrival: when it was due, and how long it took.
+fn write_samples(file: &Path, stats: &[Arc<Stats>]) -> std::io::Result<()> {
+    let mut out = BufWriter::new(std::fs::File::create(file)?);
+    for stats in stats {
+        for (due, took) in &stats.details().samples {
+            writeln!(out, "{due} {took}")?;
+        }
+    }
+    out.flush()
 }
 
 fn credentials(options: &Options, plan: &Plan) -> Result<Credentials, String> {

@@ -18,6 +18,11 @@ impl Schedule {
         Schedule { start, per_second, messages: Schedule::count(per_second, duration) }
     }
 
+    /// The same, but no more than so many messages.
+    pub fn limited(self, messages_max: u64) -> Schedule {
+        Schedule { messages: self.messages.min(messages_max), ..self }
+    }
+
     /// How many messages that makes.
     pub fn count(per_second: f64, duration: Duration) -> u64 {
         (per_second * duration.as_secs_f64()).round().max(0.0) as u64

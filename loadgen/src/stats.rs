@@ -39,6 +39,18 @@ impl Counter {
         self.0.fetch_sub(count, Ordering::Relaxed);
     }
 
+    /// Makes it `value` if it is less.
+    pub fn raise(&self, value: u64) {
+        self.0.fetch_max(value, Ordering::Relaxed);
+    }
+
+    /// Makes it `value` if it is more, or nothing yet.
+    pub fn lower(&self, value: u64) {
+        if self.value() == 0 || value < self.value() {
+            self.0.store(value, Ordering::Relaxed);
+        }
+    }
+
     /// The number now.
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -56,12 +68,34 @@ pub struct Stats {
     pub failed: Counter,
     /// Connections that ended before we wanted it.
     pub ended: Counter,
+    /// Connections that devices ended by themselves.
+    pub left: Counter,
+    /// Devices that do not read.
+    pub stalled: Counter,
     /// WebSocket pings answered.
     pub pings: Counter,
     /// Bytes received.
     pub bytes: Counter,
     /// Welcome frames.
     pub welcomes: Counter,
+    /// Messages that waited, as the welcomes say.
+    pub waiting: Counter,
+    /// `deliver` frames, of whichever run.
+    pub delivered: Counter,
+    /// Bytes of their payloads.
+    pub payload_bytes: Counter,
+    /// `deliver` frames whose number was not higher than that of all before them in their session.
+    pub out_of_order: Counter,
+    /// Acknowledgements sent.
+    pub acks: Counter,
+    /// Error frames: something that a device sent was refused.
+    pub refused_frames: Counter,
+    /// Sessions whose replay is over.
+    pub caught_up: Counter,
+    /// When the first session was welcomed, in nanoseconds on the machine's monotonic clock; 0 before.
+    pub first_welcome: Counter,
+    /// When the last replay was over, likewise.
+    pub last_caught_up: Counter,
     /// Messages of this run that arrived where they should, once each.
     pub received: Counter,
     /// Messages that arrived at a device that had them.
@@ -87,6 +121,8 @@ pub struct Details {
     pub connecting: Histogram<u64>,
     /// From when a message was due to its arrival.
     pub latency: Histogram<u64>,
+    /// When each was due and how long it took, in nanoseconds, if that is kept.
+    pub samples: Vec<(u64, u64)>,
 }
 
 impl Default for Details {
@@ -96,6 +132,7 @@ impl Default for Details {
             endings: Reasons::new(),
             connecting: histogram(),
             latency: histogram(),
+            samples: Vec::new(),
         }
     }
 }

@@ -5,11 +5,15 @@
 
 mod api;
 mod connect;
+mod durable;
 mod fanout;
 mod floor;
 mod hold;
 mod process;
 mod push;
+mod replay;
+mod restart;
+mod stalled;
 
 use std::path::PathBuf;
 
@@ -26,6 +30,14 @@ pub(crate) enum Gateway {
     Fanout(fanout::Fanout),
     /// Pushes to random users at a fixed rate: latency and loss.
     Push(push::PushBench),
+    /// Durable pushes: batches, single requests, and to devices that are offline.
+    Durable(durable::Durable),
+    /// Everything that waited for a device, delivered when it connects, and what others notice of it.
+    Replay(replay::ReplayBench),
+    /// Memory that devices take which have stopped reading, and what the others notice of it.
+    Stalled(stalled::Stalled),
+    /// From the start until ready, with very many messages stored.
+    Restart(restart::Restart),
 }
 
 impl Gateway {
@@ -35,6 +47,10 @@ impl Gateway {
             Self::Connect(connect) => connect.run(),
             Self::Fanout(fanout) => fanout.run(),
             Self::Push(push) => push.run(),
+            Self::Durable(durable) => durable.run(),
+            Self::Replay(replay) => replay.run(),
+            Self::Stalled(stalled) => stalled.run(),
+            Self::Restart(restart) => restart.run(),
         }
     }
 }
@@ -48,12 +64,36 @@ struct Setup {
     /// Core that the load generator is kept on
     #[arg(long, default_value_t = 1)]
     client_core: usize,
+    /// Keep neither on a core of its own
+    #[arg(long)]
+    unpinned: bool,
+    /// Where the gateway's data is put while it runs, in a folder of its own [default: the folder for temporary files]
+    #[arg(long)]
+    folder: Option<PathBuf>,
+    /// A line of the gateway's configuration, like limits.devices_per_user_max=3; repeat for more
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
     /// Driver of the gateway: auto, uring or epoll
     #[arg(long, default_value = "auto")]
     driver: String,
     /// Also write the figures to this file
     #[arg(long)]
     json: Option<PathBuf>,
+}
+
+impl Setup {
+    fn server_core(&self) -> Option<usize> {
+        (!self.unpinned).then_some(self.server_core)
+    }
+
+    fn client_core(&self) -> Option<usize> {
+        (!self.unpinned).then_some(self.client_core)
+    }
+}
+
+/// Words of a command line.
+fn words(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
 }
 
 /// One figure of the load generator's report, by its path in the JSON (RFC 6901).

@@ -14,6 +14,12 @@ use super::api::Api;
 /// How long a process may take to become ready, or to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How often a gateway that starts again is asked whether it is ready.
+const READY_STEP: Duration = Duration::from_millis(2);
+
+/// Gives way to everybody.
+const NICE_MAX: i32 = 19;
+
 /// A process that is ended when this is dropped.
 pub(super) struct Process {
     child: Child,
@@ -21,14 +27,26 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts a program that lies beside this one, on `core`.
-    fn start(name: &'static str, core: usize, arguments: &[String]) -> anyhow::Result<Self> {
+    /// Starts a program that lies beside this one, on `core` if one is given. One that gives way leaves the core to
+    /// others whenever they want it.
+    fn start(
+        name: &'static str,
+        core: Option<usize>,
+        gives_way: bool,
+        arguments: &[String],
+    ) -> anyhow::Result<Self> {
         let program = std::env::current_exe()?.with_file_name(name);
         ensure!(program.exists(), "{name} is not built: cargo build --release --bins");
         let command = std::thread::scope(|scope| {
-            // The child inherits the core of the thread that starts it.
+            // The child inherits the core and the niceness of the thread that starts it.
             let started = scope.spawn(|| -> anyhow::Result<Child> {
-                campanile_engine::thread::pin(core).with_context(|| format!("cannot run on core {core}"))?;
+                if let Some(core) = core {
+                    campanile_engine::thread::pin(core)
+                        .with_context(|| format!("cannot run on core {core}"))?;
+                }
+                if gives_way {
+                    rustix::process::nice(NICE_MAX)?;
+                }
                 Ok(Command::new(program)
                     .args(arguments)
                     .stdin(Stdio::null())
@@ -61,6 +79,10 @@ impl Process {
 
     /// Waits for its end, which must be a good one.
     pub(super) fn finish(mut self, patience: Duration) -> anyhow::Result<()> {
+        self.wait(patience)
+    }
+
+    fn wait(&mut self, patience: Duration) -> anyhow::Result<()> {
         let deadline = Instant::now() + patience;
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -70,6 +92,13 @@ impl Process {
             ensure!(Instant::now() < deadline, "{} did not end in time", self.name);
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Ends it without asking (SIGKILL), and waits until it is gone.
+    pub(super) fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// Asks it to end.
@@ -94,19 +123,37 @@ pub(super) struct Gateway {
     pub(super) api: Api,
     listen: SocketAddr,
     folder: Folder,
-    client_core: usize,
+    setup: Setup,
+    arguments: Vec<String>,
+}
+
+/// How a gateway ends that is to start again.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End {
+    /// It is asked to (SIGTERM), and may take its time.
+    Asked,
+    /// SIGKILL.
+    Killed,
 }
 
 impl Gateway {
     /// Starts it and waits until it is ready.
     pub(super) fn start(setup: &Setup, arguments: &[&str]) -> anyhow::Result<Self> {
-        let folder = Folder::new()?;
+        Self::start_with(setup, &[], arguments)
+    }
+
+    /// The same with lines of a configuration file, like `limits.devices_per_user_max = 3`.
+    pub(super) fn start_with(setup: &Setup, config: &[&str], arguments: &[&str]) -> anyhow::Result<Self> {
+        let folder = Folder::new(setup.folder.as_deref())?;
         let (secret, key) = ("benchmark-secret-of-more-than-32-bytes", "benchmark-api-key-0123456789abcdef");
         fs::write(folder.path("jwt"), secret)?;
         fs::write(folder.path("key"), key)?;
+        let lines = config.iter().copied().chain(setup.set.iter().map(String::as_str));
+        fs::write(folder.path("campanile.toml"), lines.collect::<Vec<_>>().join("\n"))?;
         let (listen, api) = (free_address()?, free_address()?);
         let mut all: Vec<String> = vec!["serve".into()];
         let mut option = |name: &str, value: String| all.extend([name.to_owned(), value]);
+        option("--config", folder.path("campanile.toml").display().to_string());
         option("--listen", listen.to_string());
         option("--api-listen", api.to_string());
         option("--jwt-hs256-file", folder.path("jwt").display().to_string());
@@ -114,34 +161,92 @@ impl Gateway {
         option("--data-dir", folder.path("data").display().to_string());
         option("--driver", setup.driver.clone());
         all.extend(arguments.iter().map(|&argument| argument.to_owned()));
-        let process = Process::start("campanile", setup.server_core, &all)?;
-        let api = Api::new(api, key);
-        let deadline = Instant::now() + PATIENCE;
-        while !api.is_ready() {
-            ensure!(Instant::now() < deadline, "the gateway does not become ready");
-            std::thread::sleep(Duration::from_millis(20));
+        let process = Process::start("campanile", setup.server_core(), false, &all)?;
+        let gateway = Self {
+            process,
+            api: Api::new(api, key),
+            listen,
+            folder,
+            setup: setup.clone(),
+            arguments: all,
+        };
+        gateway.wait_until_ready(Instant::now())?;
+        Ok(gateway)
+    }
+
+    /// Ends it and starts it again with the same data. Gives the time from its start until it was ready.
+    pub(super) fn restart(&mut self, end: End) -> anyhow::Result<Duration> {
+        match end {
+            End::Asked => {
+                self.process.terminate()?;
+                self.process.wait(PATIENCE)?;
+            }
+            End::Killed => self.process.kill()?,
         }
-        Ok(Self { process, api, listen, folder, client_core: setup.client_core })
+        let start = Instant::now();
+        self.process = Process::start("campanile", self.setup.server_core(), false, &self.arguments)?;
+        self.wait_until_ready(start)
+    }
+
+    fn wait_until_ready(&self, start: Instant) -> anyhow::Result<Duration> {
+        while !self.api.is_ready() {
+            ensure!(start.elapsed() < PATIENCE, "the gateway does not become ready");
+            std::thread::sleep(READY_STEP);
+        }
+        Ok(start.elapsed())
+    }
+
+    /// How much its data takes on the disk, in bytes.
+    pub(super) fn data_bytes(&self) -> u64 {
+        bytes_in(&self.folder.path("data"))
+    }
+
+    /// Runs a load generator to its end and gives what it found.
+    pub(super) fn load(&self, arguments: &[String], patience: Duration) -> anyhow::Result<serde_json::Value> {
+        self.start_load(arguments)?.finish(patience)?;
+        self.load_report()
     }
 
     /// Starts a load generator against it; its figures go to [`Gateway::load_report`].
     pub(super) fn start_load(&self, arguments: &[String]) -> anyhow::Result<Process> {
+        self.start_named_load("load", false, arguments)
+    }
+
+    /// The same for one of several at once: its figures go to [`Gateway::named_load_report`].
+    pub(super) fn start_named_load(
+        &self,
+        name: &str,
+        gives_way: bool,
+        arguments: &[String],
+    ) -> anyhow::Result<Process> {
         let mut all: Vec<String> = Vec::new();
         let mut option = |name: &str, value: String| all.extend([name.to_owned(), value]);
         option("--url", format!("ws://{}/v2/connect", self.listen));
         option("--api", format!("http://{}", self.api.address()));
         option("--api-key-file", self.folder.path("key").display().to_string());
         option("--jwt-hs256-file", self.folder.path("jwt").display().to_string());
-        option("--json", self.folder.path("load.json").display().to_string());
-        option("--core", self.client_core.to_string());
+        option("--json", self.path(&format!("{name}.json")).display().to_string());
+        if let Some(core) = self.setup.client_core() {
+            option("--core", core.to_string());
+        }
         all.push("--quiet".into());
         all.extend_from_slice(arguments);
-        Process::start("campanile-load", self.client_core, &all)
+        Process::start("campanile-load", self.setup.client_core(), gives_way, &all)
+    }
+
+    /// A file that is removed at the end.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path(name)
     }
 
     /// What the load generator found, after its end.
     pub(super) fn load_report(&self) -> anyhow::Result<serde_json::Value> {
-        let text = fs::read(self.folder.path("load.json")).context("the load generator wrote no figures")?;
+        self.named_load_report("load")
+    }
+
+    /// What the load generator of that name found, after its end.
+    pub(super) fn named_load_report(&self, name: &str) -> anyhow::Result<serde_json::Value> {
+        let text = fs::read(self.path(&format!("{name}.json"))).context("the load generator wrote no figures")?;
         Ok(serde_json::from_slice(&text)?)
     }
 
@@ -171,8 +276,9 @@ impl Gateway {
 struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("campanile-bench-{}", std::process::id()));
+    fn new(parent: Option<&Path>) -> anyhow::Result<Self> {
+        let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
+        let path = parent.join(format!("campanile-bench-{}", std::process::id()));
         fs::create_dir_all(&path)?;
         Ok(Self(path))
     }
@@ -186,6 +292,18 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// What the files in a folder take on the disk, in bytes; nothing if it cannot be read.
+fn bytes_in(folder: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let bytes = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => bytes_in(&entry.path()),
+        Ok(metadata) => metadata.blocks() * 512,
+        Err(_) => 0,
+    };
+    entries.flatten().map(bytes).sum()
 }
 
 /// A port that is free now.

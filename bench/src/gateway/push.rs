@@ -41,6 +41,8 @@ impl PushBench {
             self.seconds.to_string(),
             "--payload-bytes".into(),
             self.bytes.to_string(),
+            "--durability".into(),
+            "ephemeral".into(),
         ])?;
         gateway.wait_for_sessions(self.connections.into(), Duration::from_secs(120))?;
         // All but the first and the last second of pushing, so that neither connecting nor closing counts.

@@ -24,7 +24,7 @@ impl Fleet {
     pub(super) fn ramp(&mut self, now: Time, commands: &mut Commands<()>) -> Option<Time> {
         for begun in 0.. {
             let number = self.next_device;
-            if number >= self.settings.audience.devices {
+            if number >= self.settings.connecting {
                 // Gives the memory of the tokens back.
                 self.tokens = Vec::new().into_iter();
                 return None;
@@ -37,7 +37,8 @@ impl Fleet {
                 return Some(due);
             }
             self.next_device += self.count;
-            self.begin(number, now, commands);
+            let token = self.tokens.next().flatten();
+            self.begin(number, token, now, commands);
         }
         None
     }
@@ -51,9 +52,14 @@ impl Fleet {
         }
     }
 
-    fn begin(&mut self, number: u32, now: Time, commands: &mut Commands<()>) {
+    pub(super) fn begin(
+        &mut self,
+        number: u32,
+        token: Option<String>,
+        now: Time,
+        commands: &mut Commands<()>,
+    ) {
         let settings = &self.settings;
-        let token = self.tokens.next().flatten();
         let key = client_key(self.random.u128(..).to_ne_bytes());
         let mut request = Vec::with_capacity(512);
         write_request(&mut request, &self.request(&key, token.as_deref()));
@@ -99,9 +105,10 @@ impl Fleet {
     }
 
     /// Counts a device that could not connect.
-    pub(super) fn failed(&mut self, number: u32, reason: String) {
+    pub(super) fn failed(&mut self, now: Time, number: u32, reason: String) {
         // One that has failed by its deadline fails only once.
         if self.attempts.remove(&number).is_some() {
+            self.will_return(now, number);
             self.stats.failed.add(1);
             *self.stats.details().failures.entry(reason).or_default() += 1;
         }
@@ -135,6 +142,11 @@ impl Fleet {
                 if let Some(device) = self.tenant(conn) {
                     device.state = State::Open;
                 }
+                self.will_go(now, conn);
+                if self.settings.audience.is_silent(number) {
+                    self.stats.stalled.add(1);
+                    commands.push(Command::Pause { conn });
+                }
                 return self.input(now, conn, &mut data[used..]);
             }
             Err(ResponseError::Refused { status, .. }) => format!("http_{status}"),
@@ -144,7 +156,7 @@ impl Fleet {
             Err(ResponseError::NotOffered) => "not_offered".into(),
         };
         self.attempts.insert(number, attempt);
-        self.failed(number, reason);
+        self.failed(now, number, reason);
         self.forget(conn.slot);
         commands.close(conn, CloseMode::Abort);
     }
@@ -153,13 +165,17 @@ impl Fleet {
     pub(super) fn expire_attempts(&mut self, now: Time, commands: &mut Commands<()>) {
         while let Some(&(deadline, number)) = self.deadlines.front() {
             // A deadline of an attempt that has ended is passed over as soon as it is the oldest.
-            let ended = !self.attempts.contains_key(&number);
-            if !ended && deadline > now {
+            let patience = self.settings.connect_timeout;
+            let attempt = self.attempts.get(&number).filter(|attempt| attempt.started + patience == deadline);
+            let Some(conn) = attempt.map(|attempt| attempt.conn) else {
+                self.deadlines.pop_front();
+                continue;
+            };
+            if deadline > now {
                 return;
             }
             self.deadlines.pop_front();
-            let conn = self.attempts.get(&number).and_then(|attempt| attempt.conn);
-            self.failed(number, "timed_out".into());
+            self.failed(now, number, "timed_out".into());
             if let Some(conn) = conn {
                 self.forget(conn.slot);
                 commands.close(conn, CloseMode::Abort);

@@ -6,9 +6,12 @@
 //! - A connection gets at most one send per turn, and nothing before the unsent rest of the last one.
 //! - Tokens are signed before the ramp begins, so they are no part of any time that is measured.
 
+mod acks;
 pub mod control;
+mod deliver;
 mod handshake;
 mod recorder;
+mod returns;
 mod session;
 
 use std::collections::{HashMap, VecDeque};
@@ -21,9 +24,12 @@ use campanile_engine::{CloseMode, Command, Commands, Conn, Core, Event, Next, No
 use campanile_protocol::frame::{self, Decoder, close_code};
 use campanile_protocol::messages::Encoding;
 
+pub use self::acks::AckSettings;
+use self::acks::Acks;
 use self::control::{Control, Phase};
 use self::handshake::Attempt;
 use self::recorder::Recorder;
+use self::returns::Returns;
 use crate::audience::Audience;
 use crate::credentials::Credentials;
 use crate::ledger::Ledger;
@@ -38,6 +44,16 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct FleetSettings {
     /// Who connects.
     pub audience: Audience,
+    /// How many of them connect, counted from the first.
+    pub connecting: u32,
+    /// When they acknowledge, if they do.
+    pub acks: Option<AckSettings>,
+    /// Whether they connect again when a connection has ended.
+    pub reconnect: bool,
+    /// How long they stay on average, if they go by themselves.
+    pub session: Option<Duration>,
+    /// Whether the time of each arrival is kept.
+    pub samples: bool,
     /// Their tokens.
     pub credentials: Credentials,
     /// The gateway.
@@ -111,6 +127,8 @@ pub struct Fleet {
     /// To be closed once this turn's sends have left.
     closing: Vec<Conn>,
     recorder: Recorder,
+    acks: Acks,
+    returns: Returns,
     /// The next slot to say goodbye to, and until when answers are waited for.
     goodbye: Option<(u32, Time)>,
 }
@@ -128,11 +146,13 @@ impl Fleet {
         stats: Arc<Stats>,
         seed: u64,
     ) -> Result<Fleet, String> {
-        let tokens = (index..settings.audience.devices)
+        let tokens = (index..settings.connecting)
             .step_by(count as usize)
             .map(|device| settings.credentials.token(&settings.audience, device))
             .collect::<Result<Vec<_>, _>>()?
             .into_iter();
+        let recorder = Recorder::new(settings.samples);
+        let acks = Acks::new(settings.acks);
         Ok(Fleet {
             index,
             count,
@@ -149,14 +169,16 @@ impl Fleet {
             outbox: Vec::new(),
             unsent: HashMap::new(),
             closing: Vec::new(),
-            recorder: Recorder::new(),
+            recorder,
+            acks,
+            returns: Returns::default(),
             goodbye: None,
         })
     }
 
-    /// How many devices the fleet has.
+    /// How many devices of the fleet connect.
     pub fn devices_of_its_own(&self) -> u32 {
-        let devices = self.settings.audience.devices;
+        let devices = self.settings.connecting;
         devices / self.count + u32::from(self.index < devices % self.count)
     }
 
@@ -188,10 +210,12 @@ impl Fleet {
             *device = Device { generation: device.generation, ..Device::default() };
         }
         self.unsent.remove(&slot);
+        self.acks.clear(slot);
     }
 
     /// Ends an open connection that we did not want to end; `how` is counted.
-    fn ended(&mut self, how: String) {
+    fn ended(&mut self, now: Time, number: u32, how: String) {
+        self.will_return(now, number);
         self.stats.connected.subtract(1);
         self.stats.ended.add(1);
         *self.stats.details().endings.entry(how).or_default() += 1;
@@ -211,17 +235,23 @@ impl Fleet {
         self.random.u32(..).to_ne_bytes()
     }
 
-    fn hung_up(&mut self, conn: Conn, error: Option<std::io::ErrorKind>, commands: &mut Commands<()>) {
+    fn hung_up(
+        &mut self,
+        now: Time,
+        conn: Conn,
+        error: Option<std::io::ErrorKind>,
+        commands: &mut Commands<()>,
+    ) {
         let Some(device) = self.tenant(conn) else { return };
         let (state, number) = (device.state, device.number);
         match state {
             State::Upgrading => {
                 let reason = error.map_or("closed_before_answer".into(), reason_of);
-                self.failed(number, reason);
+                self.failed(now, number, reason);
             }
             State::Open => {
                 // 1006 is how RFC 6455 §7.1.5 calls an end without a close frame.
-                self.ended(error.map_or("1006".into(), reason_of));
+                self.ended(now, number, error.map_or("1006".into(), reason_of));
             }
             State::Closing | State::Free => {}
         }
@@ -231,6 +261,7 @@ impl Fleet {
 
     fn send_incomplete(
         &mut self,
+        now: Time,
         conn: Conn,
         rest: Bytes,
         error: Option<std::io::ErrorKind>,
@@ -245,7 +276,7 @@ impl Fleet {
                 self.closing.retain(|closing| *closing != conn);
                 commands.push(Command::WatchWritable { conn });
             }
-            Some(error) => self.hung_up(conn, Some(error), commands),
+            Some(error) => self.hung_up(now, conn, Some(error), commands),
         }
     }
 
@@ -269,6 +300,7 @@ impl Fleet {
             let conn = Conn { slot, generation: device.generation };
             if device.state == State::Open {
                 self.stats.connected.subtract(1);
+                self.acknowledge(conn);
                 self.close(conn, close_code::NORMAL, "");
                 said += 1;
             }
@@ -302,7 +334,7 @@ impl Core for Fleet {
     fn on_event(&mut self, now: Now, event: Event<'_, ()>, commands: &mut Commands<()>) {
         match event {
             Event::Connected { conn, tag } => self.connected(conn, tag as u32, commands),
-            Event::ConnectFailed { tag, error } => self.failed(tag as u32, reason_of(error)),
+            Event::ConnectFailed { tag, error } => self.failed(now.time, tag as u32, reason_of(error)),
             Event::Received { conn, data } => {
                 self.stats.bytes.add(data.len() as u64);
                 match self.tenant(conn).map(|device| device.state) {
@@ -311,9 +343,11 @@ impl Core for Fleet {
                     Some(State::Free) | None => {}
                 }
             }
-            Event::HungUp { conn, error } => self.hung_up(conn, error, commands),
+            Event::HungUp { conn, error } => self.hung_up(now.time, conn, error, commands),
             Event::Writable { conn } => self.writable(conn),
-            Event::SendIncomplete { conn, rest, error } => self.send_incomplete(conn, rest, error, commands),
+            Event::SendIncomplete { conn, rest, error } => {
+                self.send_incomplete(now.time, conn, rest, error, commands);
+            }
             // A fleet neither listens nor hands connections over.
             Event::Accepted { conn, .. }
             | Event::HandedIn { conn, .. }
@@ -332,7 +366,9 @@ impl Core for Fleet {
             Phase::Waiting => {}
             Phase::Connected => {
                 next = self.ramp(now, commands);
+                self.come_and_go(now, commands);
                 self.expire_attempts(now, commands);
+                self.acknowledge_in_time(now);
             }
             Phase::Closing => {
                 self.abandon_attempts();
@@ -350,7 +386,9 @@ impl Core for Fleet {
             return Next::Now;
         }
         let deadline = self.deadlines.front().map(|&(deadline, _)| deadline);
-        match [next, hand_over, deadline].into_iter().flatten().min() {
+        let room = self.attempts.len() < self.settings.attempts_max;
+        let returns = self.returns.next(room);
+        match [next, hand_over, deadline, returns, self.acks.next()].into_iter().flatten().min() {
             Some(time) => Next::At(time),
             None => Next::Event,
         }

@@ -14,13 +14,16 @@ const HAND_OVER: Duration = Duration::from_millis(250);
 pub(super) struct Recorder {
     connecting: Histogram<u64>,
     latency: Histogram<u64>,
+    /// When each message was due and how long it took, in nanoseconds, if that is kept.
+    samples: Option<Vec<(u64, u64)>>,
     /// When to hand over; `None` when there is nothing.
     due: Option<Time>,
 }
 
 impl Recorder {
-    pub(super) fn new() -> Recorder {
-        Recorder { connecting: histogram(), latency: histogram(), due: None }
+    pub(super) fn new(samples: bool) -> Recorder {
+        let samples = samples.then(Vec::new);
+        Recorder { connecting: histogram(), latency: histogram(), samples, due: None }
     }
 
     pub(super) fn connected(&mut self, now: Time, took: Duration) {
@@ -28,8 +31,13 @@ impl Recorder {
         self.due.get_or_insert(now + HAND_OVER);
     }
 
-    pub(super) fn arrived(&mut self, now: Time, took: Duration) {
+    /// A message that was due then has arrived.
+    pub(super) fn arrived(&mut self, now: Time, due: Time) {
+        let took = now.since(due);
         record(&mut self.latency, took);
+        if let Some(samples) = &mut self.samples {
+            samples.push((due.as_nanos(), now.as_nanos().saturating_sub(due.as_nanos())));
+        }
         self.due.get_or_insert(now + HAND_OVER);
     }
 
@@ -47,6 +55,9 @@ impl Recorder {
                     debug_assert!(added.is_ok());
                     own.reset();
                 }
+            }
+            if let Some(samples) = &mut self.samples {
+                details.samples.append(samples);
             }
         }
         self.due

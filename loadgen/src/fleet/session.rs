@@ -1,10 +1,13 @@
-//! An open connection: pings are answered, messages are recorded, the end is counted.
+//! An open connection: pings are answered, messages are recorded and acknowledged, the end is counted.
 
 use campanile_engine::{Conn, Time};
 use campanile_protocol::frame::{Limits, Message, Opcode, encode_masked_frame};
-use campanile_protocol::messages::{Content, DecodeError, Payload, ServerFrame};
+use campanile_protocol::messages::{
+    Ack, ClientFrame, Content, DecodeError, Encoding, Hello, Payload, ServerFrame, Welcome,
+};
 
-use super::{Fleet, State};
+use super::acks::Order;
+use super::{Fleet, State, deliver};
 use crate::ledger::Arrival;
 use crate::payload::Stamp;
 
@@ -28,13 +31,13 @@ impl Fleet {
                 }
                 Ok(Some(Message::Pong(_))) => {}
                 Ok(Some(Message::Close(code))) => {
-                    self.closed_by_peer(conn, code.map(|(code, _)| code));
+                    self.closed_by_peer(now, conn, code.map(|(code, _)| code));
                     return;
                 }
-                Ok(Some(message)) => self.message(now, number, &message),
+                Ok(Some(message)) => self.message(now, conn, number, &message),
                 Err(error) => {
                     if self.tenant(conn).is_some_and(|device| device.state == State::Open) {
-                        self.ended("protocol_error".into());
+                        self.ended(now, number, "protocol_error".into());
                         self.close(conn, error.close_code(), error.reason());
                     }
                     self.close_after_sends(conn);
@@ -50,13 +53,52 @@ impl Fleet {
         if let (Some(true), Some(pong), false) = (open, pong, self.unsent.contains_key(&conn.slot)) {
             self.post(conn, pong);
         }
+        if open == Some(true) && self.acks.is_due(self.place(number), conn.slot, now) {
+            self.acknowledge(conn);
+        }
+    }
+
+    /// Where a device's window is.
+    fn place(&self, number: u32) -> usize {
+        (number / self.count) as usize
+    }
+
+    /// Confirms everything that has arrived, if there is anything.
+    pub(super) fn acknowledge(&mut self, conn: Conn) {
+        let Some(number) = self.tenant(conn).filter(|d| d.state == State::Open).map(|d| d.number) else {
+            return;
+        };
+        if let Some(seq) = self.acks.take(self.place(number), conn.slot) {
+            self.stats.acks.add(1);
+            self.say(conn, &ClientFrame::Ack(Ack { seq }));
+        }
+    }
+
+    /// Lets those acknowledge whose time it is.
+    pub(super) fn acknowledge_in_time(&mut self, now: Time) {
+        let due = self.acks.expire(now);
+        for &slot in &due {
+            if let Some(device) = self.devices.get(slot as usize) {
+                self.acknowledge(Conn { slot, generation: device.generation });
+            }
+        }
+        self.acks.recycle(due);
+    }
+
+    fn say(&mut self, conn: Conn, frame: &ClientFrame) {
+        let mut bytes = Vec::with_capacity(32);
+        let key = self.mask();
+        // Neither hello nor ack has a payload, and only those cannot be encoded.
+        if frame.encode_frame(self.settings.encoding, key, &mut bytes).is_ok() {
+            self.post(conn, bytes);
+        }
     }
 
     /// The gateway's close frame: the answer to ours, or its own, which is answered in kind.
-    fn closed_by_peer(&mut self, conn: Conn, code: Option<u16>) {
-        if self.tenant(conn).is_some_and(|device| device.state == State::Open) {
+    fn closed_by_peer(&mut self, now: Time, conn: Conn, code: Option<u16>) {
+        if let Some(number) = self.tenant(conn).filter(|d| d.state == State::Open).map(|d| d.number) {
             // 1005 is how RFC 6455 §7.1.5 calls a close frame without a code.
-            self.ended(code.unwrap_or(1005).to_string());
+            self.ended(now, number, code.unwrap_or(1005).to_string());
             self.close(conn, code.unwrap_or(1000), "");
         }
         self.close_after_sends(conn);
@@ -68,28 +110,66 @@ impl Fleet {
         }
     }
 
-    fn message(&mut self, now: Time, number: u32, message: &Message<'_>) {
-        let payload = match ServerFrame::decode(self.settings.encoding, message) {
-            Ok(ServerFrame::Deliver(deliver)) => deliver.payload,
-            Ok(ServerFrame::Event(event)) => event.payload,
-            Ok(ServerFrame::Welcome(_)) => return self.stats.welcomes.add(1),
+    fn message(&mut self, now: Time, conn: Conn, number: u32, message: &Message<'_>) {
+        if let (Encoding::Protobuf, Message::Binary(bytes)) = (self.settings.encoding, message)
+            && let Some(delivery) = deliver::read(bytes)
+        {
+            return self.delivered(now, number, delivery.seq, Some(delivery.data));
+        }
+        match ServerFrame::decode(self.settings.encoding, message) {
+            Ok(ServerFrame::Deliver(deliver)) => {
+                self.delivered(now, number, deliver.seq, data_of(deliver.payload.as_ref()));
+            }
+            Ok(ServerFrame::Event(event)) => self.arrived(now, number, data_of(event.payload.as_ref())),
+            Ok(ServerFrame::Welcome(welcome)) => self.welcomed(now, conn, number, &welcome),
+            Ok(ServerFrame::CaughtUp(_)) => {
+                self.stats.caught_up.add(1);
+                self.stats.last_caught_up.raise(now.as_nanos());
+            }
+            Ok(ServerFrame::Error(_)) => self.stats.refused_frames.add(1),
             // A newer server may send more than this version knows.
-            Ok(_) | Err(DecodeError::Unknown) => return,
-            Err(_) => return self.stats.undecodable.add(1),
-        };
-        let stamp = match payload {
-            Some(Payload { content: Some(Content::Data(data)) }) => Stamp::read(&data),
-            _ => None,
-        };
-        let ours = stamp.filter(|stamp| stamp.run == self.settings.run).zip(self.settings.ledger.as_ref());
+            Ok(_) | Err(DecodeError::Unknown) => {}
+            Err(_) => self.stats.undecodable.add(1),
+        }
+    }
+
+    fn welcomed(&mut self, now: Time, conn: Conn, number: u32, welcome: &Welcome) {
+        self.stats.welcomes.add(1);
+        self.stats.waiting.add(welcome.waiting);
+        self.stats.first_welcome.lower(now.as_nanos());
+        let (place, epoch) = (self.place(number), welcome.epoch);
+        if let Some(last) = self.acks.welcomed(place, epoch) {
+            self.say(conn, &ClientFrame::Hello(Hello { last, epoch, ..Hello::default() }));
+        }
+    }
+
+    fn delivered(&mut self, now: Time, number: u32, seq: u64, data: Option<&[u8]>) {
+        if self.acks.delivered(self.place(number), seq) == Order::OutOfOrder {
+            self.stats.out_of_order.add(1);
+        }
+        self.stats.delivered.add(1);
+        self.stats.payload_bytes.add(data.map_or(0, <[u8]>::len) as u64);
+        self.arrived(now, number, data);
+    }
+
+    fn arrived(&mut self, now: Time, number: u32, data: Option<&[u8]>) {
+        let stamp = data.and_then(Stamp::read).filter(|stamp| stamp.run == self.settings.run);
+        let ours = stamp.zip(self.settings.ledger.as_ref());
         let Some((stamp, ledger)) = ours else { return self.stats.foreign.add(1) };
         match ledger.arrived(stamp.number, number) {
             Arrival::First => {
                 self.stats.received.add(1);
-                self.recorder.arrived(now, now.since(stamp.due));
+                self.recorder.arrived(now, stamp.due);
             }
             Arrival::Duplicate => self.stats.duplicated.add(1),
             Arrival::Astray => self.stats.astray.add(1),
         }
+    }
+}
+
+fn data_of(payload: Option<&Payload>) -> Option<&[u8]> {
+    match &payload?.content {
+        Some(Content::Data(data)) => Some(data),
+        _ => None,
     }
 }

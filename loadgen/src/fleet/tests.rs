@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use campanile_engine::sim::{Faults, World};
-use campanile_protocol::messages::{Deliver, Payload, ServerFrame};
+use campanile_protocol::messages::{ClientFrame, Deliver, Payload, ServerFrame, Welcome};
 use campanile_protocol::upgrade::{HeadReader, UpgradeRequest, write_switching_protocols};
 
 use super::*;
@@ -28,10 +28,20 @@ enum Script {
     Silence,
     /// Consents, pings, and delivers message 0 once and message 1 twice.
     Deliver,
+    /// Consents and welcomes, and delivers messages 1 to 40 of somebody else a while later.
+    Stream,
 }
+
+/// The epoch of `Script::Stream`.
+const EPOCH: u64 = 7;
+/// Its messages.
+const STREAM: u64 = 40;
+/// Turns of the server before it streams.
+const WHILE: u32 = 40;
 
 #[derive(Default)]
 struct Peer {
+    turns: u32,
     head: HeadReader,
     upgraded: bool,
     decoder: Decoder,
@@ -45,6 +55,10 @@ struct Server {
     peers: BTreeMap<Conn, Peer>,
     pongs: Vec<Vec<u8>>,
     close_codes: Vec<Option<u16>>,
+    /// What was acknowledged, by connection.
+    acks: BTreeMap<Conn, Vec<u64>>,
+    /// `last` and `epoch` of each hello.
+    hellos: Vec<(u64, u64)>,
 }
 
 impl Server {
@@ -64,6 +78,10 @@ impl Server {
         match self.script {
             Script::Close(code) => frame::encode_close(code, "reason", out),
             Script::HangUp => peer.end = true,
+            Script::Stream => {
+                let welcome = Welcome { epoch: EPOCH, waiting: STREAM, ..Welcome::default() };
+                ServerFrame::Welcome(welcome).encode_frame(Encoding::Protobuf, out).unwrap();
+            }
             Script::Deliver => {
                 frame::encode_frame(frame::Opcode::Ping, b"one", out);
                 frame::encode_frame(frame::Opcode::Ping, b"two", out);
@@ -91,9 +109,26 @@ impl Server {
                     peer.end = true;
                     return;
                 }
-                other => panic!("a device sent {other:?}"),
+                message => match ClientFrame::decode(Encoding::Protobuf, &message).unwrap() {
+                    ClientFrame::Ack(ack) => self.acks.entry(conn).or_default().push(ack.seq),
+                    ClientFrame::Hello(hello) => self.hellos.push((hello.last, hello.epoch)),
+                    other => panic!("a device sent {other:?}"),
+                },
             }
         }
+    }
+
+    fn stream(peer: &mut Peer) {
+        peer.turns += u32::from(peer.upgraded);
+        if peer.turns != WHILE {
+            return;
+        }
+        for seq in 1..=STREAM {
+            let deliver = Deliver { seq, payload: Some(Payload::data("somebody's")), ..Deliver::default() };
+            ServerFrame::Deliver(deliver).encode_frame(Encoding::Protobuf, &mut peer.out).unwrap();
+        }
+        let caught_up = ServerFrame::CaughtUp(Default::default());
+        caught_up.encode_frame(Encoding::Protobuf, &mut peer.out).unwrap();
     }
 }
 
@@ -150,6 +185,9 @@ impl Core for Node {
         };
         commands.push(Command::Accept { on: true });
         for (&conn, peer) in &mut server.peers {
+            if server.script == Script::Stream {
+                Server::stream(peer);
+            }
             if !peer.out.is_empty() && !peer.blocked {
                 commands.send(conn, std::mem::take(&mut peer.out).into());
             }
@@ -184,6 +222,16 @@ struct Simulation {
 impl Simulation {
     /// A server, and one fleet that is told to connect `per_second`.
     fn new(seed: u64, faults: Faults, script: Script, per_second: f64) -> Simulation {
+        Simulation::with(seed, faults, script, |settings| settings.ramp_per_second = per_second)
+    }
+
+    /// A server, and one fleet with other settings than usual.
+    fn with(
+        seed: u64,
+        faults: Faults,
+        script: Script,
+        change: impl FnOnce(&mut FleetSettings),
+    ) -> Simulation {
         let mut world = World::new(seed, faults, 1_700_000_000_000);
         world.add_node(
             Node::Server(Server {
@@ -191,24 +239,33 @@ impl Simulation {
                 peers: BTreeMap::new(),
                 pongs: Vec::new(),
                 close_codes: Vec::new(),
+                acks: BTreeMap::new(),
+                hellos: Vec::new(),
             }),
             64,
         );
-        let audience = Audience { to: To::Broadcast, devices: DEVICES, users: DEVICES, seed: 1 };
-        let settings = FleetSettings {
+        let audience =
+            Audience { to: To::Broadcast, devices: DEVICES, users: DEVICES, seed: 1, silent_percent: 0 };
+        let mut settings = FleetSettings {
             audience,
+            connecting: DEVICES,
+            acks: None,
+            reconnect: false,
+            session: None,
+            samples: false,
             credentials: Credentials::None,
             target: World::<Node>::address(0),
             host: "gateway".into(),
             path: "/v2/connect".into(),
             sources: vec![Ipv4Addr::new(127, 0, 0, 3)],
             encoding: Encoding::Protobuf,
-            ramp_per_second: per_second,
+            ramp_per_second: 0.0,
             attempts_max: 7,
             connect_timeout: Duration::from_secs(5),
             run: RUN,
             ledger: Some(Ledger::new(audience, 2)),
         };
+        change(&mut settings);
         let (control, stats) = (Arc::new(Control::default()), Arc::new(Stats::default()));
         let fleet =
             Fleet::new(0, 1, Arc::new(settings), Arc::clone(&control), Arc::clone(&stats), seed).unwrap();
@@ -222,6 +279,11 @@ impl Simulation {
     /// Lets the fleet connect, and then say goodbye to its end.
     fn run(&mut self) -> &mut Server {
         self.settle();
+        self.end()
+    }
+
+    /// Lets the fleet say goodbye.
+    fn end(&mut self) -> &mut Server {
         self.control.close();
         self.world.steps(20_000);
         let Node::Fleet(fleet) = self.world.core(1) else { panic!("node 1 is the fleet") };
@@ -361,4 +423,87 @@ fn a_hostile_network_makes_no_message_appear_twice_or_nowhere() {
         assert_eq!(stats.undecodable.value(), 0, "seed {seed}");
         assert_eq!(stats.details().latency.len(), stats.received.value(), "seed {seed}");
     }
+}
+
+fn acknowledging(settings: &mut FleetSettings) {
+    settings.acks = Some(AckSettings { every: 32, within: Duration::from_millis(50) });
+}
+
+#[test]
+fn everything_that_arrives_is_acknowledged_with_few_frames() {
+    for (seed, faults) in [(6, Faults::NONE), (7, Faults { reset: 0, ..Faults::HOSTILE })] {
+        let mut simulation = Simulation::with(seed, faults, Script::Stream, acknowledging);
+        let server = simulation.run();
+        let devices = DEVICES as usize;
+        assert_eq!(server.acks.len(), devices, "seed {seed}");
+        for acks in server.acks.values() {
+            assert_eq!(acks.last(), Some(&STREAM), "seed {seed}: {acks:?}");
+            assert!(acks.is_sorted_by(|a, b| a < b), "seed {seed}: {acks:?}");
+            // In time or in number, never one for each message.
+            assert!(acks.len() <= 10, "seed {seed}: {acks:?}");
+        }
+        let stats = &simulation.stats;
+        assert_eq!(stats.delivered.value(), STREAM * u64::from(DEVICES), "seed {seed}");
+        assert_eq!(stats.caught_up.value(), u64::from(DEVICES), "seed {seed}");
+        assert_eq!(stats.waiting.value(), STREAM * u64::from(DEVICES), "seed {seed}");
+        assert_eq!(stats.out_of_order.value(), 0, "seed {seed}");
+        assert!(
+            stats.first_welcome.value() > 0 && stats.last_caught_up.value() > stats.first_welcome.value()
+        );
+    }
+}
+
+#[test]
+fn whoever_is_not_to_acknowledge_sends_nothing() {
+    let mut simulation = Simulation::new(8, Faults::NONE, Script::Stream, 0.0);
+    assert!(simulation.run().acks.is_empty());
+    assert_eq!(simulation.stats.delivered.value(), STREAM * u64::from(DEVICES));
+}
+
+#[test]
+fn a_stalled_device_stays_connected_and_reads_nothing() {
+    let mut simulation = Simulation::with(9, Faults::NONE, Script::Stream, |settings| {
+        acknowledging(settings);
+        settings.audience.silent_percent = 30;
+    });
+    simulation.settle();
+    let (stats, reading) = (Arc::clone(&simulation.stats), u64::from(DEVICES) * 7 / 10);
+    assert_eq!(stats.stalled.value(), u64::from(DEVICES) - reading);
+    assert_eq!(stats.connected.value(), u64::from(DEVICES));
+    assert_eq!(stats.delivered.value(), STREAM * reading);
+    assert_eq!(simulation.server().acks.len() as u64, reading);
+}
+
+#[test]
+fn whoever_comes_back_says_what_it_has_processed() {
+    let mut simulation = Simulation::with(10, Faults::NONE, Script::Stream, |settings| {
+        acknowledging(settings);
+        settings.reconnect = true;
+        settings.session = Some(Duration::from_secs(1));
+    });
+    for _ in 0..200 {
+        simulation.world.advance(Duration::from_millis(50));
+        simulation.world.steps(60);
+    }
+    let server = simulation.end();
+    assert!(server.hellos.iter().all(|&hello| hello == (STREAM, EPOCH)), "{:?}", server.hellos);
+    let returned = server.hellos.len() as u64;
+    let stats = &simulation.stats;
+    assert!(returned >= 2 * u64::from(DEVICES), "{returned} came back");
+    assert_eq!(stats.ended.value(), 0, "they went by themselves");
+    assert!(stats.left.value() >= returned && stats.opened.value() > returned);
+    assert_eq!(stats.out_of_order.value(), 0, "a session may repeat what another had");
+}
+
+#[test]
+fn devices_come_back_from_a_gateway_that_hangs_up() {
+    let mut simulation =
+        Simulation::with(11, Faults::NONE, Script::HangUp, |settings| settings.reconnect = true);
+    for _ in 0..100 {
+        simulation.world.advance(Duration::from_millis(50));
+        simulation.world.steps(60);
+    }
+    let stats = &simulation.stats;
+    assert!(stats.opened.value() >= 3 * u64::from(DEVICES), "{}", stats.opened.value());
+    assert_eq!(stats.ended.value(), stats.opened.value() - stats.connected.value());
 }

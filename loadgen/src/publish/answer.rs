@@ -1,6 +1,9 @@
 //! What the API answers.
 
+use std::fmt;
+
 use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 
 use super::PublishSettings;
 use crate::audience::To;
@@ -9,8 +12,10 @@ use crate::stats::Reasons;
 /// What a request says about its messages.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Answers {
-    /// By message: to how many devices it was sent, or why it was not accepted.
+    /// By message: for how many devices it was taken, or why it was not accepted.
     pub(super) outcomes: Vec<Result<u32, String>>,
+    /// What became of them, device by device.
+    pub(super) states: States,
     /// Devices that were named as failed, by reason.
     pub(super) failed_devices: Reasons,
 }
@@ -27,8 +32,91 @@ struct Item {
     #[serde(default)]
     delivered_count: u32,
     #[serde(default)]
+    devices: States,
+    #[serde(default)]
     failed_devices: Vec<FailedDevice>,
     error: Option<ItemError>,
+}
+
+/// Devices by state, counted without keeping them: there are as many as messages.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct States {
+    confirmed: u32,
+    sent: u32,
+    stored: u32,
+    failed: u32,
+}
+
+impl States {
+    /// Devices that have it, or will.
+    fn taken(&self) -> u32 {
+        self.confirmed + self.sent + self.stored
+    }
+
+    fn add(&mut self, more: States) {
+        self.confirmed += more.confirmed;
+        self.sent += more.sent;
+        self.stored += more.stored;
+        self.failed += more.failed;
+    }
+
+    /// As counts by name; states that did not occur are left out.
+    pub(super) fn reasons(&self) -> Reasons {
+        let named = [
+            ("confirmed", self.confirmed),
+            ("sent", self.sent),
+            ("stored", self.stored),
+            ("failed", self.failed),
+        ];
+        named
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, count)| (name.into(), count.into()))
+            .collect()
+    }
+}
+
+impl<'de> Deserialize<'de> for States {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<States, D::Error> {
+        deserializer.deserialize_seq(StatesVisitor)
+    }
+}
+
+struct StatesVisitor;
+
+impl<'de> Visitor<'de> for StatesVisitor {
+    type Value = States;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of devices with their states")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut devices: A) -> Result<States, A::Error> {
+        let mut states = States::default();
+        while let Some(DeviceAnswer { state }) = devices.next_element()? {
+            *match state {
+                State::Confirmed => &mut states.confirmed,
+                State::Sent => &mut states.sent,
+                State::Stored => &mut states.stored,
+                State::Failed => &mut states.failed,
+            } += 1;
+        }
+        Ok(states)
+    }
+}
+
+#[derive(Deserialize)]
+struct DeviceAnswer {
+    state: State,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Confirmed,
+    Sent,
+    Stored,
+    Failed,
 }
 
 #[derive(Deserialize)]
@@ -55,7 +143,8 @@ impl Answers {
         let malformed = |_| "malformed_answer".to_owned();
         if settings.audience.to == To::Broadcast {
             let Broadcast { sent } = serde_json::from_slice(body).map_err(malformed)?;
-            return Ok(Answers { outcomes: vec![Ok(sent)], failed_devices: Reasons::new() });
+            let states = States { sent, ..States::default() };
+            return Ok(Answers { outcomes: vec![Ok(sent)], states, failed_devices: Reasons::new() });
         }
         let items = match settings.single {
             true => vec![serde_json::from_slice(body).map_err(malformed)?],
@@ -64,7 +153,7 @@ impl Answers {
         if items.len() as u64 != count {
             return Err("malformed_answer".into());
         }
-        let mut failed_devices = Reasons::new();
+        let (mut failed_devices, mut states) = (Reasons::new(), States::default());
         let outcomes = items
             .into_iter()
             .map(|item| {
@@ -72,16 +161,18 @@ impl Answers {
                 for failed in item.failed_devices {
                     *failed_devices.entry(failed.reason).or_default() += 1;
                 }
+                states.add(item.devices);
                 match (item.success, item.error) {
-                    (Some(true), _) => Ok(item.delivered_count),
+                    // What is stored will be delivered, though it does not count as delivered yet.
+                    (Some(true), _) => Ok(item.devices.taken().max(item.delivered_count)),
                     (_, Some(error)) => Err(error.code),
-                    // A user without a connected device has no failed device either.
+                    // An ephemeral message to a user without a connected device has no failed device either.
                     (Some(false), None) => Err(reason.unwrap_or_else(|| "no_connected_device".into())),
                     (None, None) => Err("malformed_answer".into()),
                 }
             })
             .collect();
-        Ok(Answers { outcomes, failed_devices })
+        Ok(Answers { outcomes, states, failed_devices })
     }
 }
 
@@ -93,16 +184,20 @@ mod tests {
     #[test]
     fn each_message_has_its_own_outcome() {
         let body = br#"{"results":[
-            {"messageId":"1","success":true,"deliveredCount":2,"devices":[],"failedDevices":[{"device":3,"reason":"broken"}]},
+            {"messageId":"1","success":true,"deliveredCount":2,"devices":[
+                {"device":1,"state":"sent"},{"device":2,"state":"confirmed"},{"device":4,"state":"stored"},
+                {"device":3,"state":"failed","reason":"broken"}],"failedDevices":[{"device":3,"reason":"broken"}]},
             {"messageId":"2","success":false,"deliveredCount":0,"devices":[],"failedDevices":[{"device":1,"reason":"not_connected"}],"errorMessage":"x"},
             {"messageId":"3","success":false,"deliveredCount":0,"devices":[],"failedDevices":[]},
             {"error":{"code":"invalid_field","message":"y"}}]}"#;
         let answers = Answers::parse(&settings(To::RandomUser), 4, body).unwrap();
         let failed = |reason: &str| Err(reason.to_owned());
         let expected =
-            [Ok(2), failed("not_connected"), failed("no_connected_device"), failed("invalid_field")];
+            [Ok(3), failed("not_connected"), failed("no_connected_device"), failed("invalid_field")];
         assert_eq!(answers.outcomes, expected);
         assert_eq!(answers.failed_devices, [("broken".into(), 1), ("not_connected".into(), 1)].into());
+        let states = ["confirmed", "failed", "sent", "stored"].map(|state| (state.to_owned(), 1));
+        assert_eq!(answers.states.reasons(), states.into());
     }
 
     #[test]

@@ -7,17 +7,23 @@ use std::ops::Range;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use campanile_engine::Time;
 
 use super::PublishSettings;
 use crate::audience::To;
-use crate::payload::Stamp;
-use crate::schedule::Schedule;
+use crate::payload::{PAYLOAD_BYTES_MIN, Stamp};
+
+/// Payloads are cut out of so many random bytes, since ciphertext does not compress either.
+const NOISE_BYTES: usize = 1 << 20;
 
 /// Writes request bodies.
 pub(super) struct BodyWriter<'a> {
     settings: &'a PublishSettings,
     /// The prefix of users' names as it stands inside a JSON string.
     user_prefix: String,
+    /// `"durability":…`, if anything is said about it.
+    durability: String,
+    noise: Vec<u8>,
     payload: Vec<u8>,
     base64: String,
 }
@@ -26,7 +32,18 @@ impl<'a> BodyWriter<'a> {
     pub(super) fn new(settings: &'a PublishSettings) -> BodyWriter<'a> {
         let quoted = serde_json::Value::from(settings.user_prefix.as_str()).to_string();
         let user_prefix = quoted[1..quoted.len() - 1].to_owned();
-        BodyWriter { settings, user_prefix, payload: Vec::new(), base64: String::new() }
+        let durability =
+            settings.durability.map(|durability| format!(r#","durability":"{}""#, durability.name()));
+        let mut noise = vec![0; NOISE_BYTES + settings.payload_bytes];
+        fastrand::Rng::with_seed(settings.run).fill(&mut noise);
+        BodyWriter {
+            settings,
+            user_prefix,
+            durability: durability.unwrap_or_default(),
+            noise,
+            payload: Vec::new(),
+            base64: String::new(),
+        }
     }
 
     /// Where the bodies are sent.
@@ -38,8 +55,8 @@ impl<'a> BodyWriter<'a> {
         }
     }
 
-    /// A body with messages `numbers`; only a batch may have more than one.
-    pub(super) fn write(&mut self, schedule: &Schedule, numbers: Range<u64>) -> Bytes {
+    /// A body with messages `numbers`, of which each is due at a time; only a batch may have more than one.
+    pub(super) fn write(&mut self, due: impl Fn(u64) -> Time, numbers: Range<u64>) -> Bytes {
         let count = (numbers.end - numbers.start) as usize;
         let mut out = Vec::with_capacity(32 + count * (self.settings.payload_bytes.div_ceil(3) * 4 + 96));
         let batch = self.settings.audience.to != To::Broadcast && !self.settings.single;
@@ -50,7 +67,7 @@ impl<'a> BodyWriter<'a> {
             if out.last() == Some(&b'}') {
                 out.push(b',');
             }
-            self.write_push(schedule, number, &mut out);
+            self.write_push(due(number), number, &mut out);
         }
         if batch {
             out.extend_from_slice(b"]}");
@@ -58,7 +75,7 @@ impl<'a> BodyWriter<'a> {
         out.into()
     }
 
-    fn write_push(&mut self, schedule: &Schedule, number: u64, out: &mut Vec<u8>) {
+    fn write_push(&mut self, due: Time, number: u64, out: &mut Vec<u8>) {
         let audience = &self.settings.audience;
         let first = audience.recipients(number).start;
         let (prefix, user) = (&self.user_prefix, audience.user_of(first));
@@ -71,8 +88,15 @@ impl<'a> BodyWriter<'a> {
             To::Broadcast => write!(out, r#"{{"name":"load""#),
         };
         debug_assert!(written.is_ok(), "writing to a vector cannot fail");
-        let stamp = Stamp { run: self.settings.run, number, due: schedule.due(number) };
+        if audience.to != To::Broadcast {
+            out.extend_from_slice(self.durability.as_bytes());
+        }
+        let stamp = Stamp { run: self.settings.run, number, due };
         stamp.write(self.settings.payload_bytes, &mut self.payload);
+        // Steps by a prime, so that the same bytes do not come again soon.
+        let from = number.wrapping_mul(7_919) as usize % NOISE_BYTES;
+        let padding = &mut self.payload[PAYLOAD_BYTES_MIN..];
+        padding.copy_from_slice(&self.noise[from..from + padding.len()]);
         self.base64.clear();
         STANDARD.encode_string(&self.payload, &mut self.base64);
         out.extend_from_slice(br#","payload":{"data":""#);
@@ -83,17 +107,15 @@ impl<'a> BodyWriter<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use campanile_engine::Time;
     use serde_json::Value;
 
     use super::*;
+    use crate::options::Durability;
     use crate::publish::tests::settings;
 
     fn written(settings: &PublishSettings, numbers: Range<u64>) -> Value {
-        let schedule = Schedule::new(Time(7_000), 1_000.0, Duration::from_secs(1));
-        serde_json::from_slice(&BodyWriter::new(settings).write(&schedule, numbers)).unwrap()
+        let due = |number| Time(7_000 + number * 1_000_000);
+        serde_json::from_slice(&BodyWriter::new(settings).write(due, numbers)).unwrap()
     }
 
     fn stamp(push: &Value) -> Stamp {
@@ -118,6 +140,29 @@ mod tests {
             assert_eq!(push["device"], numbers[device]);
             assert_eq!(stamp(push), Stamp { run: 99, number, due: Time(7_000 + number * 1_000_000) });
         }
+    }
+
+    #[test]
+    fn durability_is_said_only_when_it_is_asked_for() {
+        let mut settings = settings(To::RandomUser);
+        assert!(written(&settings, 0..1)["pushes"][0]["durability"].is_null());
+        settings.durability = Some(Durability::Ephemeral);
+        assert_eq!(written(&settings, 0..2)["pushes"][1]["durability"], "ephemeral");
+        settings.audience.to = To::Broadcast;
+        assert!(written(&settings, 0..1)["durability"].is_null(), "an event is never stored");
+    }
+
+    #[test]
+    fn payloads_are_noise_and_differ() {
+        let mut settings = settings(To::RandomUser);
+        settings.payload_bytes = 512;
+        let body = written(&settings, 0..2);
+        let bytes =
+            |push: usize| STANDARD.decode(body["pushes"][push]["payload"]["data"].as_str().unwrap()).unwrap();
+        let (one, other) = (bytes(0), bytes(1));
+        assert_eq!((one.len(), other.len()), (512, 512));
+        let alike = one[24..].iter().zip(&other[24..]).filter(|(a, b)| a == b).count();
+        assert!(alike < 30, "{alike} of 488 bytes are the same");
     }
 
     #[test]

@@ -1,41 +1,39 @@
-//! Publishing at a steady rate over HTTP, on a thread of its own.
+//! Publishing over HTTP, at a steady rate or as fast as the gateway answers, on a thread of its own.
 //!
-//! The loop is open: when a message is due is fixed beforehand and stands in its payload. A publisher that becomes
+//! With a rate the loop is open: when a message is due is fixed beforehand and stands in its payload. A publisher that becomes
 //! free takes everything that has fallen due, so a gateway that stalls is sent the backlog when it answers again, and
-//! the wait counts as latency (no coordinated omission).
+//! the wait counts as latency (no coordinated omission). Without one the loop is closed, and latency counts from the
+//! request.
 
 mod answer;
 mod body;
 mod http;
+mod pace;
+mod register;
 
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use campanile_engine::Time;
 use hdrhistogram::Histogram;
-use tokio::sync::Notify;
 
 use self::answer::Answers;
 use self::body::BodyWriter;
 use self::http::{Api, ApiError};
+pub use self::pace::Pace;
+use self::pace::Pacer;
+pub use self::register::register;
 use crate::audience::{Audience, To};
-use crate::options::Endpoint;
-use crate::schedule::Schedule;
+use crate::options::{Durability, Endpoint};
 use crate::stats::{Counter, Reasons, histogram};
 
-/// Pushes in one request.
-const BATCH_PUSHES_MAX: u64 = 500;
 /// About how many bytes one request may have.
 const BATCH_BYTES_MAX: usize = 1 << 20;
-/// The pacer sleeps no shorter than this …
-const TICK_MIN: Duration = Duration::from_micros(20);
-/// … and looks so often whether it is over.
-const STOP_CHECK: Duration = Duration::from_millis(50);
-/// How long a publisher waits before it connects again.
-const RECONNECT_DELAY: Duration = Duration::from_millis(20);
+/// How long a publisher waits after a request that failed as a whole.
+const RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// What is published, and how.
 pub struct PublishSettings {
@@ -53,8 +51,12 @@ pub struct PublishSettings {
     pub payload_bytes: usize,
     /// Pushes that fall due within this time go into one request.
     pub batch: Duration,
+    /// Most pushes of one request.
+    pub batch_pushes_max: u32,
     /// One request for each push.
     pub single: bool,
+    /// What is asked for; `None` for the gateway's default.
+    pub durability: Option<Durability>,
     /// Connections, each with one request at a time.
     pub publishers: u32,
     /// From a request to its answer.
@@ -80,8 +82,10 @@ pub struct Published {
     pub offered: u64,
     /// Requests made.
     pub requests: u64,
-    /// By message: to how many devices the gateway says it was sent.
+    /// By message: for how many devices the gateway has taken it: sent, stored, or confirmed by them already.
     pub delivered: Vec<u32>,
+    /// Devices by what the gateway says became of the message for them.
+    pub states: Reasons,
     /// Why messages were not accepted.
     pub failures: Reasons,
     /// Devices that the gateway named as failed, by reason, in pushes accepted or not.
@@ -90,21 +94,20 @@ pub struct Published {
     pub latency: Histogram<u64>,
 }
 
-/// Publishes `schedule` and waits for the answers. Blocks; runs its own event loop.
+/// Publishes at this pace and waits for the answers. Blocks; runs its own event loop.
 ///
 /// # Errors
 /// In words for the operator: the event loop cannot be set up.
 pub fn publish(
     settings: &PublishSettings,
-    schedule: Schedule,
+    pace: Pace,
     progress: &Arc<PublishProgress>,
 ) -> Result<Published, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("the publisher cannot be set up: {error}"))?;
-    let pacer =
-        Pacer { schedule, taken: AtomicU64::new(0), ticks: Notify::new(), over: AtomicBool::new(false) };
+    let pacer = Pacer::new(pace);
     let shared = Shared {
         settings,
         progress,
@@ -113,7 +116,8 @@ pub fn publish(
         published: RefCell::new(Published {
             offered: 0,
             requests: 0,
-            delivered: vec![0; schedule.messages() as usize],
+            delivered: vec![0; pace.messages() as usize],
+            states: Reasons::new(),
             failures: Reasons::new(),
             failed_devices: Reasons::new(),
             latency: histogram(),
@@ -129,23 +133,8 @@ pub fn publish(
         Ok::<(), String>(())
     })?;
     let mut published = shared.published.into_inner();
-    published.offered = match progress.stop.load(Ordering::Relaxed) {
-        true => schedule.due_by(Time::monotonic()),
-        false => schedule.messages(),
-    };
+    published.offered = pacer.offered(progress.stop.load(Ordering::Relaxed));
     Ok(published)
-}
-
-/// Says when something is due, from a thread of its own: the runtime's timers have a grain of a millisecond, and its
-/// thread is busy.
-struct Pacer {
-    schedule: Schedule,
-    /// Messages that publishers have taken.
-    taken: AtomicU64,
-    /// Something is due.
-    ticks: Notify,
-    /// There will be no more ticks.
-    over: AtomicBool,
 }
 
 struct Shared<'a> {
@@ -156,53 +145,12 @@ struct Shared<'a> {
     published: RefCell<Published>,
 }
 
-impl Pacer {
-    /// Says what is due: together every `batch`, or each message by itself.
-    fn run(&self, batch: Option<Duration>, progress: &PublishProgress) {
-        let messages = self.schedule.messages();
-        let mut at = batch.map_or(self.schedule.due(0), |batch| Time::monotonic() + batch);
-        while self.taken.load(Ordering::Relaxed) < messages && !progress.stop.load(Ordering::Relaxed) {
-            let wait = at.since(Time::monotonic());
-            // In pieces, so that it hears of the end.
-            std::thread::sleep(wait.clamp(TICK_MIN, STOP_CHECK));
-            let now = Time::monotonic();
-            if now < at {
-                continue;
-            }
-            let due = self.schedule.due_by(now);
-            if due > self.taken.load(Ordering::Relaxed) {
-                self.ticks.notify_one();
-            }
-            // Ticks that have been missed are not made up for: one takes everything that is due.
-            at = match batch {
-                Some(batch) => (at + batch).max(now),
-                None => self.schedule.due(due),
-            };
-        }
-        self.over.store(true, Ordering::SeqCst);
-        self.ticks.notify_waiters();
-    }
-
-    /// Takes messages that are due, at most `count`. Only the publishers' thread may call it.
-    fn take(&self, count: u64) -> Range<u64> {
-        let first = self.taken.load(Ordering::Relaxed);
-        let due = self.schedule.due_by(Time::monotonic()).max(first);
-        let end = due.min(first + count);
-        self.taken.store(end, Ordering::Relaxed);
-        if end < due {
-            // More than one request takes: somebody else may begin at once.
-            self.ticks.notify_one();
-        }
-        first..end
-    }
-}
-
 fn batch_pushes_max(settings: &PublishSettings) -> u64 {
     if settings.single || settings.audience.to == To::Broadcast {
         return 1;
     }
     let push_bytes = settings.payload_bytes.div_ceil(3) * 4 + 128;
-    (BATCH_BYTES_MAX / push_bytes).clamp(1, BATCH_PUSHES_MAX as usize) as u64
+    (BATCH_BYTES_MAX / push_bytes).clamp(1, settings.batch_pushes_max as usize) as u64
 }
 
 async fn all(futures: impl Iterator<Item = impl Future<Output = ()>>) {
@@ -221,7 +169,7 @@ async fn publisher(shared: &Shared<'_>) {
     loop {
         // It hears of the end from here on, however late it is polled.
         let tick = shared.pacer.ticks.notified();
-        let over = shared.pacer.over.load(Ordering::SeqCst);
+        let over = shared.pacer.is_over();
         let stopped = shared.progress.stop.load(Ordering::Relaxed);
         let numbers = if stopped { 0..0 } else { shared.pacer.take(shared.batch_pushes_max) };
         if numbers.is_empty() {
@@ -232,7 +180,9 @@ async fn publisher(shared: &Shared<'_>) {
             continue;
         }
         let count = numbers.end - numbers.start;
-        let request = body.write(&shared.pacer.schedule, numbers.clone());
+        let (taken, pace) = (Time::monotonic(), *shared.pacer.pace());
+        let due = |number| pace.due(number, taken);
+        let request = body.write(due, numbers.clone());
         shared.progress.sent.add(count);
         shared.published.borrow_mut().requests += 1;
         let path = body.path();
@@ -243,15 +193,20 @@ async fn publisher(shared: &Shared<'_>) {
                 Err(ApiError::Broken("timed_out".into()))
             }
         };
-        note(shared, numbers, &answer);
-        if let Err(ApiError::Broken(_)) = answer {
-            tokio::time::sleep(RECONNECT_DELAY).await;
+        note(shared, numbers, due, &answer);
+        if answer.is_err() {
+            tokio::time::sleep(RETRY_DELAY).await;
         }
     }
 }
 
 /// Notes what became of messages `numbers`.
-fn note(shared: &Shared<'_>, numbers: Range<u64>, answer: &Result<bytes::Bytes, ApiError>) {
+fn note(
+    shared: &Shared<'_>,
+    numbers: Range<u64>,
+    due: impl Fn(u64) -> Time,
+    answer: &Result<bytes::Bytes, ApiError>,
+) {
     let published = &mut *shared.published.borrow_mut();
     let now = Time::monotonic();
     let answers = match answer {
@@ -270,7 +225,7 @@ fn note(shared: &Shared<'_>, numbers: Range<u64>, answer: &Result<bytes::Bytes, 
         match outcome {
             Ok(delivered) => {
                 published.delivered[number as usize] = delivered;
-                let took = now.since(shared.pacer.schedule.due(number));
+                let took = now.since(due(number));
                 published.latency.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
                 shared.progress.accepted.add(1);
             }
@@ -280,6 +235,7 @@ fn note(shared: &Shared<'_>, numbers: Range<u64>, answer: &Result<bytes::Bytes, 
             }
         }
     }
+    crate::stats::merge(&mut published.states, &answers.states.reasons());
     crate::stats::merge(&mut published.failed_devices, &answers.failed_devices);
 }
 

@@ -6,12 +6,14 @@ pub(super) fn settings(to: To) -> PublishSettings {
     PublishSettings {
         api: Endpoint { address: ([127, 0, 0, 1], 1).into(), host: "127.0.0.1:1".into(), path: "/".into() },
         api_key: "key".into(),
-        audience: Audience { to, devices: 10, users: 4, seed: 5 },
+        audience: Audience { to, devices: 10, users: 4, seed: 5, silent_percent: 0 },
         user_prefix: "U".into(),
         run: 99,
         payload_bytes: 40,
         batch: Duration::from_millis(1),
+        batch_pushes_max: 500,
         single: false,
+        durability: None,
         publishers: 2,
         timeout: Duration::from_secs(5),
     }

@@ -1,7 +1,7 @@
 //! A gateway for a few devices: a thread for each connection, `tungstenite` on one side and just enough HTTP on the
 //! other. It does what it is told wrong.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -42,6 +42,8 @@ type Devices = Mutex<HashMap<(String, u32), Sender<Vec<u8>>>>;
 struct Gateway {
     faults: Faults,
     devices: Devices,
+    /// Registered over the API.
+    registered: Mutex<HashSet<(String, u32)>>,
     pushes: Mutex<u64>,
     first_request: Mutex<Option<Instant>>,
 }
@@ -51,6 +53,7 @@ pub(crate) fn start(faults: Faults) -> (SocketAddr, SocketAddr) {
     let gateway = Arc::new(Gateway {
         faults,
         devices: Devices::default(),
+        registered: Mutex::default(),
         pushes: Mutex::new(0),
         first_request: Mutex::new(None),
     });
@@ -183,7 +186,13 @@ impl Gateway {
                 let sent = devices.values().filter(|device| device.send(frame.clone()).is_ok()).count();
                 json!({"sent": sent, "skipped": 0})
             }
-            other => panic!("a request to {other}"),
+            other => {
+                let user = other.strip_prefix("/v2/users/").and_then(|rest| rest.strip_suffix("/devices"));
+                let user = user.unwrap_or_else(|| panic!("a request to {other}")).to_owned();
+                let device = body["device"].as_u64().unwrap() as u32;
+                assert!(self.registered.lock().unwrap().insert((user, device)), "registered twice");
+                json!({ "device": device })
+            }
         }
     }
 
@@ -215,7 +224,16 @@ impl Gateway {
                 device.send(frame.clone()).unwrap();
             }
         }
-        json!({"messageId": "0", "success": delivered > 0, "deliveredCount": delivered, "devices": [],
+        let (state, count) = match self.registered.lock().unwrap().len() {
+            0 => ("sent", delivered),
+            _ => ("stored", 1),
+        };
+        if state == "stored" {
+            assert_eq!(push["durability"], "durable");
+        }
+        let states: Vec<Value> =
+            (1..=count).map(|device| json!({"device": device, "state": state})).collect();
+        json!({"messageId": "0", "success": count > 0, "deliveredCount": delivered, "devices": states,
             "failedDevices": []})
     }
 }

@@ -78,6 +78,49 @@ fn a_broadcast_reaches_everybody() {
 }
 
 #[test]
+fn without_a_rate_the_gateway_is_given_all_it_takes() {
+    let (code, report) = load("max", Faults::default(), "--driver epoll --max --messages 1000 --batch 40");
+    assert!(is(code, 0), "{report:#}");
+    let pushes = &report["pushes"];
+    assert_eq!((&pushes["model"], &pushes["requests"]), (&"closed".into(), &25.into()));
+    assert_eq!((&pushes["offered"], &pushes["accepted"]), (&1_000.into(), &1_000.into()));
+    assert_eq!(pushes["devices_by_state"], serde_json::json!({"sent": 1_000}));
+    assert_eq!(
+        (&report["deliveries"]["received"], &report["deliveries"]["lost"]),
+        (&1_000.into(), &0.into())
+    );
+}
+
+#[test]
+fn devices_that_are_offline_are_registered_and_nothing_is_expected_of_them() {
+    let arguments = "--driver epoll --offline --max --messages 300 --batch 100 --durability durable";
+    let (code, report) = load("offline", Faults::default(), arguments);
+    assert!(is(code, 0), "{report:#}");
+    assert_eq!(report["connections"]["opened"], 0);
+    assert_eq!(report["pushes"]["accepted"], 300);
+    assert_eq!(report["pushes"]["devices_by_state"], serde_json::json!({"stored": 300}));
+    assert_eq!((&report["deliveries"]["reported"], &report["deliveries"]["lost"]), (&300.into(), &0.into()));
+}
+
+#[test]
+fn samples_say_when_each_message_was_due_and_how_long_it_took() {
+    let samples = file("samples.txt", "");
+    let arguments = format!("--driver epoll --rate 200 --duration 0.5 --samples {}", samples.display());
+    let (code, report) = load("samples", Faults::default(), &arguments);
+    assert!(is(code, 0), "{report:#}");
+    let text = std::fs::read_to_string(samples).unwrap();
+    let lines: Vec<(u64, u64)> = text
+        .lines()
+        .map(|line| line.split_once(' ').unwrap())
+        .map(|(due, took)| (due.parse().unwrap(), took.parse().unwrap()))
+        .collect();
+    assert_eq!(lines.len(), 100);
+    let longest = lines.iter().map(|&(_, took)| took as f64 / 1e6).fold(0.0, f64::max);
+    let max = report["deliveries"]["latency_ms"]["max"].as_f64().unwrap();
+    assert!((longest - max).abs() <= max * 0.002, "{longest} ms is not {max} ms");
+}
+
+#[test]
 fn losses_duplicates_and_strays_are_found() {
     let faults = Faults {
         lose_every: Some(10),

@@ -1,0 +1,145 @@
+//! Devices that stop reading while messages for them go on.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use clap::Args;
+
+use super::process::{Gateway, Process};
+use super::{Setup, load_figure, words};
+use crate::kernel_memory::KernelMemory;
+use crate::report::{Asked, Report};
+
+/// The same load twice, each time on a new gateway: all devices read, then some do not. The difference is what those
+/// cost: in memory, the kernel's included, and in the others' latency.
+#[derive(Args, Debug)]
+pub(crate) struct Stalled {
+    /// Devices, each of a user of its own
+    #[arg(long, default_value_t = 20_000)]
+    devices: u32,
+    /// So many in a hundred stop reading
+    #[arg(long, default_value_t = 10)]
+    percent: u32,
+    /// Messages per second
+    #[arg(long, default_value_t = 20_000)]
+    rate: u32,
+    /// Seconds of load; by its end a device should have been sent more than its window takes (48 KiB)
+    #[arg(long, default_value_t = 55)]
+    seconds: u64,
+    /// Bytes of each payload
+    #[arg(long, default_value_t = 1_024)]
+    bytes: u32,
+    #[command(flatten)]
+    setup: Setup,
+}
+
+/// From the last session to the first message, so that the memory before can be read.
+const PAUSE: Duration = Duration::from_secs(15);
+/// From the last message to the goodbyes, so that the memory after can be read.
+const HOLD: Duration = Duration::from_secs(20);
+/// Pages that TCP accounts for.
+const PAGE_BYTES: u64 = 4_096;
+
+/// Memory at one moment, in bytes.
+struct Memory {
+    resident: u64,
+    kernel: u64,
+    tcp: u64,
+}
+
+impl Memory {
+    fn read(gateway: &Process) -> anyhow::Result<Memory> {
+        let kernel = KernelMemory::settled()?;
+        Ok(Memory {
+            resident: gateway.resident_bytes()?,
+            kernel: kernel.bytes(),
+            tcp: kernel.tcp_pages * PAGE_BYTES,
+        })
+    }
+}
+
+/// What one run found.
+struct Run {
+    found: serde_json::Value,
+    resident_growth: f64,
+    kernel_growth: f64,
+    tcp_growth: f64,
+}
+
+impl Stalled {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        ensure!((1..100).contains(&self.percent), "--percent: {} is not between 1 and 99", self.percent);
+        let without = self.load(0)?;
+        let with = self.load(self.percent)?;
+        let mut report = Report::new();
+        report.add("devices", self.devices.into());
+        report.add("rate_per_second", self.rate.into());
+        report.add("payload_bytes", self.bytes.into());
+        let stalled = load_figure(&with.found, "/connections/stalled")?;
+        report.add("stalled", stalled);
+        let each = |growth: fn(&Run) -> f64| (growth(&with) - growth(&without)) / stalled;
+        let resident = each(|run| run.resident_growth);
+        let (kernel, tcp) = (each(|run| run.kernel_growth), each(|run| run.tcp_growth));
+        report.add("resident_bytes_per_stalled", resident);
+        report.add("kernel_bytes_per_stalled", kernel);
+        report.add("tcp_bytes_per_stalled", tcp);
+        // Part of what TCP accounts for is in the slabs too, so this is more than it takes.
+        report.add_target("bytes_per_stalled", Asked::AtMost(65_536.0), resident + kernel + tcp);
+        for (name, run) in [("without", &without), ("with", &with)] {
+            for (what, path) in FIGURES {
+                report.add(format!("{name}_{what}"), load_figure(&run.found, path)?);
+            }
+        }
+        let p99 = |run: &Run| load_figure(&run.found, "/deliveries/latency_ms/p99");
+        report.add_target("healthy_p99_ratio", Asked::AtMost(1.1), p99(&with)? / p99(&without)?);
+        report.publish(self.setup.json.as_deref())?;
+        let lost = load_figure(&with.found, "/deliveries/lost")? + load_figure(&without.found, "/deliveries/lost")?;
+        ensure!(lost == 0.0, "{lost} messages for devices that read were not received");
+        Ok(())
+    }
+
+    fn load(&self, percent: u32) -> anyhow::Result<Run> {
+        let most = self.devices.to_string();
+        // A stalled device does not answer pings; it is to stay until it has been measured.
+        let config = ["limits.ping_interval_ms = 600000"];
+        let gateway = Gateway::start_with(&self.setup, &config, &["--max-connections", &most])?;
+        let Self { devices, rate, seconds, bytes, .. } = self;
+        let load = gateway.start_load(&words(&format!(
+            "--connections {devices} --stalled-percent {percent} --rate {rate} --duration {seconds} \
+             --payload-bytes {bytes} --durability durable --publishers 8 --batch-ms 5 --pause {} --hold {}",
+            PAUSE.as_secs(),
+            HOLD.as_secs()
+        )))?;
+        gateway.wait_for_sessions(u64::from(self.devices), Duration::from_secs(120))?;
+        let start = Instant::now();
+        let before = Memory::read(&gateway.process)?;
+        ensure!(start.elapsed() < PAUSE, "the kernel's memory did not settle in time");
+        // The load generator sees the last session a little later than we do, and may be late with its last messages.
+        let end = PAUSE + Duration::from_secs(self.seconds + 4);
+        std::thread::sleep(end.checked_sub(start.elapsed()).context("the load ended before it began")?);
+        let after = Memory::read(&gateway.process)?;
+        load.finish(Duration::from_secs(180))?;
+        let found = gateway.load_report()?;
+        gateway.stop()?;
+        let ended = load_figure(&found, "/connections/ended_early")?;
+        ensure!(ended == 0.0, "{ended} devices were disconnected: {}", found["connections"]);
+        let growth = |before: u64, after: u64| after as f64 - before as f64;
+        Ok(Run {
+            found,
+            resident_growth: growth(before.resident, after.resident),
+            kernel_growth: growth(before.kernel, after.kernel),
+            tcp_growth: growth(before.tcp, after.tcp),
+        })
+    }
+}
+
+/// What is passed on from the load generator's report, and where it stands there.
+const FIGURES: [(&str, &str); 7] = [
+    ("accepted_per_second", "/pushes/accepted_per_second"),
+    ("failed", "/pushes/failed"),
+    ("received", "/deliveries/received"),
+    ("lost", "/deliveries/lost"),
+    ("latency_p50_msec", "/deliveries/latency_ms/p50"),
+    ("latency_p99_msec", "/deliveries/latency_ms/p99"),
+    ("answer_p99_msec", "/pushes/answer_latency_ms/p99"),
+];

@@ -1,0 +1,130 @@
+//! The results as a table for people.
+
+use std::fmt;
+
+use super::{Latency, Report};
+use crate::stats::Reasons;
+
+/// A number with its thousands apart.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Reasons with their counts in brackets, or nothing.
+fn reasons(reasons: &Reasons) -> String {
+    let list: Vec<String> =
+        reasons.iter().map(|(reason, &count)| format!("{reason}: {}", grouped(count))).collect();
+    if list.is_empty() { String::new() } else { format!(" ({})", list.join(", ")) }
+}
+
+impl fmt::Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.count == 0 {
+            return f.write_str("nothing measured");
+        }
+        let Latency { p50, p90, p95, p99, p99_9, max, .. } = self;
+        write!(f, "p50 {p50:.2}  p90 {p90:.2}  p95 {p95:.2}  p99 {p99:.2}  p99.9 {p99_9:.2}  max {max:.2} ms")
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut row = |name: &str, value: String| writeln!(f, "{name:<18} {value}");
+        let connections = &self.connections;
+        row(
+            "connections",
+            format!(
+                "{} of {} ({} users), {} failed{}",
+                grouped(connections.opened),
+                grouped(connections.target.into()),
+                grouped(connections.users.into()),
+                grouped(connections.failed),
+                reasons(&connections.failed_by_reason)
+            ),
+        )?;
+        row(
+            "  ended early",
+            grouped(connections.ended_early) + &reasons(&connections.ended_early_by_reason),
+        )?;
+        row(
+            "  connect rate",
+            format!(
+                "{}/s for {:.1} s",
+                grouped(connections.opened_per_second as u64),
+                connections.ramp_seconds
+            ),
+        )?;
+        row("  connect latency", connections.connect_latency_ms.to_string())?;
+        row("  pings answered", grouped(connections.pings_answered))?;
+        if let Some(pushes) = &self.pushes {
+            row(
+                "pushes",
+                format!(
+                    "{} offered to {}, {} sent, {} accepted ({}/s), {} failed{}",
+                    grouped(pushes.offered),
+                    pushes.to,
+                    grouped(pushes.sent),
+                    grouped(pushes.accepted),
+                    grouped(pushes.accepted_per_second as u64),
+                    grouped(pushes.failed),
+                    reasons(&pushes.failed_by_reason)
+                ),
+            )?;
+            row("  answer latency", pushes.answer_latency_ms.to_string())?;
+            row("  devices", reasons(&pushes.devices_by_state).trim().to_owned())?;
+        }
+        if let Some(deliveries) = &self.deliveries {
+            row(
+                "deliveries",
+                format!(
+                    "{} received ({}/s), {} lost, {} duplicated, {} astray, {} out of order",
+                    grouped(deliveries.received),
+                    grouped(deliveries.received_per_second as u64),
+                    grouped(deliveries.lost),
+                    grouped(deliveries.duplicated),
+                    grouped(deliveries.astray),
+                    grouped(deliveries.out_of_order)
+                ),
+            )?;
+            row("  latency", deliveries.latency_ms.to_string())?;
+        }
+        if let Some(replay) = &self.replay {
+            row(
+                "replay",
+                format!(
+                    "{} messages in {:.3} s ({}/s, {:.1} MB/s), {} of {} sessions caught up, {} out of order",
+                    grouped(replay.messages),
+                    replay.seconds,
+                    grouped(replay.messages_per_second as u64),
+                    replay.payload_bytes_per_second / 1e6,
+                    grouped(replay.caught_up),
+                    grouped(connections.opened),
+                    grouped(replay.out_of_order)
+                ),
+            )?;
+        }
+        let process = &self.process;
+        row(
+            "load generator",
+            format!(
+                "{} driver, {} shards; CPU {:.1} s (ramp {:.1}, publish {:.1}); RSS {:.1} MB, at most {:.1} MB",
+                self.driver,
+                self.shards,
+                process.cpu_seconds,
+                process.cpu_ramp_seconds,
+                process.cpu_publish_seconds,
+                process.rss_bytes as f64 / 1e6,
+                process.rss_max_bytes as f64 / 1e6
+            ),
+        )?;
+        if self.interrupted { row("interrupted", "yes".into()) } else { Ok(()) }
+    }
+}
