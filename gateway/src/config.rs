@@ -254,7 +254,7 @@ impl Default for DrainTable {
 
 impl Default for LogTable {
     fn default() -> Self {
-        LogTable { filter: "info".into() }
+        LogTable { filter: "info,fjall=warn,lsm_tree=warn".into() }
     }
 }
 

@@ -11,7 +11,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use campanile_engine::{DriverChoice, DriverKind, ListenError, ListenOptions, Listeners, Waker};
 use tokio::runtime::{Builder, Runtime};
@@ -42,6 +43,9 @@ pub const CONTROL_THREADS_MAX: usize = 2;
 pub(crate) const BACKLOG: i32 = 65_535;
 /// Where messages wait, in the data directory.
 const MAILBOX_DIRECTORY: &str = "mailbox";
+/// How long a start waits for an address that is in use, and how often it looks.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(2);
+const ADDRESS_TICK: Duration = Duration::from_millis(10);
 /// How often a draining node looks whether it is done.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 /// How long shards that were told to end at once may take.
@@ -257,7 +261,7 @@ impl Shards {
     ) -> Result<Shards, StartError> {
         let cores_usable = Machine::read().cores();
         let plan = divide(settings, driver, cores_usable)?;
-        let listeners = Listeners::bind(ListenOptions {
+        let listeners = bind_devices(ListenOptions {
             address: settings.listen,
             count: plan.shards,
             backlog: BACKLOG,
@@ -313,6 +317,18 @@ fn divide(settings: &Settings, driver: DriverKind, cores: usize) -> Result<Plan,
         tracing::warn!("{warning}");
     }
     Ok(plan)
+}
+
+/// Binds the devices' address. The kernel takes apart the rings of a process that was killed after the process has
+/// ended, and until then its sockets hold the address: a node that is started again at once waits for it.
+fn bind_devices(options: ListenOptions) -> Result<Listeners, ListenError> {
+    let begun = Instant::now();
+    loop {
+        match Listeners::bind(options) {
+            Err(ListenError::InUse(_)) if begun.elapsed() < ADDRESS_TIMEOUT => thread::sleep(ADDRESS_TICK),
+            result => return result,
+        }
+    }
 }
 
 fn bind_api(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
