@@ -4,6 +4,7 @@ pub mod api;
 pub mod capacity;
 pub mod cli;
 pub mod config;
+pub mod counters;
 pub mod limits;
 pub mod machine;
 pub mod mailbox;

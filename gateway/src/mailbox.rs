@@ -10,6 +10,7 @@
 //! - After an error nothing is known of what was not synced: the store [reopens](Mailbox::reopen) the mailbox and serves
 //!   only what it reads back.
 
+pub mod counters;
 pub mod embedded;
 pub mod operations;
 pub mod store;

@@ -161,11 +161,13 @@ fn write(context: &Context, text: &mut String) -> fmt::Result {
     prometheus_client::encoding::text::encode(text, &context.metrics.registry)
 }
 
-/// The shards' counters and the process's usage at one moment.
+/// The shards' and the store's counters and the process's usage at one moment.
 #[derive(Debug)]
 struct Snapshot {
     /// The name, the help, the kind, and the value of each shard.
     shards: Vec<(String, &'static str, Kind, Vec<u64>)>,
+    /// The same of the store.
+    store: Vec<(String, &'static str, Kind, u64)>,
     node: NodeLabels,
     ready: bool,
     started_at_seconds: f64,
@@ -178,6 +180,12 @@ impl Snapshot {
         let started_at = node.started_at().duration_since(UNIX_EPOCH).unwrap_or_default();
         Snapshot {
             shards: by_name(&context.shards),
+            store: context
+                .store
+                .all()
+                .into_iter()
+                .map(|(name, help, kind, value)| (format!("campanile_store_{name}"), help, kind, value))
+                .collect(),
             node: NodeLabels {
                 node: node.id.to_string(),
                 version: env!("CARGO_PKG_VERSION"),
@@ -218,6 +226,15 @@ impl prometheus_client::collector::Collector for Snapshot {
                     MetricType::Counter => ConstCounter::new(value).encode(labelled)?,
                     _ => ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(labelled)?,
                 }
+            }
+        }
+        for (name, help, kind, value) in &self.store {
+            match kind {
+                Kind::Counter => {
+                    let metric = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+                    ConstCounter::new(*value).encode(metric)?;
+                }
+                Kind::Gauge => gauge(&mut to, name, help, *value as f64)?,
             }
         }
         let info = ConstGauge::new(1i64);

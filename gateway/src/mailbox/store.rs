@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use campanile_protocol::ids::{DeviceId, UserId};
 
+pub use super::counters::StoreCounters;
 use super::operations::{
     Completion, Open, Opened, Operation, Port, RegisterError, Registration, StoreFailed, Tag,
 };
@@ -27,35 +27,6 @@ const EXPIRE_INTERVAL_MS: u64 = 100;
 const EXPIRE_LOOKS_MAX: usize = 512;
 /// The last time seen is written down again after so many milliseconds.
 const LAST_SEEN_GRAIN_MS: u64 = 600_000;
-
-/// What the store counts; read by the metrics page at any time.
-#[derive(Debug, Default)]
-pub struct StoreCounters {
-    /// Envelopes appended.
-    pub envelopes_appended: AtomicU64,
-    /// Envelopes that were confirmed before they would have been written.
-    pub envelopes_spared: AtomicU64,
-    /// Envelopes refused because the device's mailbox is full.
-    pub envelopes_refused_mailbox: AtomicU64,
-    /// Envelopes refused because the storage is full.
-    pub envelopes_refused_storage: AtomicU64,
-    /// Messages removed because their time was over.
-    pub messages_expired: AtomicU64,
-    /// Messages read for replay and for devices that poll.
-    pub messages_read: AtomicU64,
-    /// Watermarks moved.
-    pub trims: AtomicU64,
-    /// Commits: syncs that somebody waited for, or that were due.
-    pub commits: AtomicU64,
-    /// Times that the store failed and was reopened or is to be.
-    pub failures: AtomicU64,
-    /// Bytes in use on disk.
-    pub storage_bytes: AtomicU64,
-    /// Whether appends are refused for want of room.
-    pub storage_full: AtomicBool,
-    /// Whether the store does not work at the moment.
-    pub failed: AtomicBool,
-}
 
 /// A mailbox and the shards that use it.
 pub struct Store<M> {
@@ -135,7 +106,7 @@ impl<M: Mailbox> Store<M> {
             self.expired_at_ms = Some(now_ms);
             match self.mailbox.expire(now_ms, EXPIRE_LOOKS_MAX) {
                 Ok(removed) => {
-                    self.count(&self.counters.messages_expired, removed);
+                    self.counters.messages_expired.add(removed);
                     if removed > 0 {
                         self.touch(now_ms);
                     }
@@ -143,8 +114,8 @@ impl<M: Mailbox> Store<M> {
                 Err(error) => self.fail(&error, now_ms),
             }
             let status = self.mailbox.status();
-            self.counters.storage_bytes.store(status.bytes, Ordering::Relaxed);
-            self.counters.storage_full.store(status.full, Ordering::Relaxed);
+            self.counters.storage_bytes.set(status.bytes);
+            self.counters.storage_full.set(status.full.into());
         }
         any
     }
@@ -156,7 +127,7 @@ impl<M: Mailbox> Store<M> {
         if !waits && !due {
             return false;
         }
-        self.count(&self.counters.commits, 1);
+        self.counters.commits.add(1);
         match self.mailbox.sync() {
             Ok(()) => {
                 self.dirty_since_ms = None;
@@ -179,10 +150,6 @@ impl<M: Mailbox> Store<M> {
         }
         let lazy = self.dirty_since_ms.map_or(u64::MAX, |since| since + LAZY_SYNC_MS);
         self.expired_at_ms.map_or(0, |last| last + EXPIRE_INTERVAL_MS).min(lazy)
-    }
-
-    fn count(&self, counter: &AtomicU64, count: u64) {
-        counter.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Marks the envelopes that are confirmed by a trim that has come after them already.
@@ -250,7 +217,7 @@ impl<M: Mailbox> Store<M> {
                 outcomes.iter().flatten().for_each(|&stored| self.count_stored(stored));
                 let envelopes = appends.iter().flat_map(|append| &append.envelopes);
                 let spared = envelopes.filter(|envelope| envelope.confirmed).count();
-                self.count(&self.counters.envelopes_spared, spared as u64);
+                self.counters.envelopes_spared.add(spared as u64);
                 let answers = tags.into_iter().zip(outcomes);
                 self.promised[batch.shard]
                     .extend(answers.map(|(tag, outcomes)| Completion::Appended(tag, Ok(outcomes))));
@@ -268,7 +235,7 @@ impl<M: Mailbox> Store<M> {
             Stored::MailboxFull => &self.counters.envelopes_refused_mailbox,
             Stored::StorageFull => &self.counters.envelopes_refused_storage,
         };
-        self.count(counter, 1);
+        counter.add(1);
     }
 
     fn carry_out(&mut self, batch: &Batch, operation: Operation) -> Result<Option<Answer>, MailboxError> {
@@ -279,7 +246,7 @@ impl<M: Mailbox> Store<M> {
                 Answer::Durable(Completion::Recalled(tag, Ok(self.mailbox.recall(&user, &key, now_ms)?)))
             }
             Operation::Trim(trims) => {
-                self.count(&self.counters.trims, trims.len() as u64);
+                self.counters.trims.add(trims.len() as u64);
                 self.mailbox.trim(&trims)?;
                 self.touch(now_ms);
                 return Ok(None);
@@ -297,7 +264,7 @@ impl<M: Mailbox> Store<M> {
             }
             Operation::Read { tag, address, after, messages_max, bytes_max } => {
                 let page = self.mailbox.read(&address, after, messages_max, bytes_max, now_ms)?;
-                self.count(&self.counters.messages_read, page.messages.len() as u64);
+                self.counters.messages_read.add(page.messages.len() as u64);
                 Answer::Now(Completion::Read(tag, Ok(page)))
             }
             Operation::Fetch(tag, address, seq) => {
@@ -388,8 +355,8 @@ impl<M: Mailbox> Store<M> {
     /// The mailbox failed: what was promised is not kept, and nothing is served before it works again.
     fn fail(&mut self, error: &MailboxError, now_ms: u64) {
         tracing::error!(%error, "the store failed; it is opened anew");
-        self.count(&self.counters.failures, 1);
-        self.counters.failed.store(true, Ordering::Relaxed);
+        self.counters.failures.add(1);
+        self.counters.failed.set(1);
         self.dirty_since_ms = None;
         for (port, promised) in self.ports.iter().zip(&mut self.promised) {
             let refused: Vec<Completion> = promised.drain(..).filter_map(broken).collect();
@@ -411,7 +378,7 @@ impl<M: Mailbox> Store<M> {
         match self.mailbox.reopen() {
             Ok(()) => {
                 self.failed = false;
-                self.counters.failed.store(false, Ordering::Relaxed);
+                self.counters.failed.set(0);
                 tracing::info!("the store works again");
                 self.ports.iter().for_each(|port| port.complete(vec![Completion::Reopened]));
             }
@@ -429,8 +396,8 @@ impl<M: Mailbox> Store<M> {
         }
         self.mailbox.reserve(count).inspect_err(|error| {
             tracing::error!(%error, "no numbers; the store is opened anew");
-            self.count(&self.counters.failures, 1);
-            self.counters.failed.store(true, Ordering::Relaxed);
+            self.counters.failures.add(1);
+            self.counters.failed.set(1);
             self.failed = true;
         })
     }

@@ -1,61 +1,12 @@
-//! What a shard counts: single writer, read by the metrics page at any time.
+//! What a shard counts.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// One number that a shard writes and anyone reads.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds `count`. Only the shard that owns the counter may call it.
-    pub fn add(&self, count: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
-    }
-
-    /// Takes `count` away, for a gauge. Only the shard that owns it may call it.
-    pub fn subtract(&self, count: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(count), Ordering::Relaxed);
-    }
-
-    /// Sets a gauge.
-    pub fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    /// The value now.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-macro_rules! counters {
-    ($($(#[doc = $doc:literal])+ $kind:ident $name:ident)*) => {
-        /// The counters of one shard, on cache lines of their own.
-        #[derive(Debug, Default)]
-        #[repr(align(128))]
-        pub struct ShardCounters {
-            $($(#[doc = $doc])+ pub $name: Counter,)*
-        }
-
-        impl ShardCounters {
-            /// Every counter: its name, what it counts, whether it is a gauge, and its value.
-            pub fn all(&self) -> Vec<(&'static str, &'static str, Kind, u64)> {
-                vec![$((stringify!($name), concat!($($doc),+).trim_ascii(), Kind::$kind, self.$name.get()),)*]
-            }
-        }
-    };
-}
-
-/// How a counter behaves.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Only grows.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-}
+use crate::counters::counters;
+pub use crate::counters::{Counter, Kind};
 
 counters! {
+    /// The counters of one shard.
+    ShardCounters
+
     /// Connections, those that shake hands or close included.
     Gauge connections
     /// Sessions: connections that have authenticated.

@@ -228,3 +228,129 @@ impl Mail {
         self.page_bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::{Mail, ReadOn, Window};
+    use crate::mailbox::{Page, Waiting};
+
+    const WINDOW: Window = Window { messages_max: 4, bytes_max: 100 };
+
+    fn page(seqs: &[u64], more: bool) -> Page {
+        let waiting = |&seq: &u64| Waiting { seq, body: Bytes::from_static(&[0; 10]) };
+        Page { messages: seqs.iter().map(waiting).collect(), more }
+    }
+
+    /// Sends what was read as far as the window has room.
+    fn fill(mail: &mut Mail) -> Vec<u64> {
+        let mut sent = Vec::new();
+        while mail.next_bytes().is_some_and(|bytes| mail.has_room(bytes, WINDOW))
+            && let Some(waiting) = mail.take_next()
+        {
+            mail.sent(waiting.seq, waiting.body.len());
+            sent.push(waiting.seq);
+        }
+        sent
+    }
+
+    fn read(mail: &mut Mail) -> ReadOn {
+        mail.read_on(WINDOW, true).expect("nothing to read")
+    }
+
+    #[test]
+    fn a_session_is_live_again_only_when_the_newest_message_was_found() {
+        let mut mail = Mail::live(10);
+        assert!(mail.is_live() && mail.is_settled());
+        mail.fall_behind(11);
+        let first = read(&mut mail);
+        assert_eq!((first.after, first.head), (10, 11));
+        assert!(mail.read_on(WINDOW, true).is_none(), "one page at a time");
+        // Assigned while the page was under way: it need not be in it.
+        mail.fall_behind(12);
+        mail.read(page(&[11], false), first.head);
+        assert_eq!(fill(&mut mail), [11]);
+        assert!(!mail.is_live());
+        let second = read(&mut mail);
+        assert_eq!((second.after, second.head), (11, 12));
+        mail.read(page(&[12], false), second.head);
+        assert!(!mail.is_live(), "read and not sent");
+        assert_eq!(fill(&mut mail), [12]);
+        assert!(mail.is_live() && !mail.is_settled(), "sent and not confirmed");
+        assert!(mail.confirm(12));
+        assert!(mail.is_settled());
+    }
+
+    #[test]
+    fn a_page_that_was_dropped_is_read_again_from_where_it_began() {
+        let mut mail = Mail::behind(0);
+        let first = read(&mut mail);
+        mail.read(page(&[1, 2, 3, 4, 5, 6], true), first.head);
+        assert_eq!(fill(&mut mail), [1, 2, 3, 4]);
+        mail.drop_page();
+        assert_eq!(mail.page_bytes(), 0);
+        assert!(mail.read_on(WINDOW, true).is_none(), "the window is shut");
+        assert!(mail.confirm(4));
+        assert_eq!(read(&mut mail).after, 4);
+    }
+
+    #[test]
+    fn a_page_behind_one_that_was_dropped_is_not_taken() {
+        let mut mail = Mail::behind(0);
+        // Confirms much, so that it is read ahead for it.
+        let first = read(&mut mail);
+        let large = Waiting { seq: 1, body: Bytes::from(vec![0; 70_000]) };
+        mail.read(Page { messages: vec![large], more: true }, first.head);
+        assert_eq!(fill(&mut mail), [1]);
+        mail.confirm(1);
+        let second = read(&mut mail);
+        mail.read(page(&[2, 3, 4, 5, 6, 7], true), second.head);
+        assert_eq!(fill(&mut mail), [2, 3, 4, 5]);
+        let ahead = read(&mut mail);
+        assert_eq!(ahead.after, 7, "ahead of the window");
+        mail.drop_page();
+        mail.read(page(&[8, 9], false), ahead.head);
+        assert_eq!(mail.next_bytes(), None, "6 and 7 come first");
+        mail.confirm(5);
+        assert_eq!(read(&mut mail).after, 5);
+    }
+
+    #[test]
+    fn what_was_confirmed_meanwhile_is_not_sent_again() {
+        let mut mail = Mail::behind(0);
+        let first = read(&mut mail);
+        // A client that got them in an earlier session.
+        assert!(mail.confirm(2));
+        mail.read(page(&[1, 2, 3], false), first.head);
+        assert_eq!(fill(&mut mail), [3]);
+        assert!(!mail.confirm(2), "no news");
+        assert!(!mail.has_confirmed(3) && mail.has_confirmed(2) && mail.has_sent(3));
+    }
+
+    #[test]
+    fn a_shut_window_reads_nothing_and_an_empty_one_admits_anything() {
+        let mut mail = Mail::live(0);
+        for seq in 1..=4 {
+            assert!(mail.has_room(10, WINDOW));
+            mail.sent(seq, 10);
+        }
+        assert!(!mail.has_room(0, WINDOW));
+        mail.fall_behind(5);
+        assert!(mail.is_shut(WINDOW) && mail.read_on(WINDOW, true).is_none());
+        mail.confirm(4);
+        assert!(mail.has_room(1_000_000, WINDOW));
+        mail.sent(5, 1_000_000);
+        assert!(!mail.has_room(1, WINDOW));
+    }
+
+    #[test]
+    fn nothing_is_read_ahead_for_a_session_that_confirms_nothing() {
+        let mut mail = Mail::behind(0);
+        let first = read(&mut mail);
+        assert_eq!((first.messages_max, first.bytes_max), (WINDOW.messages_max, WINDOW.bytes_max));
+        mail.read(page(&[1, 2, 3, 4, 5], true), first.head);
+        fill(&mut mail);
+        assert!(mail.read_on(WINDOW, true).is_none());
+    }
+}
