@@ -69,6 +69,7 @@ impl Tables {
             wait_until_closed(&new);
             fs::rename(&new, &path).and_then(|()| sync_directory(directory)).map_err(refused)?;
         }
+        super::journal::mend(&path)?;
         Tables::open_at(&path, options)
     }
 
