@@ -163,9 +163,10 @@ impl<M: Mailbox> Store<M> {
 
     /// When something is due although no shard asks for anything, in milliseconds since the Unix epoch.
     pub fn next_due_ms(&self) -> u64 {
-        let lazy = self.dirty_since_ms.map_or(u64::MAX, |since| since + LAZY_SYNC_MS);
-        let reopen = self.failed_at_ms.map_or(u64::MAX, |since| since + REOPEN_INTERVAL_MS);
-        self.expire_at_ms.min(lazy).min(reopen)
+        if let Some(since) = self.failed_at_ms {
+            return since + REOPEN_INTERVAL_MS;
+        }
+        self.dirty_since_ms.map_or(u64::MAX, |since| since + LAZY_SYNC_MS).min(self.expire_at_ms)
     }
 
     fn count(&self, counter: &AtomicU64, count: u64) {

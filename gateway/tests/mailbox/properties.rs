@@ -45,7 +45,7 @@ impl Subject for Embedded {
     type Mailbox = FjallMailbox;
 
     fn make(limits: MailboxLimits) -> Embedded {
-        let mut made = Embedded { dir: tempfile::tempdir().expect("a directory"), limits, mailbox: None };
+        let mut made = Embedded { dir: crate::support::directory(), limits, mailbox: None };
         made.open();
         made
     }
