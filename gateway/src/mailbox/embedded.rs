@@ -245,7 +245,7 @@ impl FjallMailbox {
         self.room.look(used_bytes);
         if self.room.full() && self.reclaim.is_due(used_bytes) {
             self.write_watermarks(tables)?;
-            self.reclaim.start(Arc::clone(tables));
+            self.reclaim.start(Arc::clone(tables), self.room.free_bytes());
         }
         Ok(())
     }

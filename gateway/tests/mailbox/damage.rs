@@ -132,7 +132,7 @@ fn a_torn_tail_takes_nothing_with_it_that_was_durable() {
         let crashed = Crashed::new(&mut rng);
         let journal = crashed.journal();
         let (synced, end) = (crashed.syncs.last().expect("a sync").0, written(&journal));
-        assert!(end > synced, "there is a tail");
+        assert!(end > synced, "there is no tail: {synced} {end}");
         // Any of the pages that were not synced may be missing.
         let file = OpenOptions::new().write(true).open(&journal).expect("it is there");
         let mut at = synced;
@@ -143,6 +143,7 @@ fn a_torn_tail_takes_nothing_with_it_that_was_durable() {
             }
             at += len;
         }
+        drop(file);
         crashed.check(crashed.syncs.last().expect("a sync").1);
     }
 }
@@ -158,6 +159,7 @@ fn damage_of_what_was_durable_is_reported_and_never_delivered() {
         let garbage: Vec<u8> = (0..rng.usize(1..64)).map(|_| rng.u8(..)).collect();
         let file = OpenOptions::new().write(true).open(&journal).expect("it is there");
         file.write_all_at(&garbage, at).expect("garbage");
+        drop(file);
         match open(crashed.directory.path()) {
             Ok(mut mailbox) => {
                 opened += 1;
@@ -197,6 +199,7 @@ fn damaged_tables_are_passed_over_and_do_not_stand_in_the_way_of_others() {
         let file = OpenOptions::new().write(true).open(path).expect("it is there");
         // In the first half of the file there are messages, behind them what leads to them.
         file.write_all_at(&[0xaa; 3], rng.u64(..len / 2)).expect("garbage");
+        drop(file);
         let mut mailbox = open(directory.path()).expect("it opens");
         let waiting = waiting(&mut mailbox, 1);
         assert!(waiting.len() > 1_000 && waiting.is_sorted(), "{} of 2000", waiting.len());

@@ -111,6 +111,7 @@ fn hog(path: &Path) {
 #[test]
 #[ignore = "the process that sees a small disk"]
 fn small_disk() {
+    tracing_subscriber::fmt().init();
     let disk = child_directory();
     let size = format!("size={DISK_BYTES}");
     let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&disk).status();
