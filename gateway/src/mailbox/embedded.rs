@@ -16,6 +16,7 @@ mod changes;
 mod dedup;
 mod expiry;
 mod files;
+mod journal;
 mod keys;
 mod known;
 mod reclaim;
@@ -162,7 +163,7 @@ impl FjallMailbox {
             tables: Some(Arc::new(tables)),
             room,
             reclaim: Reclaim::new(),
-            changes: Changes::default(),
+            changes: Changes::after_sync(),
             known: KnownMailboxes::default(),
             ahead: Vec::new(),
             dedup_counts: DedupCounts::default(),
@@ -230,8 +231,8 @@ impl FjallMailbox {
         Ok(known)
     }
 
-    fn commit(&mut self) -> Result<(), MailboxError> {
-        let bytes = self.changes.commit()?;
+    fn commit(&mut self, tables: &Tables) -> Result<(), MailboxError> {
+        let bytes = self.changes.commit(tables)?;
         self.room.wrote(bytes);
         Ok(())
     }
@@ -244,7 +245,7 @@ impl FjallMailbox {
         self.room.look(used_bytes);
         if self.room.full() && self.reclaim.is_due(used_bytes) {
             self.write_watermarks(tables)?;
-            self.reclaim.start(Arc::clone(tables));
+            self.reclaim.start(Arc::clone(tables), self.room.free_bytes());
         }
         Ok(())
     }
@@ -266,10 +267,10 @@ impl FjallMailbox {
                 }
             }
             if self.changes.bytes > 1 << 20 {
-                self.commit()?;
+                self.commit(tables)?;
             }
         }
-        self.commit()
+        self.commit(tables)
     }
 
     /// Forgets mailboxes that were not used lately.
@@ -282,7 +283,7 @@ impl FjallMailbox {
                 self.changes.checkpoint(tables, &address, &mut known)?;
             }
         }
-        self.commit()
+        self.commit(tables)
     }
 
     /// Makes sure that the topics of an append are seen as they are.
@@ -295,7 +296,7 @@ impl FjallMailbox {
                 self.changes.topics = true;
             }
         }
-        if self.changes.topics { self.commit() } else { Ok(()) }
+        if self.changes.topics { self.commit(tables) } else { Ok(()) }
     }
 
     fn append_one(
@@ -448,7 +449,7 @@ impl FjallMailbox {
                 return Ok(());
             }
             self.write_checkpoint(tables, address)?;
-            self.commit()?;
+            self.commit(tables)?;
         }
     }
 
@@ -483,7 +484,7 @@ impl FjallMailbox {
             self.write_checkpoint(tables, address)?;
         }
         self.reclaim.removed(bytes.into());
-        self.commit()?;
+        self.commit(tables)?;
         Ok(there)
     }
 
@@ -515,12 +516,12 @@ impl FjallMailbox {
                 changes.checkpoint(&tables, &address, known)?;
             }
         }
-        changes.commit()?;
+        changes.commit(&tables)?;
         tables.sync()
     }
 
     fn forget_everything(&mut self) {
-        self.changes = Changes::default();
+        self.changes = Changes::after_sync();
         self.known = KnownMailboxes::default();
         self.ahead = Vec::new();
         self.dedup_counts = DedupCounts::default();
@@ -574,10 +575,10 @@ impl Mailbox for FjallMailbox {
             }
             outcomes.push(stored);
             if self.changes.bytes > 1 << 20 {
-                self.commit()?;
+                self.commit(&tables)?;
             }
         }
-        self.commit()?;
+        self.commit(&tables)?;
         self.appended = true;
         self.forget_old(&tables)?;
         Ok(outcomes)
@@ -598,7 +599,7 @@ impl Mailbox for FjallMailbox {
         for trim in trims {
             self.trim_one(&tables, &AddressKey::of(&trim.address), trim.up_to)?;
         }
-        self.commit()?;
+        self.commit(&tables)?;
         self.forget_old(&tables)
     }
 
@@ -684,7 +685,7 @@ impl Mailbox for FjallMailbox {
         let key = keys::user(user);
         let value = records::encode_user(&key, record);
         self.changes.insert(&tables, Place::Users, key, value);
-        self.commit()
+        self.commit(&tables)
     }
 
     fn expire(&mut self, now_ms: u64, looks_max: usize) -> Result<u64, MailboxError> {
@@ -707,7 +708,9 @@ impl Mailbox for FjallMailbox {
             self.write_watermarks(&tables)?;
         }
         self.appended = false;
-        tables.sync()
+        tables.sync()?;
+        self.changes.opens = true;
+        Ok(())
     }
 
     fn reopen(&mut self) -> Result<(), MailboxError> {
@@ -717,6 +720,8 @@ impl Mailbox for FjallMailbox {
             tables.close(self.directory.path());
         }
         tables::forget_cached(self.directory.path());
+        // Opening it takes room: the ballast, if there is no other.
+        self.room.look(self.room.used_bytes());
         let failed = |error: OpenError| MailboxError::Storage(Box::new(error));
         self.directory.reload().map_err(failed)?;
         let tables = Tables::open(self.directory.path(), &self.options.tables).map_err(failed)?;

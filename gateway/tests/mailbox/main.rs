@@ -1,4 +1,9 @@
 //! The mailbox: its contract, and what it survives.
 
+mod damage;
+mod executor;
+mod kill;
 mod model;
 mod properties;
+mod room;
+mod support;

@@ -45,7 +45,7 @@ impl Subject for Embedded {
     type Mailbox = FjallMailbox;
 
     fn make(limits: MailboxLimits) -> Embedded {
-        let mut made = Embedded { dir: tempfile::tempdir().expect("a directory"), limits, mailbox: None };
+        let mut made = Embedded { dir: crate::support::directory(), limits, mailbox: None };
         made.open();
         made
     }
@@ -143,7 +143,6 @@ impl<S: Subject> Run<S> {
             93..95 => self.now_ms += self.rng.u64(..200),
             95..97 => self.expire(),
             97 => self.mailbox().sync().expect("a sync"),
-            98 => self.now_ms += 1,
             _ => self.close(),
         }
     }
@@ -280,6 +279,11 @@ impl<S: Subject> Run<S> {
                 self.mailbox().sync().expect("a sync");
                 self.mailbox().reopen().expect("it opens again");
                 assert!(epoch != 0 && epoch >> 63 == 0 && epoch == self.mailbox().epoch());
+                if self.rng.bool() {
+                    // Nothing is known in memory yet.
+                    self.now_ms += self.rng.u64(..100);
+                    self.expire();
+                }
             }
         }
     }

@@ -93,7 +93,7 @@ impl FjallMailbox {
                 && (pending.contains(&keys::dedup(user, &dedup.key))
                     || self.dedup_counts.get(&order).is_none()))
         {
-            self.commit()?;
+            self.commit(tables)?;
         }
         self.counted(tables, &order).map(drop)
     }
@@ -234,7 +234,7 @@ impl FjallMailbox {
             }
             last = Some(order_key);
         }
-        self.commit()?;
+        self.commit(tables)?;
         match last {
             Some(last) if looks == looks_max => self.dedup_walk.go_on_after(&last),
             _ => self.dedup_walk.finish(),

@@ -169,7 +169,7 @@ impl FjallMailbox {
             self.partway = Some(Partway { after: last, earliest_ms });
         }
         self.write_checkpoint(tables, address)?;
-        self.commit()?;
+        self.commit(tables)?;
         Ok((looks, expired.len() as u64))
     }
 }

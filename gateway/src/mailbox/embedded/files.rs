@@ -207,7 +207,7 @@ mod tests {
         let good = fs::read(&path).unwrap();
         // The write of a third range is torn: its slot holds nonsense.
         let torn = OpenOptions::new().write(true).open(&path).unwrap();
-        torn.write_all_at(&[7; 13], SLOT_BYTES).unwrap();
+        torn.write_all_at(&[7; 13], 0).unwrap();
         let mut directory = Directory::open(dir.path()).unwrap();
         assert_eq!(directory.epoch(), epoch);
         assert_eq!(directory.reserve(1).unwrap(), 16..17);

@@ -1,5 +1,8 @@
 //! Giving room back: what was removed leaves the disk when the database merges its files, which it does as new data
 //! comes. A store that is full takes no new data, so it is made to merge, on a thread of its own.
+//!
+//! A merge writes what is still alive before it removes the rest. Where there is no room for that, it waits until more
+//! was confirmed.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -36,12 +39,13 @@ impl Reclaim {
             && self.removed_bytes >= REMOVED_BYTES_MIN.max(used_bytes / 16)
     }
 
-    pub(super) fn start(&mut self, tables: Arc<Tables>) {
+    /// `free_bytes` may be written meanwhile.
+    pub(super) fn start(&mut self, tables: Arc<Tables>, free_bytes: u64) {
         self.wait();
         self.removed_bytes = 0;
         self.started_at = Some(Instant::now());
         let merge = move || {
-            if let Err(error) = tables.compact() {
+            if let Err(error) = tables.compact(free_bytes) {
                 tracing::warn!(%error, "the store could not give back room");
             }
         };

@@ -73,6 +73,11 @@ impl Room {
         self.full
     }
 
+    /// What may be written without need for the ballast, as of the last look.
+    pub(super) fn free_bytes(&self) -> u64 {
+        self.free_bytes.saturating_sub(self.options.free_critical_bytes)
+    }
+
     pub(super) fn used_bytes(&self) -> u64 {
         self.used_bytes + self.written_bytes
     }

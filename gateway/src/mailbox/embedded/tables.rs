@@ -24,7 +24,7 @@ use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWri
 
 use super::files::sync_directory;
 use super::keys::{self, AddressKey};
-use super::records::{Damaged, Message};
+use super::records::{Checkpoint, Damaged, Message};
 use super::{OpenError, TableOptions};
 use crate::mailbox::MailboxError;
 
@@ -32,6 +32,11 @@ use crate::mailbox::MailboxError;
 const CLOSE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Merged files are about this large, in bytes: what one merge takes in room and time is a few times that.
 const TABLE_BYTES: u64 = 16 << 20;
+
+/// What a message takes beside its body, about.
+const RECORD_BYTES: u64 = 64;
+/// What a merge needs beside what is alive: what is in memory is written first.
+const MERGE_MARGIN_BYTES: u64 = 24 << 20;
 
 /// The keyspaces of an open database.
 #[derive(Clone)]
@@ -69,6 +74,7 @@ impl Tables {
             wait_until_closed(&new);
             fs::rename(&new, &path).and_then(|()| sync_directory(directory)).map_err(refused)?;
         }
+        super::journal::mend(&path)?;
         Tables::open_at(&path, options)
     }
 
@@ -219,8 +225,14 @@ impl Tables {
         })
     }
 
-    /// Makes the database give back the room of what was removed. It takes a while; not for the store's thread.
-    pub(super) fn compact(&self) -> fjall::Result<()> {
+    /// Makes the database give back the room of what was removed, if the rest fits into `free_bytes` meanwhile. It takes
+    /// a while; not for the store's thread.
+    pub(super) fn compact(&self, free_bytes: u64) -> fjall::Result<()> {
+        let alive = self.alive_bytes()?;
+        if alive + alive / 8 + MERGE_MARGIN_BYTES > free_bytes {
+            tracing::info!(alive, free_bytes, "too much is alive to be merged in the room that there is");
+            return Ok(());
+        }
         let all =
             [&self.messages, &self.mailboxes, &self.topics, &self.dedup, &self.dedup_order, &self.users];
         let mut batch = self.batch();
@@ -238,6 +250,20 @@ impl Tables {
             std::thread::sleep(Duration::from_millis(10));
         }
         self.messages.major_compact()
+    }
+}
+
+impl Tables {
+    /// About how much waits in all mailboxes.
+    fn alive_bytes(&self) -> fjall::Result<u64> {
+        let mut alive = 0;
+        for item in self.mailboxes.iter() {
+            let (key, value) = item.into_inner()?;
+            if let Ok(checkpoint) = Checkpoint::decode(&key, &value) {
+                alive += checkpoint.bytes + checkpoint.messages * RECORD_BYTES;
+            }
+        }
+        Ok(alive)
     }
 }
 
