@@ -91,6 +91,12 @@ fn requests(body: &[u8]) -> Result<Vec<Result<PushRequest, ApiError>>, ApiError>
     }
 }
 
+/// One push, as the API reads it.
+#[cfg(test)]
+pub(super) fn from_json(body: &[u8]) -> Result<PushRequest, ApiError> {
+    body::parse::<PushBody>(body)?.into_request()
+}
+
 /// Pushes one message.
 ///
 /// # Errors
