@@ -325,7 +325,7 @@ async fn a_wrong_field_is_named() {
         (json!({"user": "ada", "payload": {}}), "payload: `data`, `text` or `json` is missing"),
         (json!({"user": "ada", "payload": "hi"}), "payload: "),
         (json!({"user": "ada", "payload": {"text": "a", "json": 1}}), "payload: either"),
-        (json!({"user": "ada", "payload": {"txt": "a"}}), "payload: unknown field `txt`"),
+        (json!({"user": "ada", "payload": {"txt": "a"}}), "payload.txt: unknown field `txt`"),
         (json!({"user": "ada", "payload": {"data": "%"}}), "payload.data: not base64"),
         (json!({"user": "ada", "payload": {"text": 1}}), "payload.text: "),
         (json!({"user": "ada", "payload": payload, "kind": ""}), "kind: 0 bytes"),
