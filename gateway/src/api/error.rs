@@ -277,3 +277,48 @@ impl IntoResponse for ApiError {
         response
     }
 }
+
+/// One error of each kind.
+#[cfg(test)]
+pub(super) fn all() -> Vec<ApiError> {
+    use ApiError::*;
+    let text = String::new;
+    vec![
+        MalformedJson(text()),
+        InvalidField(text()),
+        InvalidUser(IdError::UserEmpty),
+        InvalidMessageId(IdError::Message),
+        InvalidPath,
+        KeyMissing,
+        KeyRefused,
+        KeyNeeded,
+        TokenMissing,
+        TokenRefused(TokenError::Invalid),
+        TokenRefused(TokenError::Expired),
+        TokenNeeded,
+        OtherDevice,
+        NotRegistered,
+        DeviceLimit,
+        DeviceExists,
+        NotFound,
+        MethodNotAllowed,
+        UnknownMessage,
+        NoDevices,
+        UnknownDevice,
+        MailboxFull,
+        StorageFull,
+        DedupConflict,
+        BodyTimeout,
+        BodyBroken,
+        BodyTooLarge(1),
+        PayloadTooLarge { bytes: 2, max: 1 },
+        UnsupportedMediaType,
+        Damaged,
+        Unavailable(self::Unavailable::Overloaded),
+        Unavailable(self::Unavailable::Stopping),
+        Unavailable(self::Unavailable::StoreFailed),
+        Timeout,
+        Starting,
+        Draining,
+    ]
+}

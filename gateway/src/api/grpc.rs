@@ -17,6 +17,8 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use self::batch::Answers;
+#[cfg(test)]
+pub(super) use self::batch::REQUESTS_IN_FLIGHT_MAX;
 use self::wire::gateway_server::{Gateway, GatewayServer};
 use self::wire::{
     ListDevicesRequest, ListDevicesResponse, PushBatchRequest, PushMessageRequest, PushMessageResponse,

@@ -25,7 +25,7 @@ use tonic::codegen::Service as _;
 use self::activity::{Activity, Stopped};
 use self::preface::Version;
 use self::progress::Progress;
-use super::{Context, REQUEST_TIMEOUT, router};
+use super::{Context, router};
 
 /// From the accept to the first bytes, and from the end of one request to the end of the next one's head. Also how
 /// long an idle connection is kept.
@@ -47,6 +47,8 @@ const STREAM_SEND_BYTES_MAX: usize = 64 * 1024;
 /// How often an HTTP/2 client is asked whether it is still there, and how long it may take to answer.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an HTTP/2 client without requests may take to let go of a connection that ends.
+const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long requests that are under way may take once the server ends.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait when no connection can be accepted, for lack of descriptors for instance.
@@ -206,8 +208,11 @@ impl Connection {
             _ = self.ended.changed() => {}
         }
         connection.as_mut().graceful_shutdown();
-        // A request that came at the last moment is answered; a client that does not let go is left.
-        timeout(REQUEST_TIMEOUT + self.write_timeout, connection).await.unwrap_or(Ok(()))
+        // Requests that came before the client knew are answered; a client that does not let go is left.
+        tokio::select! {
+            result = &mut connection => result,
+            _ = activity.stopped(GOODBYE_TIMEOUT, self.write_timeout) => Ok(()),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
-use subtle::{Choice, ConstantTimeEq};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 /// The shortest HS256 secret, in bytes: as long as the hash (RFC 7518 §3.2).
 const SECRET_BYTES_MIN: usize = 32;
@@ -68,7 +68,13 @@ impl fmt::Debug for HmacSecret {
 
 /// The keys of publishers and operators. Only hashes are kept.
 #[derive(Clone)]
-pub struct ApiKeys(Vec<[u8; 32]>);
+pub struct ApiKeys(Vec<ApiKey>);
+
+#[derive(Clone)]
+struct ApiKey {
+    hash: [u8; 32],
+    fingerprint: u64,
+}
 
 impl ApiKeys {
     /// Reads keys from a file: one on each line; empty lines and lines that begin with `#` are passed over.
@@ -86,7 +92,7 @@ impl ApiKeys {
     /// # Errors
     /// As [`ApiKeys::read`].
     pub fn parse(text: &str) -> Result<ApiKeys, String> {
-        let mut hashes = Vec::new();
+        let mut keys = Vec::new();
         for (line, key) in (1..).zip(text.lines()).map(|(number, line)| (number, line.trim())) {
             if key.is_empty() || key.starts_with('#') {
                 continue;
@@ -101,11 +107,11 @@ impl ApiKeys {
                     key.len()
                 ));
             }
-            hashes.push(Sha256::digest(key).into());
+            keys.push(ApiKey::new(key));
         }
-        match hashes.len() {
+        match keys.len() {
             0 => Err(format!("there is no key in it; {HOW_TO_MAKE_ONE}")),
-            1..=KEYS_MAX => Ok(ApiKeys(hashes)),
+            1..=KEYS_MAX => Ok(ApiKeys(keys)),
             count => Err(format!("there are {count} keys in it, at most {KEYS_MAX} are allowed")),
         }
     }
@@ -115,13 +121,22 @@ impl ApiKeys {
     #[must_use]
     pub fn fingerprint(&self, key: &[u8]) -> Option<u64> {
         let hash: [u8; 32] = Sha256::digest(key).into();
-        let found = self.0.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&hash));
-        bool::from(found).then(|| {
-            // Of another hash, so that what is stored is no part of the one that opens.
-            let hash: [u8; 32] =
-                Sha256::new().chain_update("fingerprint ").chain_update(hash).finalize().into();
-            u64::from_le_bytes(std::array::from_fn(|place| hash[place]))
-        })
+        let (mut found, mut fingerprint) = (Choice::from(0), 0);
+        for known in &self.0 {
+            let same = known.hash.ct_eq(&hash);
+            fingerprint.conditional_assign(&known.fingerprint, same);
+            found |= same;
+        }
+        bool::from(found).then_some(fingerprint)
+    }
+}
+
+impl ApiKey {
+    fn new(key: &str) -> ApiKey {
+        let hash: [u8; 32] = Sha256::digest(key).into();
+        // It is stored, so it is of another hash: no part of the one that opens is given away.
+        let other: [u8; 32] = Sha256::new().chain_update("fingerprint ").chain_update(hash).finalize().into();
+        ApiKey { hash, fingerprint: u64::from_le_bytes(std::array::from_fn(|place| other[place])) }
     }
 }
 

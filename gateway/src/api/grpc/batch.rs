@@ -18,7 +18,7 @@ use crate::api::error::ApiError;
 use crate::api::push::{self, BATCH_PUSHES_MAX, PushRequest, invalid, now_ms};
 
 /// Requests of one stream that may be under way. Beyond it the next one is read when the oldest has been answered.
-const REQUESTS_IN_FLIGHT_MAX: usize = 64;
+pub(in crate::api) const REQUESTS_IN_FLIGHT_MAX: usize = 64;
 
 /// The answers of one stream.
 pub(in crate::api) struct Answers {

@@ -128,3 +128,77 @@ fn connections_are_idle_for_less_time_when_most_places_are_taken() {
     let patience = Patience::new(10);
     assert_eq!((patience.head(5), patience.head(4)), (HEAD_TIMEOUT, HEAD_TIMEOUT_CROWDED));
 }
+
+/// The preface of HTTP/2 with empty settings.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// Reads until the server ends the connection, long before it would for a ping that is not answered.
+fn read_to_end(mut socket: TcpStream) -> Vec<u8> {
+    let started = std::time::Instant::now();
+    let mut read = Vec::new();
+    match socket.read_to_end(&mut read) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+        result => _ = result.expect("the connection is kept"),
+    }
+    assert!(started.elapsed() < PING_INTERVAL / 2, "it was kept for {:?}", started.elapsed());
+    read
+}
+
+#[test]
+fn idle_connections_of_http2_do_not_keep_a_probe_out() {
+    let server = Server::start(8);
+    let idle: Vec<_> = (0..16)
+        .map(|number| {
+            let mut socket = server.connect();
+            // Cut anywhere, or nothing behind it.
+            let sent = if number % 2 == 0 { &PREFACE[..1 + number] } else { PREFACE };
+            socket.write_all(sent).unwrap();
+            socket
+        })
+        .collect();
+    server.answers_a_probe();
+    drop(idle);
+    server.end();
+}
+
+#[test]
+fn a_trickled_head_is_not_waited_for_in_either_version() {
+    // Whoever comes last finds the places taken.
+    for begin in [&b"GET /healthz HTTP/1.1\r\nHo"[..], &PREFACE[..20], PREFACE] {
+        let server = Server::start(2);
+        let _first = server.connect();
+        let mut socket = server.connect();
+        socket.write_all(begin).unwrap();
+        let read = read_to_end(socket);
+        assert!(!read.starts_with(b"HTTP/1.1 2"), "{read:?}");
+        server.end();
+    }
+}
+
+#[test]
+fn a_client_of_http2_that_opens_no_window_loses_its_place() {
+    let server = Server::start(4);
+    let mut socket = server.connect();
+    // SETTINGS_INITIAL_WINDOW_SIZE is 0.
+    socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0").unwrap();
+    // HEADERS of stream 1, its last frame: :method GET, :scheme http, :path /metrics, :authority n.
+    let block = b"\x82\x86\x04\x08/metrics\x01\x01n";
+    socket.write_all(&[0, 0, u8::try_from(block.len()).unwrap(), 1, 5, 0, 0, 0, 1]).unwrap();
+    socket.write_all(block).unwrap();
+    let read = read_to_end(socket);
+    assert!(!read.is_empty());
+    server.end();
+}
+
+#[test]
+fn the_end_of_the_server_does_not_wait_for_clients_that_say_nothing() {
+    let server = Server::start(8);
+    let silent = server.connect();
+    let mut idle = server.connect();
+    idle.write_all(PREFACE).unwrap();
+    idle.read_exact(&mut [0; 9]).unwrap();
+    let started = std::time::Instant::now();
+    server.end();
+    assert!(started.elapsed() < SHUTDOWN_TIMEOUT, "{:?}", started.elapsed());
+    drop((silent, idle));
+}

@@ -1,5 +1,7 @@
 //! A router whose shards are played by one thread.
 
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,24 +15,41 @@ use axum::http::request::Builder;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
 use campanile_engine::{DriverKind, Waker};
-use campanile_protocol::ids::{DeviceId, MessageId};
-use campanile_protocol::messages::Event;
+use campanile_protocol::ids::{DeviceId, MessageId, UserId};
+use campanile_protocol::messages::{Deliver, Event, Payload};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
+use prost::Message as _;
 use serde_json::Value;
 use tower::ServiceExt;
 
 use crate::api::metrics::ApiMetrics;
-use crate::api::{Context, router};
+use crate::api::push::now_ms;
+use crate::api::{Context, PushRules, router};
 use crate::config::ApiKeys;
+use crate::mailbox::operations::RegisterError;
+use crate::mailbox::{Address, DedupKey, DeviceRecord, Page, Waiting};
 use crate::node::NodeStatus;
 use crate::shard::counters::ShardCounters;
 use crate::shard::link::{Inbox, REQUESTS_WAITING_MAX, Shards};
-use crate::shard::requests::{Answer, ConnectedDevice, Outcome, Push, Pushed, RequestBody, Targets};
+use crate::shard::requests::{
+    Answer, Bell, ConnectedDevice, Durability, Envelopes, Outcome, Push, PushError, Pushed, RequestBody,
+    Ticket, Unavailable, UserDevice,
+};
+use crate::tokens::{Signer, Verifier};
 
 pub(in crate::api) const KEY: &str = "0123456789abcdef";
+pub(in crate::api) const OTHER_KEY: &str = "fedcba9876543210";
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+/// What waits for device 1 of `ada`, by number.
+const WAITING: [u64; 3] = [11, 12, 15];
+/// The epoch of all numbers.
+pub(in crate::api) const EPOCH: u64 = 7;
 
-/// `ada` has devices 1, 2 and 3, of which 3 does not keep up; nobody answers about `silence`; others have none.
+/// `ada` has device 1, which is connected, 2, which is not, and 3, whose mailbox is full and which does not keep up;
+/// `bob` has device 1, which is not connected. The devices of `full` are 1, whose mailbox is full, and 2, for which
+/// there is no storage. `crowd` may have no more devices; the store does not work for `broken`; nobody answers about
+/// `silence`; others have no device.
 pub(in crate::api) struct Api {
     pub(in crate::api) context: Arc<Context>,
     played: Arc<Played>,
@@ -40,10 +59,18 @@ pub(in crate::api) struct Api {
 #[derive(Default)]
 struct Played {
     pushes: Mutex<Vec<Push>>,
+    /// Answers to pushes are kept back, while this is something.
+    held: Mutex<Option<Vec<Held>>>,
+    remembered: Mutex<HashMap<DedupKey, [u8; 16]>>,
+    confirmed: Mutex<HashSet<u64>>,
+    registered: Mutex<Vec<(UserId, DeviceId)>>,
     requests: AtomicUsize,
     paused: AtomicBool,
     ended: AtomicBool,
 }
+
+/// An answer that is kept back, where it goes, and what tells that it is there.
+type Held = (Arc<Inbox>, Ticket, Answer, Option<Arc<Bell>>);
 
 pub(in crate::api) struct Reply {
     pub(in crate::api) status: StatusCode,
@@ -54,6 +81,10 @@ pub(in crate::api) struct Reply {
 
 impl Api {
     pub(in crate::api) fn new() -> Api {
+        Api::with(|_| {})
+    }
+
+    pub(in crate::api) fn with(change: impl FnOnce(&mut Context)) -> Api {
         let answers_waker = Arc::new(Waker::new().unwrap());
         let parts: Vec<_> = [1, 2]
             .into_iter()
@@ -71,13 +102,20 @@ impl Api {
             thread::spawn(move || playing.play(&inboxes)),
             thread::spawn(move || answering.hand_out_answers().unwrap()),
         ];
-        let context = Context {
+        let mut context = Context {
             shards,
-            keys: ApiKeys::parse(KEY).unwrap(),
-            push_bytes_max: 1_024,
+            keys: ApiKeys::parse(&format!("{KEY}\n{OTHER_KEY}")).unwrap(),
+            verifier: Verifier::hs256(SECRET).unwrap(),
+            auto_register: true,
+            rules: PushRules {
+                payload_bytes_max: 1_024,
+                ttl: Duration::from_secs(30 * 86_400),
+                dedup_window: Duration::from_secs(600),
+            },
             node: Arc::new(NodeStatus::new(DriverKind::Epoll, 100).unwrap()),
             metrics: ApiMetrics::default(),
         };
+        change(&mut context);
         Api { context: Arc::new(context), played, threads }
     }
 
@@ -102,6 +140,13 @@ impl Api {
         self.send(Method::POST, path, Some(body.to_string().into())).await
     }
 
+    /// Asks as a device, without a body.
+    pub(in crate::api) async fn device(&self, method: Method, path: &str, token: &str) -> Reply {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("authorization", format!("Bearer {token}"));
+        self.call(request.body(Body::empty()).unwrap()).await
+    }
+
     pub(in crate::api) async fn metrics(&self) -> String {
         self.get("/metrics").await.text
     }
@@ -109,6 +154,31 @@ impl Api {
     /// The newest push that a shard was asked for.
     pub(in crate::api) fn pushed(&self) -> Push {
         self.played.pushes.lock().unwrap().pop().expect("nothing was pushed")
+    }
+
+    /// All pushes that shards were asked for, oldest first.
+    pub(in crate::api) fn all_pushed(&self) -> Vec<Push> {
+        self.played.pushes.lock().unwrap().drain(..).collect()
+    }
+
+    /// The devices that were registered.
+    pub(in crate::api) fn registered(&self) -> Vec<(String, u32)> {
+        let registered = self.played.registered.lock().unwrap();
+        registered.iter().map(|(user, device)| (user.as_str().to_owned(), device.get())).collect()
+    }
+
+    /// Keeps back the answers to pushes from now on.
+    pub(in crate::api) fn hold_answers(&self) {
+        *self.played.held.lock().unwrap() = Some(Vec::new());
+    }
+
+    /// Gives the answers that were kept back, the newest first.
+    pub(in crate::api) fn release_answers(&self) {
+        let held = self.played.held.lock().unwrap().take().unwrap_or_default();
+        for (inbox, ticket, answer, bell) in held.into_iter().rev() {
+            inbox.answer(ticket, answer);
+            drop(bell);
+        }
     }
 
     /// How many questions the shards have taken.
@@ -161,8 +231,12 @@ impl Played {
             for inbox in inboxes {
                 while let Some(request) = inbox.take() {
                     self.requests.fetch_add(1, Ordering::SeqCst);
-                    if let Some(answer) = self.answer(request.body) {
-                        inbox.answer(request.ticket, answer);
+                    let Some(answer) = self.answer(request.body) else { continue };
+                    match (&mut *self.held.lock().unwrap(), &answer) {
+                        (Some(held), Answer::Pushed(_)) => {
+                            held.push((Arc::clone(inbox), request.ticket, answer, request.bell));
+                        }
+                        _ => inbox.answer(request.ticket, answer),
                     }
                 }
             }
@@ -172,42 +246,152 @@ impl Played {
     fn answer(&self, question: RequestBody) -> Option<Answer> {
         Some(match question {
             RequestBody::Push(pushes) => {
-                let pushed = pushes.iter().map(push).collect();
+                let pushed = pushes.iter().map(|push| self.push(push)).collect();
                 self.pushes.lock().unwrap().extend(pushes);
                 Answer::Pushed(pushed)
             }
             RequestBody::Broadcast(_) => Answer::Broadcast { sent: 9, skipped: 1 },
             RequestBody::Devices(user) if user.as_str() == "silence" => return None,
-            RequestBody::Devices(user) => Answer::Devices(match user.as_str() {
-                "ada" => vec![ConnectedDevice {
-                    device: device(1),
-                    generation: 5,
-                    subprotocol: "campanile.v2",
-                    connected_at_ms: 1_000,
-                }],
-                _ => Vec::new(),
-            }),
+            RequestBody::Devices(user) => Answer::Devices(self.devices(&user)),
+            RequestBody::Register(user, device) => Answer::Registered(Ok(self.register(user, device))),
+            RequestBody::List { address, after, messages_max } => {
+                let waiting: Vec<u64> =
+                    self.waiting(&address).into_iter().filter(|seq| *seq > after).collect();
+                let page = waiting.iter().take(messages_max).map(|&seq| Waiting { seq, body: deliver(seq) });
+                Answer::Listed(Ok(Page { messages: page.collect(), more: waiting.len() > messages_max }))
+            }
+            RequestBody::Fetch(address, id) => {
+                let there = id.epoch == EPOCH && self.waiting(&address).contains(&id.seq);
+                Answer::Fetched(Ok(there.then(|| deliver(id.seq))))
+            }
+            RequestBody::Confirm(address, id) => {
+                let there = id.epoch == EPOCH && self.waiting(&address).contains(&id.seq);
+                Answer::Confirmed(Ok(there && self.confirmed.lock().unwrap().insert(id.seq)))
+            }
             RequestBody::Disconnect(_, device) => Answer::Disconnected(if device.is_some() { 1 } else { 3 }),
             RequestBody::Drain { .. } | RequestBody::Stop => Answer::Draining,
         })
     }
 }
 
-fn push(push: &Push) -> Pushed {
-    let connected: &[u32] = if push.user.as_str() == "ada" { &[1, 2, 3] } else { &[] };
-    let devices = match &push.devices {
-        Targets::All => connected.iter().copied().map(device).collect(),
-        Targets::Listed(devices) => devices.clone(),
-    };
-    let outcome = |device: &DeviceId| match device.get() {
-        3 => Outcome::NotKeepingUp,
-        number if connected.contains(&number) => Outcome::Sent,
-        _ => Outcome::NotConnected,
-    };
-    Pushed {
-        id: MessageId { epoch: 7, seq: 1 },
-        devices: devices.iter().map(|device| (*device, outcome(device))).collect(),
+/// The numbers of a user's devices.
+fn numbers(user: &UserId) -> &'static [u32] {
+    match user.as_str() {
+        "ada" => &[1, 2, 3],
+        "full" => &[1, 2],
+        "bob" => &[1],
+        _ => &[],
     }
+}
+
+/// What becomes of a message.
+fn outcome(user: &UserId, device: DeviceId, durability: Durability) -> Outcome {
+    let durable = durability == Durability::Durable;
+    match (user.as_str(), device.get()) {
+        ("ada", 1) => Outcome::Sent,
+        ("ada", 2) | ("bob", 1) if durable => Outcome::Stored,
+        ("ada", 2) | ("bob", 1) => Outcome::NotConnected,
+        ("ada", 3) | ("full", 1) if durable => Outcome::MailboxFull,
+        ("ada", 3) => Outcome::NotKeepingUp,
+        ("full", 2) if durable => Outcome::StorageFull,
+        _ => Outcome::UnknownDevice,
+    }
+}
+
+/// A message that waits, as it is stored.
+fn deliver(seq: u64) -> Bytes {
+    let id = MessageId { epoch: EPOCH, seq }.to_string();
+    let payload = Payload::json(r#"{"a":[1]}"#).ok();
+    let deliver = Deliver {
+        id,
+        seq,
+        kind: "message".into(),
+        sent_at_ms: 1_000,
+        expires_at_ms: 2_000,
+        payload,
+        ..Deliver::default()
+    };
+    deliver.encode_to_vec().into()
+}
+
+impl Played {
+    fn push(&self, push: &Push) -> Result<Pushed, PushError> {
+        if push.user.as_str() == "broken" {
+            return Err(Unavailable::StoreFailed.into());
+        }
+        let numbers = numbers(&push.user);
+        if numbers.is_empty() {
+            return Err(PushError::NoDevices);
+        }
+        let mut duplicate = false;
+        if let Some(dedup) = &push.dedup {
+            match self.remembered.lock().unwrap().entry(dedup.key.clone()) {
+                Entry::Occupied(before) if *before.get() != dedup.digest => {
+                    return Err(PushError::DedupConflict);
+                }
+                Entry::Occupied(_) => duplicate = true,
+                Entry::Vacant(free) => _ = free.insert(dedup.digest),
+            }
+        }
+        let devices = match &push.envelopes {
+            Envelopes::All(_) => numbers.iter().copied().map(device).collect(),
+            Envelopes::Listed(devices, _) => devices.clone(),
+            Envelopes::PerDevice(envelopes) => envelopes.iter().map(|(device, _)| *device).collect(),
+        };
+        let mut outcomes: Vec<_> =
+            devices.iter().map(|&device| (device, outcome(&push.user, device, push.durability))).collect();
+        // Only those that are connected are meant by an ephemeral push to all.
+        if matches!(push.envelopes, Envelopes::All(_)) {
+            outcomes.retain(|(_, outcome)| *outcome != Outcome::NotConnected);
+        }
+        Ok(Pushed { id: MessageId { epoch: EPOCH, seq: 1 }, devices: outcomes, duplicate })
+    }
+
+    fn devices(&self, user: &UserId) -> Result<Vec<UserDevice>, Unavailable> {
+        if user.as_str() == "broken" {
+            return Err(Unavailable::StoreFailed);
+        }
+        let registered = self.registered.lock().unwrap();
+        let registered = registered.iter().filter(|(known, _)| known == user).map(|(_, device)| device.get());
+        let record = |number: u32| DeviceRecord {
+            device: device(number),
+            created_at_ms: 1_000 + u64::from(number),
+            last_seen_at_ms: 2_000,
+        };
+        let session = ConnectedDevice { generation: 5, subprotocol: "campanile.v2", connected_at_ms: 1_500 };
+        let connected = |number| (user.as_str() == "ada" && number == 1).then(|| session.clone());
+        let numbers = numbers(user).iter().copied().chain(registered);
+        Ok(numbers.map(|number| UserDevice { record: record(number), session: connected(number) }).collect())
+    }
+
+    fn register(&self, user: UserId, wanted: Option<DeviceId>) -> Result<DeviceId, RegisterError> {
+        if user.as_str() == "crowd" {
+            return Err(RegisterError::TooMany);
+        }
+        let mut registered = self.registered.lock().unwrap();
+        let exists = |wanted: DeviceId| {
+            numbers(&user).contains(&wanted.get()) || registered.contains(&(user.clone(), wanted))
+        };
+        let next = wanted.unwrap_or_else(|| (1..).map(device).find(|&free| !exists(free)).unwrap());
+        if exists(next) {
+            return Err(RegisterError::Exists);
+        }
+        registered.push((user, next));
+        Ok(next)
+    }
+
+    /// What waits for a device.
+    fn waiting(&self, address: &Address) -> Vec<u64> {
+        let confirmed = self.confirmed.lock().unwrap();
+        let has_mail = (address.user.as_str(), address.device.get()) == ("ada", 1);
+        WAITING.into_iter().filter(|seq| has_mail && !confirmed.contains(seq)).collect()
+    }
+}
+
+/// A token of a device that is valid for another minute.
+pub(in crate::api) fn token(user: &str, number: u32) -> String {
+    let now = now_ms() / 1_000;
+    Signer::hs256(SECRET).unwrap().sign(&user.parse().unwrap(), device(number), now, now + 60)
 }
 
 fn device(number: u32) -> DeviceId {
