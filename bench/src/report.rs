@@ -107,7 +107,8 @@ impl fmt::Display for Report {
         for (name, value) in &self.figures {
             let decimals = if value.fract() == 0.0 || value.abs() >= 1000.0 { 0 } else { 2 };
             write!(out, "  {name:width$}  {value:>14.decimals$}")?;
-            if let Some(Target { asked, met, .. }) = self.targets.iter().find(|target| target.figure == *name) {
+            if let Some(Target { asked, met, .. }) = self.targets.iter().find(|target| target.figure == *name)
+            {
                 write!(out, "  asked {asked}: {}", if *met { "reached" } else { "NOT REACHED" })?;
             }
             writeln!(out)?;
@@ -199,7 +200,10 @@ mod tests {
         report.add_target("unknown_msec", Asked::AtMost(5.0), f64::NAN);
         assert_eq!(report.targets.iter().map(|target| target.met).collect::<Vec<_>>(), [true, false, false]);
         let table = report.to_string();
-        assert!(table.contains("asked >= 10: reached") && table.contains("asked <= 5: NOT REACHED"), "{table}");
+        assert!(
+            table.contains("asked >= 10: reached") && table.contains("asked <= 5: NOT REACHED"),
+            "{table}"
+        );
         let json = serde_json::to_value(&report).expect("a report can be written");
         assert_eq!(json["targets"][1]["met"], false);
         assert_eq!(json["figures"]["late_msec"], 5.5);

@@ -162,14 +162,8 @@ impl Gateway {
         option("--driver", setup.driver.clone());
         all.extend(arguments.iter().map(|&argument| argument.to_owned()));
         let process = Process::start("campanile", setup.server_core(), false, &all)?;
-        let gateway = Self {
-            process,
-            api: Api::new(api, key),
-            listen,
-            folder,
-            setup: setup.clone(),
-            arguments: all,
-        };
+        let gateway =
+            Self { process, api: Api::new(api, key), listen, folder, setup: setup.clone(), arguments: all };
         gateway.wait_until_ready(Instant::now())?;
         Ok(gateway)
     }
@@ -246,7 +240,8 @@ impl Gateway {
 
     /// What the load generator of that name found, after its end.
     pub(super) fn named_load_report(&self, name: &str) -> anyhow::Result<serde_json::Value> {
-        let text = fs::read(self.path(&format!("{name}.json"))).context("the load generator wrote no figures")?;
+        let text =
+            fs::read(self.path(&format!("{name}.json"))).context("the load generator wrote no figures")?;
         Ok(serde_json::from_slice(&text)?)
     }
 

@@ -55,7 +55,9 @@ impl Restart {
         }
         let replay = match self.no_replay {
             true => None,
-            false => Some(gateway.load(&words(&format!("--connections {devices} --until-caught-up")), PATIENCE)?),
+            false => {
+                Some(gateway.load(&words(&format!("--connections {devices} --until-caught-up")), PATIENCE)?)
+            }
         };
         gateway.stop()?;
 

@@ -93,7 +93,8 @@ impl Stalled {
         let p99 = |run: &Run| load_figure(&run.found, "/deliveries/latency_ms/p99");
         report.add_target("healthy_p99_ratio", Asked::AtMost(1.1), p99(&with)? / p99(&without)?);
         report.publish(self.setup.json.as_deref())?;
-        let lost = load_figure(&with.found, "/deliveries/lost")? + load_figure(&without.found, "/deliveries/lost")?;
+        let lost =
+            load_figure(&with.found, "/deliveries/lost")? + load_figure(&without.found, "/deliveries/lost")?;
         ensure!(lost == 0.0, "{lost} messages for devices that read were not received");
         Ok(())
     }
