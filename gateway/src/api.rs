@@ -1,17 +1,22 @@
-//! The control plane: what publishers and operators ask over HTTP.
+//! The control plane: what publishers and operators ask over HTTP and gRPC, and devices that poll over HTTP.
 //!
 //! [`router`] answers requests by asking the shards; [`server::serve`] brings it onto a socket. Everything below
-//! `/v2` needs a key, checked before any of the body is read. Every body, header, connection and answer has a limit
-//! in size or time.
+//! `/v2` and the gRPC service need a key, or for `/v2/messages` a device's token, checked before any of the body is
+//! read. Every body, header, connection and answer has a limit in size or time. A request over gRPC becomes what its
+//! sibling over HTTP becomes: what is checked, done and answered exists once.
 
 mod auth;
 mod body;
+mod broadcast;
 mod error;
 mod fields;
+mod grpc;
 mod health;
+mod messages;
 pub mod metrics;
 mod nodes;
 mod push;
+mod receipts;
 pub mod server;
 mod users;
 
@@ -20,20 +25,25 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::HeaderMap;
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::response::Response;
+use axum::routing::{delete, get, post};
 
-pub use self::error::ApiError;
-pub use self::fields::NAME_BYTES_MAX;
-pub use self::push::{BATCH_BYTES_MAX, BATCH_PUSHES_MAX, DEVICES_LISTED_MAX, TTL_SECONDS_MAX};
+pub use self::error::{ApiError, CODE_METADATA};
+pub use self::fields::{DEDUP_ID_BYTES_MAX, NAME_BYTES_MAX};
+pub use self::messages::PAGE_MESSAGES_MAX;
+pub use self::push::{BATCH_PUSHES_MAX, DEVICES_LISTED_MAX, PUSH_BODY_BYTES_MAX, PushRules};
+pub use self::receipts::{RECEIPT_ID_BYTES_MAX, RECEIPT_MESSAGES_MAX};
 
 use self::metrics::ApiMetrics;
 use crate::config::ApiKeys;
+use crate::mailbox::store::StoreCounters;
 use crate::node::NodeStatus;
 use crate::shard::link::Shards;
+use crate::tokens::Verifier;
 
-/// From the head of a request to its answer.
+/// From the head of a request to the head of its answer.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest body of a request that carries no payload.
 const SMALL_BODY_BYTES_MAX: usize = 4_096;
@@ -42,10 +52,16 @@ const SMALL_BODY_BYTES_MAX: usize = 4_096;
 pub struct Context {
     /// Who is asked.
     pub shards: Arc<Shards>,
-    /// Who may ask.
+    /// What the store has counted.
+    pub store: Arc<StoreCounters>,
+    /// Which publishers and operators may ask.
     pub keys: ApiKeys,
-    /// The largest payload in bytes: `limits.push_bytes_max`.
-    pub push_bytes_max: usize,
+    /// Which devices may ask for their mail.
+    pub verifier: Verifier,
+    /// Whether a device with a valid token is registered when it is first heard of: `devices.auto_register`.
+    pub auto_register: bool,
+    /// What pushes are held to.
+    pub rules: PushRules,
     /// The node.
     pub node: Arc<NodeStatus>,
     /// What is counted here.
@@ -53,30 +69,40 @@ pub struct Context {
 }
 
 impl Context {
-    /// The largest body with one payload, in bytes: base64 and escapes take up to twice the payload's size; text of
-    /// nothing but control characters takes more, and is refused.
+    /// The largest body with payloads, in bytes. One payload always fits: base64 and escapes take up to twice the
+    /// payload's size; text of nothing but control characters takes more, and is refused.
     fn push_body_bytes_max(&self) -> usize {
-        2 * self.push_bytes_max + SMALL_BODY_BYTES_MAX + 64 * DEVICES_LISTED_MAX
+        PUSH_BODY_BYTES_MAX.max(2 * self.rules.payload_bytes_max + SMALL_BODY_BYTES_MAX)
     }
 }
 
-/// The whole API.
+/// The whole API, HTTP and gRPC.
 pub fn router(context: Arc<Context>) -> Router {
     let with_key = Router::new()
         .route("/v2/push", post(push::push))
         .route("/v2/push/batch", post(push::batch))
-        .route("/v2/broadcast", post(push::broadcast))
-        .route("/v2/users/{user}/devices", get(users::devices))
+        .route("/v2/receipts", post(receipts::receipt))
+        .route("/v2/broadcast", post(broadcast::broadcast))
+        .route("/v2/users/{user}/devices", get(users::devices).post(users::register))
         .route("/v2/users/{user}/disconnect", post(users::disconnect))
         .route("/v2/node", get(nodes::node))
+        .merge(grpc::with_key(&context))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&context), auth::require_key));
+    let with_token = Router::new()
+        .route("/v2/messages", get(messages::list))
+        .route("/v2/messages/{id}", delete(messages::confirm))
+        .route("/v2/messages/{id}/envelope", get(messages::envelope))
+        .route("/v2/messages/{id}/delivered", post(messages::confirm))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&context), auth::require_device));
     Router::new()
         .merge(with_key)
+        .merge(with_token)
+        .merge(grpc::without_key(&context))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::page))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .fallback(async || ApiError::NotFound)
+        .fallback(async |headers: HeaderMap| ApiError::NotFound.into_answer(auth::is_grpc(&headers)))
         .layer(middleware::from_fn(in_time))
         .layer(middleware::from_fn_with_state(Arc::clone(&context), metrics::measure))
         .with_state(context)
@@ -84,9 +110,10 @@ pub fn router(context: Arc<Context>) -> Router {
 
 /// Ends a request that takes too long.
 async fn in_time(request: Request, next: Next) -> Response {
+    let grpc = auth::is_grpc(request.headers());
     match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => ApiError::Timeout.into_response(),
+        Err(_) => ApiError::Timeout.into_answer(grpc),
     }
 }
 

@@ -54,6 +54,7 @@ mod tests {
              --jwt-hs256-file F --api-key-file F --data-dir D --config F --max-connections 5 --log debug",
             "campanile serve",
             "campanile token --jwt-hs256-file F --user U --device 1 --count 3 --ttl-seconds 60",
+            "campanile token --eddsa-key F --user U --device 1",
             "campanile check --json --max-connections 5",
             "campanile demo --devices 10 --seconds 1 --json F",
             "campanile echo --listen 127.0.0.1:0 --driver uring",
@@ -71,6 +72,7 @@ mod tests {
             "campanile serve --driver kqueue",
             "campanile serve --listen nonsense",
             "campanile token --user U --device 1",
+            "campanile token --jwt-hs256-file F --eddsa-key F --user U --device 1",
             "campanile token --jwt-hs256-file F --user U --device 0",
             "campanile token --jwt-hs256-file F --user U --device 1 --count 0",
         ] {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use self::secrets::{ApiKeys, HmacSecret};
-pub use self::settings::{DrainSettings, EdgeSettings, Settings};
+pub use self::settings::{DrainSettings, EdgeSettings, MailboxSettings, Settings};
 use crate::limits::Limits;
 
 /// The configuration file, before its values are checked.
@@ -35,6 +35,10 @@ pub struct FileConfig {
     pub auth: AuthTable,
     /// How publishers authenticate.
     pub api: ApiTable,
+    /// Which devices there are.
+    pub devices: DevicesTable,
+    /// What waits for devices.
+    pub mailbox: MailboxTable,
     /// What stands between the clients and the gateway.
     pub edge: EdgeTable,
     /// How the gateway ends.
@@ -49,8 +53,34 @@ pub struct FileConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthTable {
-    /// The file with the secret of the devices' tokens.
+    /// The file with the secret of the devices' tokens that are signed with HS256.
     pub jwt_hs256_file: PathBuf,
+    /// The file with the public keys of the devices' tokens that are signed with EdDSA.
+    pub jwt_eddsa_public_key_file: PathBuf,
+}
+
+/// The table `[devices]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DevicesTable {
+    /// Whether a device with a valid token is registered when it is first heard of.
+    pub auto_register: bool,
+}
+
+/// The table `[mailbox]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MailboxTable {
+    /// How many days a message waits, unless it says less.
+    pub ttl_days: u32,
+    /// Messages that may wait for one device.
+    pub messages_per_device_max: u64,
+    /// Bytes that may wait for one device.
+    pub bytes_per_device_max: u64,
+    /// Bytes of the whole store on disk; 0 for no limit but the disk.
+    pub bytes_total_max: u64,
+    /// For how many seconds the deduplication ids of publishers are remembered.
+    pub dedup_window_seconds: u32,
 }
 
 /// The table `[api]`.
@@ -178,10 +208,30 @@ impl Default for FileConfig {
             data_dir: "data".into(),
             auth: AuthTable::default(),
             api: ApiTable::default(),
+            devices: DevicesTable::default(),
+            mailbox: MailboxTable::default(),
             edge: EdgeTable::default(),
             drain: DrainTable::default(),
             limits: Limits::default(),
             log: LogTable::default(),
+        }
+    }
+}
+
+impl Default for DevicesTable {
+    fn default() -> Self {
+        DevicesTable { auto_register: true }
+    }
+}
+
+impl Default for MailboxTable {
+    fn default() -> Self {
+        MailboxTable {
+            ttl_days: 30,
+            messages_per_device_max: 200_000,
+            bytes_per_device_max: 256 << 20,
+            bytes_total_max: 0,
+            dedup_window_seconds: 600,
         }
     }
 }
@@ -204,7 +254,7 @@ impl Default for DrainTable {
 
 impl Default for LogTable {
     fn default() -> Self {
-        LogTable { filter: "info".into() }
+        LogTable { filter: "info,fjall=warn,lsm_tree=warn".into() }
     }
 }
 

@@ -10,7 +10,7 @@ pub struct Limits {
     /// Connections of the node. It decides how many shards there are, since one descriptor table holds no more
     /// than `nofile`. Beyond it an upgrade is answered 503.
     pub max_connections: u32,
-    /// Devices of one user that may be connected at the same time.
+    /// Devices that one user may have registered.
     pub devices_per_user_max: u32,
     /// The largest message that a client may send, in bytes, over all its fragments.
     pub message_bytes_max: usize,
@@ -29,6 +29,12 @@ pub struct Limits {
     pub ping_interval_ms: u32,
     /// A connection that has sent nothing for so long after a ping is closed, in milliseconds.
     pub pong_timeout_ms: u32,
+    /// Messages that may be delivered to a device and not acknowledged before the rest waits in the mailbox.
+    pub window_messages_max: u32,
+    /// The same in bytes. A window in which nothing is unacknowledged always admits one message.
+    pub window_bytes_max: u32,
+    /// A device that acknowledges nothing for so long while its window is shut is disconnected (4414), in milliseconds.
+    pub acknowledge_timeout_ms: u32,
 }
 
 impl Default for Limits {
@@ -44,6 +50,9 @@ impl Default for Limits {
             handshakes_per_address_max: 4_096,
             ping_interval_ms: 25_000,
             pong_timeout_ms: 10_000,
+            window_messages_max: 256,
+            window_bytes_max: 48 * 1024,
+            acknowledge_timeout_ms: 60_000,
         }
     }
 }

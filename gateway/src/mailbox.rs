@@ -10,8 +10,10 @@
 //! - After an error nothing is known of what was not synced: the store [reopens](Mailbox::reopen) the mailbox and serves
 //!   only what it reads back.
 
+pub mod embedded;
 pub mod operations;
 pub mod store;
+pub mod thread;
 
 use std::ops::Range;
 

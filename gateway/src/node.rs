@@ -11,9 +11,10 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use campanile_engine::{DriverChoice, DriverKind, ListenError, ListenOptions, Listeners};
+use campanile_engine::{DriverChoice, DriverKind, ListenError, ListenOptions, Listeners, Waker};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -24,18 +25,27 @@ pub use self::process::ProcessUsage;
 pub use self::status::{NodeStatus, Phase};
 use crate::api::metrics::ApiMetrics;
 use crate::api::server::Patience;
-use crate::api::{self, Context};
+use crate::api::{self, Context, PushRules};
 use crate::capacity::{self, Plan, TooFewDescriptors, Wanted};
 use crate::config::{DrainSettings, Settings};
 use crate::machine::{Machine, raise_nofile};
+use crate::mailbox::embedded::{FjallMailbox, OpenError};
+use crate::mailbox::store::StoreCounters;
+use crate::mailbox::thread::StoreThread;
+use crate::mailbox::{Mailbox as _, MailboxError};
+use crate::shard::NUMBERS_PER_RANGE;
 use crate::shard::settings::{Mode, ShardSettings};
 use crate::threads::{ShardThreads, ThreadOptions, ThreadsError};
-use crate::tokens::{SecretTooShort, Verifier};
 
 /// Threads of the control plane, beside the shards'; no more than there are cores.
 pub const CONTROL_THREADS_MAX: usize = 2;
 /// Connections that may wait to be accepted by each shard; `net.core.somaxconn` bounds it further.
 pub(crate) const BACKLOG: i32 = 65_535;
+/// Where messages wait, in the data directory.
+const MAILBOX_DIRECTORY: &str = "mailbox";
+/// How long a start waits for an address that is in use, and how often it looks.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(2);
+const ADDRESS_TICK: Duration = Duration::from_millis(10);
 /// How often a draining node looks whether it is done.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 /// How long shards that were told to end at once may take.
@@ -61,9 +71,12 @@ pub enum StartError {
         /// What the kernel said.
         error: io::Error,
     },
-    /// The secret of the tokens cannot be used.
+    /// What is stored cannot be opened.
     #[error(transparent)]
-    Secret(#[from] SecretTooShort),
+    Mailbox(#[from] OpenError),
+    /// The store gives out no numbers.
+    #[error(transparent)]
+    Numbers(#[from] MailboxError),
     /// The shards cannot be started.
     #[error(transparent)]
     Threads(#[from] ThreadsError),
@@ -79,6 +92,7 @@ pub struct Node {
     plan: Plan,
     status: Arc<NodeStatus>,
     threads: ShardThreads,
+    store: StoreThread,
     drain: DrainSettings,
     api: JoinHandle<()>,
     end_api: oneshot::Sender<()>,
@@ -92,13 +106,27 @@ impl Node {
     /// [`StartError`].
     pub fn start(settings: &Settings) -> Result<Node, StartError> {
         let (api_listener, api_listen) = bind_api(settings.api_listen)?;
-        let Shards { listen, plan, status, threads } =
-            with_driver(settings.driver, |driver| Shards::start(settings, driver))?;
+        let mut mailbox =
+            FjallMailbox::open(&settings.data_dir.join(MAILBOX_DIRECTORY), settings.mailbox.limits)?;
+        let store_waker = Arc::new(Waker::new()?);
+        let Shards { listen, plan, status, threads } = with_driver(settings.driver, |driver| {
+            Shards::start(settings, driver, &mut mailbox, &store_waker)
+        })?;
         let driver = status.driver;
+        let store_counters = Arc::new(StoreCounters::default());
+        let store =
+            StoreThread::start(mailbox, threads.ports.clone(), store_waker, Arc::clone(&store_counters))?;
         let context = Arc::new(Context {
             shards: Arc::clone(&threads.shards),
+            store: store_counters,
             keys: settings.api_keys.clone(),
-            push_bytes_max: settings.limits.push_bytes_max,
+            verifier: settings.verifier.clone(),
+            auto_register: settings.auto_register,
+            rules: PushRules {
+                payload_bytes_max: settings.limits.push_bytes_max,
+                ttl: settings.mailbox.ttl,
+                dedup_window: settings.mailbox.dedup_window,
+            },
             node: Arc::clone(&status),
             metrics: ApiMetrics::default(),
         });
@@ -121,7 +149,18 @@ impl Node {
             %listen, api = %api_listen, %driver, shards = plan.shards,
             max_connections = plan.connections_max, node = %status.id, "ready"
         );
-        Ok(Node { listen, api_listen, plan, status, threads, drain: settings.drain, api, end_api, runtime })
+        Ok(Node {
+            listen,
+            api_listen,
+            plan,
+            status,
+            threads,
+            store,
+            drain: settings.drain,
+            api,
+            end_api,
+            runtime,
+        })
     }
 
     /// Where devices connect, with the port that was chosen.
@@ -166,14 +205,14 @@ impl Node {
     /// # Errors
     /// When a shard ended by itself, and why.
     pub fn serve(self, stop: impl Future<Output = ()>, hurry: impl Future<Output = ()>) -> io::Result<()> {
-        let Node { status, threads, drain, api, end_api, runtime, .. } = self;
+        let Node { status, threads, store, drain, api, end_api, runtime, .. } = self;
         let broke = runtime.block_on(async {
             let broke = tokio::select! {
                 () = stop => false,
-                () = broken(&threads) => true,
+                () = broken(&threads, &store) => true,
             };
             if broke {
-                tracing::error!("a shard has ended by itself: the node stops");
+                tracing::error!("a shard or the store has ended by itself: the node stops");
             }
             status.enter(Phase::Draining);
             tracing::info!(deadline_ms = drain.deadline_ms, "draining");
@@ -195,6 +234,8 @@ impl Node {
             return Err(io::Error::other("a shard does not end"));
         }
         threads.join()?;
+        // What the shards asked for last is carried out first.
+        store.stop()?;
         if broke {
             return Err(io::Error::other("a shard has ended by itself"));
         }
@@ -212,10 +253,15 @@ struct Shards {
 }
 
 impl Shards {
-    fn start(settings: &Settings, driver: DriverKind) -> Result<Shards, StartError> {
+    fn start(
+        settings: &Settings,
+        driver: DriverKind,
+        mailbox: &mut FjallMailbox,
+        store_waker: &Arc<Waker>,
+    ) -> Result<Shards, StartError> {
         let cores_usable = Machine::read().cores();
         let plan = divide(settings, driver, cores_usable)?;
-        let listeners = Listeners::bind(ListenOptions {
+        let listeners = bind_devices(ListenOptions {
             address: settings.listen,
             count: plan.shards,
             backlog: BACKLOG,
@@ -229,7 +275,11 @@ impl Shards {
             slots: plan.slots_per_shard,
             cores: campanile_engine::thread::allowed_cores(),
             cores_usable,
-            settings: Arc::new(shard_settings(settings, &plan, &status)?),
+            settings: Arc::new(shard_settings(settings, &plan, &status, mailbox.epoch())),
+            numbers: (0..plan.shards)
+                .map(|_| mailbox.reserve(NUMBERS_PER_RANGE))
+                .collect::<Result<_, _>>()?,
+            store_waker: Arc::clone(store_waker),
         })?;
         Ok(Shards { listen: listeners.address, plan, status, threads })
     }
@@ -269,6 +319,18 @@ fn divide(settings: &Settings, driver: DriverKind, cores: usize) -> Result<Plan,
     Ok(plan)
 }
 
+/// Binds the devices' address. The kernel takes apart the rings of a process that was killed after the process has
+/// ended, and until then its sockets hold the address: a node that is started again at once waits for it.
+fn bind_devices(options: ListenOptions) -> Result<Listeners, ListenError> {
+    let begun = Instant::now();
+    loop {
+        match Listeners::bind(options) {
+            Err(ListenError::InUse(_)) if begun.elapsed() < ADDRESS_TIMEOUT => thread::sleep(ADDRESS_TICK),
+            result => return result,
+        }
+    }
+}
+
 fn bind_api(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     // The standard library sets SO_REUSEADDR, so that a restart does not wait for old connections.
     TcpListener::bind(address)
@@ -280,34 +342,30 @@ fn bind_api(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError
         .map_err(|error| StartError::ApiListen { address, error })
 }
 
-fn shard_settings(
-    settings: &Settings,
-    plan: &Plan,
-    status: &NodeStatus,
-) -> Result<ShardSettings, SecretTooShort> {
-    let verifier = Verifier::hs256(settings.jwt_secret.as_bytes())?;
-    // Until numbers are durable they begin with the clock: no run opens a million sessions or sends a million messages a
-    // second for its whole life, so a later run's numbers are higher.
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now_us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+fn shard_settings(settings: &Settings, plan: &Plan, status: &NodeStatus, epoch: u64) -> ShardSettings {
     let mut limits = settings.limits.clone();
     limits.max_connections = plan.connections_max;
-    Ok(ShardSettings {
-        mode: Mode::Gateway { verifier: Box::new(verifier) },
+    ShardSettings {
+        mode: Mode::Gateway { verifier: Box::new(settings.verifier.clone()) },
         limits,
         allowed_origins: settings.edge.allowed_origins.clone(),
         proxy_protocol_from: settings.edge.proxy_protocol_from.clone(),
         node: status.id.to_string(),
-        epoch: now_us,
+        epoch,
         connections: Arc::new(AtomicU32::new(0)),
-        first_seq: now_us,
-        first_session: now_us,
-    })
+        auto_register: settings.auto_register,
+        message_ttl_ms: milliseconds(settings.mailbox.ttl),
+        dedup_window_ms: milliseconds(settings.mailbox.dedup_window),
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Until a shard ends, which it does by itself only when its driver no longer works.
-async fn broken(threads: &ShardThreads) {
-    while !threads.any_has_ended() {
+async fn broken(threads: &ShardThreads, store: &StoreThread) {
+    while !threads.any_has_ended() && !store.has_ended() {
         sleep(DRAIN_TICK).await;
     }
 }

@@ -1,6 +1,7 @@
 //! One thread for each shard: its core, its ring, its loop.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -11,6 +12,7 @@ use campanile_engine::epoll::Epoll;
 use campanile_engine::uring::Uring;
 use campanile_engine::{DriverKind, Now, Peers, RunOptions, Waker, run_with};
 
+use crate::mailbox::operations::Port;
 use crate::shard::counters::ShardCounters;
 use crate::shard::link::{Inbox, Shards};
 use crate::shard::settings::ShardSettings;
@@ -33,6 +35,10 @@ pub struct ThreadOptions {
     pub cores_usable: usize,
     /// What the shards are told.
     pub settings: Arc<ShardSettings>,
+    /// The first numbers of each shard.
+    pub numbers: Vec<Range<u64>>,
+    /// Wakes the thread of the store.
+    pub store_waker: Arc<Waker>,
 }
 
 /// Why the shards of a node do not start.
@@ -66,6 +72,8 @@ fn hint(driver: DriverKind, error: &io::Error) -> &'static str {
 pub struct ShardThreads {
     /// How to ask them.
     pub shards: Arc<Shards>,
+    /// What they ask of the store, in their order.
+    pub ports: Vec<Arc<Port>>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     answers: JoinHandle<io::Result<()>>,
 }
@@ -85,6 +93,8 @@ impl ShardThreads {
                 (inbox, Arc::clone(peers.waker(index)), Arc::new(ShardCounters::default()))
             })
             .collect();
+        let port = |index: usize| Port::new(Arc::clone(peers.waker(index)), Arc::clone(&options.store_waker));
+        let ports: Vec<Arc<Port>> = (0..count).map(port).collect();
         let shared_core = count > options.cores_usable.min(options.cores.len());
         let (started, starts) = mpsc::channel();
         let mut go = Vec::with_capacity(count);
@@ -102,6 +112,8 @@ impl ShardThreads {
                 settings: Arc::clone(&options.settings),
                 inbox: Arc::clone(&parts[index].0),
                 counters: Arc::clone(&parts[index].2),
+                port: Arc::clone(&ports[index]),
+                numbers: options.numbers.get(index).cloned().unwrap_or_default(),
                 peers: Arc::clone(&peers),
                 answers_waker: Arc::clone(&answers_waker),
                 started: started.clone(),
@@ -125,7 +137,7 @@ impl ShardThreads {
         let answering = Arc::clone(&shards);
         let answers =
             thread::Builder::new().name("answers".into()).spawn(move || answering.hand_out_answers())?;
-        Ok(ShardThreads { shards, threads, answers })
+        Ok(ShardThreads { shards, ports, threads, answers })
     }
 
     /// Whether a shard has ended: its users are not served any more.
@@ -163,6 +175,8 @@ struct ShardThread {
     settings: Arc<ShardSettings>,
     inbox: Arc<Inbox>,
     counters: Arc<ShardCounters>,
+    port: Arc<Port>,
+    numbers: Range<u64>,
     peers: Arc<Peers<Parcel>>,
     answers_waker: Arc<Waker>,
     started: mpsc::Sender<(usize, io::Result<()>)>,
@@ -206,6 +220,8 @@ impl ShardThread {
             settings: self.settings,
             inbox: self.inbox,
             counters: self.counters,
+            port: self.port,
+            numbers: self.numbers,
             seed: fastrand::u64(..),
         };
         let options = RunOptions { shared_core: self.shared_core };

@@ -1,12 +1,20 @@
-//! Which device a connection belongs to: JSON Web Tokens (RFC 7519), signed with HS256.
+//! Which device a connection belongs to: JSON Web Tokens (RFC 7519), signed with HS256 or EdDSA (Ed25519, RFC 8037).
 //!
-//! The algorithm is pinned: a token's header cannot choose another. `sub` (the user), `did` (the device) and `exp`
-//! are required; `nbf` is honoured. Time is an argument, so that a shard can be simulated.
+//! The algorithm is pinned to each key: a token's header chooses among the keys of its algorithm, never how a key is
+//! used. `sub` (the user), `did` (the device) and `exp` are required; `nbf` is honoured. Time is an argument, so that a
+//! shard can be simulated.
+
+mod keys;
+
+use std::fmt;
+use std::sync::Arc;
 
 use campanile_protocol::ids::{DeviceId, IdError, UserId};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+pub use self::keys::{EDDSA_KEYS_MAX, EddsaKeys};
 
 /// The shortest HS256 secret, in bytes (RFC 7518 §3.2).
 pub const SECRET_BYTES_MIN: usize = 32;
@@ -25,7 +33,7 @@ pub struct Identity {
 }
 
 /// Why a token is refused. The messages are for clients and do not tell how close a guess was.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Not a token, signed with another key, or with another algorithm.
     #[error("the token is malformed or its signature is wrong")]
@@ -62,28 +70,34 @@ struct Claims {
 )]
 pub struct SecretTooShort(usize);
 
-/// Checks tokens.
-pub struct Verifier {
-    key: DecodingKey,
-    validation: Validation,
+/// Checks tokens. Clones share the keys.
+#[derive(Clone)]
+pub struct Verifier(Arc<Keys>);
+
+struct Keys {
+    hs256: Option<DecodingKey>,
+    eddsa: Option<EddsaKeys>,
 }
 
 impl Verifier {
-    /// A verifier of HS256 tokens.
+    /// A verifier of HS256 tokens only.
     ///
     /// # Errors
     /// [`SecretTooShort`].
     pub fn hs256(secret: &[u8]) -> Result<Verifier, SecretTooShort> {
-        if secret.len() < SECRET_BYTES_MIN {
-            return Err(SecretTooShort(secret.len()));
-        }
-        let mut validation = Validation::new(Algorithm::HS256);
-        // The clock is the caller's, and the types of the claims make them required.
-        validation.validate_exp = false;
-        validation.validate_nbf = false;
-        validation.validate_aud = false;
-        validation.required_spec_claims.clear();
-        Ok(Verifier { key: DecodingKey::from_secret(secret), validation })
+        Verifier::new(Some(secret), None)
+    }
+
+    /// A verifier of HS256 tokens if there is a secret, and of EdDSA tokens if there are keys.
+    ///
+    /// # Errors
+    /// [`SecretTooShort`].
+    pub fn new(secret: Option<&[u8]>, eddsa: Option<EddsaKeys>) -> Result<Verifier, SecretTooShort> {
+        let hs256 = match secret {
+            Some(secret) if secret.len() < SECRET_BYTES_MIN => return Err(SecretTooShort(secret.len())),
+            secret => secret.map(DecodingKey::from_secret),
+        };
+        Ok(Verifier(Arc::new(Keys { hs256, eddsa })))
     }
 
     /// What `token` says, if it holds at `unix_ms`.
@@ -95,9 +109,8 @@ impl Verifier {
             return Err(TokenError::Invalid);
         }
         // The claims are parsed apart, so that what is wrong with them is not taken for a bad signature.
-        let token = jsonwebtoken::decode::<Box<RawValue>>(token, &self.key, &self.validation)
-            .map_err(|_| TokenError::Invalid)?;
-        let claims: Claims = serde_json::from_str(token.claims.get()).map_err(|_| TokenError::Claims)?;
+        let claims = self.0.claims(token).ok_or(TokenError::Invalid)?;
+        let claims: Claims = serde_json::from_str(claims.get()).map_err(|_| TokenError::Claims)?;
         let user = UserId::try_from(claims.sub.as_str())?;
         let device = DeviceId::try_from(claims.did)?;
         if claims.exp.saturating_mul(1_000) <= unix_ms {
@@ -110,9 +123,43 @@ impl Verifier {
     }
 }
 
+impl Keys {
+    /// The claims, if the signature is one of a key that belongs to the token's algorithm.
+    fn claims(&self, token: &str) -> Option<Box<RawValue>> {
+        let header = jsonwebtoken::decode_header(token).ok()?;
+        match header.alg {
+            Algorithm::HS256 => decode(token, self.hs256.as_ref()?, Algorithm::HS256),
+            Algorithm::EdDSA => self
+                .eddsa
+                .as_ref()?
+                .candidates(header.kid.as_deref())
+                .find_map(|key| decode(token, key, Algorithm::EdDSA)),
+            _ => None,
+        }
+    }
+}
+
+fn decode(token: &str, key: &DecodingKey, algorithm: Algorithm) -> Option<Box<RawValue>> {
+    let mut validation = Validation::new(algorithm);
+    // The clock is the caller's, and the types of the claims make them required.
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.validate_aud = false;
+    validation.required_spec_claims.clear();
+    Some(jsonwebtoken::decode(token, key, &validation).ok()?.claims)
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let eddsa = self.0.eddsa.as_ref().map_or(0, EddsaKeys::count);
+        write!(f, "Verifier({} HS256 and {eddsa} EdDSA keys)", u8::from(self.0.hs256.is_some()))
+    }
+}
+
 /// Signs tokens, for `campanile token`, tests and load generation.
 pub struct Signer {
     key: EncodingKey,
+    algorithm: Algorithm,
 }
 
 impl Signer {
@@ -124,7 +171,20 @@ impl Signer {
         if secret.len() < SECRET_BYTES_MIN {
             return Err(SecretTooShort(secret.len()));
         }
-        Ok(Signer { key: EncodingKey::from_secret(secret) })
+        Ok(Signer { key: EncodingKey::from_secret(secret), algorithm: Algorithm::HS256 })
+    }
+
+    /// A signer of EdDSA tokens, with an Ed25519 private key (PKCS#8 in PEM, RFC 8410).
+    ///
+    /// # Errors
+    /// In words for the operator: it is no such key.
+    pub fn eddsa(pem: &str) -> Result<Signer, String> {
+        let not_a_key = "is not an Ed25519 private key (PKCS#8 in PEM): openssl genpkey -algorithm ed25519";
+        let der = keys::pem_content(pem, "PRIVATE KEY").ok_or(not_a_key)?;
+        let key = EncodingKey::from_ed_der(&der);
+        // A key that is none is found out when it signs.
+        jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &(), &key).map_err(|_| not_a_key)?;
+        Ok(Signer { key, algorithm: Algorithm::EdDSA })
     }
 
     /// A token for one device, issued at and ending at these seconds since the Unix epoch.
@@ -136,94 +196,10 @@ impl Signer {
             iat: Some(issued_at),
             nbf: None,
         };
-        // HMAC takes any key and the claims are plain values, so there is nothing that could fail.
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.key).unwrap_or_default()
+        // HMAC takes any key, the other has signed before, and the claims are plain values: nothing is left to fail.
+        jsonwebtoken::encode(&Header::new(self.algorithm), &claims, &self.key).unwrap_or_default()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
-    const NOW_MS: u64 = 1_800_000_000_000;
-
-    fn user() -> UserId {
-        UserId::try_from("ada").unwrap()
-    }
-
-    fn device() -> DeviceId {
-        DeviceId::try_from(3).unwrap()
-    }
-
-    fn verify(token: &str) -> Result<Identity, TokenError> {
-        Verifier::hs256(SECRET).unwrap().verify(token, NOW_MS)
-    }
-
-    fn encode(algorithm: Algorithm, claims: &serde_json::Value) -> String {
-        jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(SECRET)).unwrap()
-    }
-
-    #[test]
-    fn a_signed_token_names_its_device() {
-        let token = Signer::hs256(SECRET).unwrap().sign(&user(), device(), 1, NOW_MS / 1_000 + 1);
-        let identity = Identity { user: user(), device: device(), expires_at: NOW_MS / 1_000 + 1 };
-        assert_eq!(verify(&token), Ok(identity));
-    }
-
-    #[test]
-    fn a_token_ends_with_its_second() {
-        let token = Signer::hs256(SECRET).unwrap().sign(&user(), device(), 1, NOW_MS / 1_000);
-        assert_eq!(verify(&token), Err(TokenError::Expired));
-    }
-
-    #[test]
-    fn the_algorithm_is_pinned() {
-        let claims = serde_json::json!({"sub": "ada", "did": 3, "exp": 4_000_000_000u64});
-        assert!(verify(&encode(Algorithm::HS256, &claims)).is_ok());
-        for other in [Algorithm::HS384, Algorithm::HS512] {
-            assert_eq!(verify(&encode(other, &claims)), Err(TokenError::Invalid));
-        }
-        // {"alg":"none"} with the same claims and no signature.
-        let body = encode(Algorithm::HS256, &claims);
-        let body = body.split('.').nth(1).unwrap();
-        assert_eq!(verify(&format!("eyJhbGciOiJub25lIn0.{body}.")), Err(TokenError::Invalid));
-    }
-
-    #[test]
-    fn every_claim_is_required_and_has_its_type() {
-        for claims in [
-            serde_json::json!({"did": 3, "exp": 4_000_000_000u64}),
-            serde_json::json!({"sub": "ada", "exp": 4_000_000_000u64}),
-            serde_json::json!({"sub": "ada", "did": 3}),
-            serde_json::json!({"sub": "ada", "did": 3, "exp": "never"}),
-            serde_json::json!({"sub": "ada", "did": "3", "exp": 4_000_000_000u64}),
-            serde_json::json!({"sub": 1, "did": 3, "exp": 4_000_000_000u64}),
-            serde_json::json!({"sub": "ada", "did": -3, "exp": 4_000_000_000u64}),
-        ] {
-            assert_eq!(verify(&encode(Algorithm::HS256, &claims)), Err(TokenError::Claims), "{claims}");
-        }
-        for (sub, did) in [("", 3), ("ada", 0), ("a\nb", 3)] {
-            let claims = serde_json::json!({"sub": sub, "did": did, "exp": 4_000_000_000u64});
-            let refused = verify(&encode(Algorithm::HS256, &claims));
-            assert!(matches!(refused, Err(TokenError::Id(_))), "{claims}: {refused:?}");
-        }
-    }
-
-    #[test]
-    fn a_token_is_not_valid_before_its_time() {
-        let claims =
-            serde_json::json!({"sub": "ada", "did": 3, "exp": 4_000_000_000u64, "nbf": 3_000_000_000u64});
-        assert_eq!(verify(&encode(Algorithm::HS256, &claims)), Err(TokenError::NotYet));
-    }
-
-    #[test]
-    fn nonsense_and_other_keys_are_refused() {
-        let other = Signer::hs256(&[7; 32]).unwrap().sign(&user(), device(), 1, 4_000_000_000);
-        let long = "a".repeat(TOKEN_BYTES_MAX + 1);
-        for token in ["", ".", "..", "a.b.c", &other, &long] {
-            assert_eq!(verify(token), Err(TokenError::Invalid), "{token}");
-        }
-        assert_eq!(Verifier::hs256(&[7; 31]).err(), Some(SecretTooShort(31)));
-    }
-}
+pub(crate) mod tests;

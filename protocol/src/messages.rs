@@ -19,10 +19,11 @@ mod wire {
     include!(concat!(env!("OUT_DIR"), "/campanile.v2.serde.rs"));
 }
 
-pub use codec::{DecodeError, EncodeError};
+pub use codec::{DecodeError, DeliverError, EncodeError, encode_deliver_frame};
 pub use encoding::Encoding;
 pub use payload::{JSON_DEPTH_MAX, JsonError};
 pub use wire::{
-    Ack, Deliver, Device, Drain, Error, Event, Hello, Limits, Payload, Ping, Pong, Welcome,
-    client_frame::Frame as ClientFrame, payload::Content, server_frame::Frame as ServerFrame,
+    Ack, CaughtUp, Deliver, Device, DeviceState, Drain, Error, Event, Hello, Limits, Payload, Ping, Pong,
+    Receipt, Sync, Welcome, client_frame::Frame as ClientFrame, payload::Content,
+    server_frame::Frame as ServerFrame,
 };

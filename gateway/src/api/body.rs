@@ -9,7 +9,7 @@ use axum::http::header::CONTENT_TYPE;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned};
 
 use super::error::ApiError;
 
@@ -18,10 +18,15 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads a JSON body of at most `bytes_max`.
 pub(super) async fn json<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result<T, ApiError> {
+    parse(&bytes(request, bytes_max).await?)
+}
+
+/// As [`json`], but leaves the parsing to the caller.
+pub(super) async fn bytes(request: Request, bytes_max: usize) -> Result<Bytes, ApiError> {
     if !is_json(request.headers()) {
         return Err(ApiError::UnsupportedMediaType);
     }
-    parse(&read(request.into_body(), bytes_max).await?)
+    read(request.into_body(), bytes_max).await
 }
 
 /// As [`json`], but no body at all means the default.
@@ -61,7 +66,12 @@ fn is_json(headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// [`ApiError::MalformedJson`] with the position, or [`ApiError::InvalidField`] with the field.
-pub(super) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, ApiError> {
+pub(super) fn parse<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(json).or_else(|_| parse_with_path(json))
+}
+
+/// Keeping track of the path costs time, so it is done once something is known to be wrong.
+fn parse_with_path<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, ApiError> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();

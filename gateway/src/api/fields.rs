@@ -1,26 +1,79 @@
-//! Fields of request bodies, checked while they are read, so that an error names its field.
+//! Fields of requests, checked while they are read, so that an error names its field.
 
-use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Display};
+use std::marker::PhantomData;
+use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use campanile_protocol::ids::{DeviceId, UserId};
-use campanile_protocol::messages::{Content, Payload};
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use campanile_protocol::messages::{Device, Payload};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-
-use super::error::ApiError;
 
 /// The longest kind, topic and event name, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
+/// The longest deduplication id, in bytes.
+pub const DEDUP_ID_BYTES_MAX: usize = 128;
 
-pub(super) fn user<'de, D: Deserializer<'de>>(from: D) -> Result<UserId, D::Error> {
-    UserId::try_from(&*Cow::<str>::deserialize(from)?).map_err(D::Error::custom)
+/// A text that is parsed where it lies.
+pub(super) fn text<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(from: D) -> Result<T, D::Error> {
+    from.deserialize_str(TextVisitor(PhantomData))
 }
 
-fn device<'de, D: Deserializer<'de>>(from: D) -> Result<DeviceId, D::Error> {
+pub(super) fn some_text<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
+    text(from).map(Some)
+}
+
+struct TextVisitor<T>(PhantomData<T>);
+
+impl<T: FromStr<Err: Display>> Visitor<'_> for TextVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
+/// The name of a kind, a topic or an event: 1 to [`NAME_BYTES_MAX`] bytes without control characters.
+pub(super) struct Name(pub(super) String);
+
+impl FromStr for Name {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Name, String> {
+        if name.is_empty() || name.len() > NAME_BYTES_MAX {
+            return Err(format!("{} bytes, 1 to {NAME_BYTES_MAX} are allowed", name.len()));
+        }
+        if name.chars().any(char::is_control) {
+            return Err("must not contain control characters".into());
+        }
+        Ok(Name(name.into()))
+    }
+}
+
+/// A deduplication id: 1 to [`DEDUP_ID_BYTES_MAX`] bytes.
+pub(super) struct DedupId(pub(super) Box<str>);
+
+impl FromStr for DedupId {
+    type Err = String;
+
+    fn from_str(id: &str) -> Result<DedupId, String> {
+        match id.len() {
+            1..=DEDUP_ID_BYTES_MAX => Ok(DedupId(id.into())),
+            length => Err(format!("{length} bytes, 1 to {DEDUP_ID_BYTES_MAX} are allowed")),
+        }
+    }
+}
+
+pub(super) fn device<'de, D: Deserializer<'de>>(from: D) -> Result<DeviceId, D::Error> {
     u32::deserialize(from)?.try_into().map_err(D::Error::custom)
 }
 
@@ -28,52 +81,76 @@ pub(super) fn some_device<'de, D: Deserializer<'de>>(from: D) -> Result<Option<D
     device(from).map(Some)
 }
 
-pub(super) fn some_devices<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<DeviceId>>, D::Error> {
-    /// Checks each as it is read, so that the error names its place.
-    #[derive(serde::Deserialize)]
-    struct Listed(#[serde(deserialize_with = "device")] DeviceId);
-    let devices = Vec::<Listed>::deserialize(from)?;
-    Ok(Some(devices.into_iter().map(|listed| listed.0).collect()))
+/// A device within a list, so that an error names its place.
+#[derive(serde::Deserialize)]
+#[serde(transparent)]
+pub(super) struct Listed(#[serde(deserialize_with = "device")] pub(super) DeviceId);
+
+/// Who sent a message.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct From {
+    #[serde(deserialize_with = "text")]
+    user: UserId,
+    #[serde(default, deserialize_with = "some_device")]
+    device: Option<DeviceId>,
 }
 
-pub(super) fn name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
-    let name = String::deserialize(from)?;
-    if name.is_empty() || name.len() > NAME_BYTES_MAX {
-        return Err(D::Error::custom(format!("{} bytes, 1 to {NAME_BYTES_MAX} are allowed", name.len())));
+impl From {
+    pub(super) fn into_device(self) -> Device {
+        Device { user: self.user.as_str().into(), device: self.device.map_or(0, DeviceId::get) }
     }
-    if name.chars().any(char::is_control) {
-        return Err(D::Error::custom("must not contain control characters"));
-    }
-    Ok(name)
 }
 
-pub(super) fn some_name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    name(from).map(Some)
+/// A list of 1 to `MAX` items. A longer one is given up where it becomes too long.
+pub(super) struct Bounded<T, const MAX: usize>(pub(super) Vec<T>);
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Bounded<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_seq(BoundedVisitor(PhantomData))
+    }
+}
+
+struct BoundedVisitor<T, const MAX: usize>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for BoundedVisitor<T, MAX> {
+    type Value = Bounded<T, MAX>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of 1 to {MAX} items")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            if items.len() == MAX {
+                return Err(A::Error::custom(format!("more than {MAX} items, 1 to {MAX} are allowed")));
+            }
+            items.push(item);
+        }
+        match items.is_empty() {
+            true => Err(A::Error::custom(format!("0 items, 1 to {MAX} are allowed"))),
+            false => Ok(Bounded(items)),
+        }
+    }
 }
 
 /// A payload that says exactly one of `data`, `text` and `json`.
 #[derive(Debug)]
-pub(super) struct PayloadField(Payload);
-
-impl PayloadField {
-    /// The payload, if it is not too large.
-    pub(super) fn checked(self, bytes_max: usize) -> Result<Payload, ApiError> {
-        let bytes = match &self.0.content {
-            Some(Content::Data(data)) => data.len(),
-            Some(Content::Text(text) | Content::Json(text)) => text.len(),
-            None => 0,
-        };
-        match bytes <= bytes_max {
-            true => Ok(self.0),
-            false => Err(ApiError::PayloadTooLarge { bytes, max: bytes_max }),
-        }
-    }
-}
+pub(super) struct PayloadField(pub(super) Payload);
 
 impl<'de> Deserialize<'de> for PayloadField {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_map(PayloadVisitor)
     }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum PayloadForm {
+    Data,
+    Text,
+    Json,
 }
 
 struct PayloadVisitor;
@@ -86,14 +163,12 @@ impl<'de> Visitor<'de> for PayloadVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PayloadField, A::Error> {
-        const NAMES: &[&str] = &["data", "text", "json"];
         let mut payload = None;
-        while let Some(name) = map.next_key::<Cow<'_, str>>()? {
-            let next = match &*name {
-                "data" => map.next_value::<Data>()?.0,
-                "text" => Payload::text(map.next_value::<String>()?),
-                "json" => map.next_value::<Json>()?.0,
-                unknown => return Err(A::Error::unknown_field(unknown, NAMES)),
+        while let Some(form) = map.next_key()? {
+            let next = match form {
+                PayloadForm::Data => map.next_value::<Base64>()?.0,
+                PayloadForm::Text => Payload::text(map.next_value::<String>()?),
+                PayloadForm::Json => map.next_value::<Json>()?.0,
             };
             if payload.replace(next).is_some() {
                 return Err(A::Error::custom("either `data`, `text` or `json`, not several"));
@@ -104,20 +179,26 @@ impl<'de> Visitor<'de> for PayloadVisitor {
 }
 
 /// Bytes in base64 of either alphabet (RFC 4648 §4 and §5), with or without padding.
-struct Data(Payload);
+#[derive(Debug)]
+pub(super) struct Base64(pub(super) Payload);
 
-impl<'de> Deserialize<'de> for Data {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+impl FromStr for Base64 {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Base64, String> {
         const CONFIG: GeneralPurposeConfig =
             GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
         const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, CONFIG);
         const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, CONFIG);
-        let text = Cow::<str>::deserialize(from)?;
         let engine = if text.contains(['-', '_']) { URL_SAFE } else { STANDARD };
-        let data = engine
-            .decode(text.as_bytes())
-            .map_err(|error| D::Error::custom(format!("not base64: {error}")))?;
-        Ok(Data(Payload::data(data)))
+        let data = engine.decode(text).map_err(|error| format!("not base64: {error}"))?;
+        Ok(Base64(Payload::data(data)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Base64 {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        text(from)
     }
 }
 

@@ -17,8 +17,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use tonic::Code;
 
-use super::Context;
+use super::{Context, grpc};
 use crate::node::{NodeStatus, Phase, ProcessUsage};
 use crate::shard::counters::Kind;
 use crate::shard::link::Shards;
@@ -104,14 +105,16 @@ impl Drop for ConnectionGuard {
 /// Counts and times each request by its route, never by its path, of which there is no end.
 pub(super) async fn measure(State(context): State<Arc<Context>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let matched = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
+    let route = grpc::route(request.uri().path()).unwrap_or(matched).to_owned();
     let method = match *request.method() {
         Method::GET => "GET",
         Method::POST => "POST",
+        Method::DELETE => "DELETE",
         _ => "other",
     };
     let response = next.run(request).await;
-    let status = response.status().as_u16();
+    let status = status(&response);
     let metrics = &context.metrics;
     metrics
         .durations
@@ -119,6 +122,23 @@ pub(super) async fn measure(State(context): State<Arc<Context>>, request: Reques
         .observe(started.elapsed().as_secs_f64());
     metrics.requests.get_or_create(&RequestLabels { method, route, status }).inc();
     response
+}
+
+/// The status of an answer. A gRPC call that has failed is 200 for HTTP; what counts is what it would have been there.
+fn status(response: &Response) -> u16 {
+    let grpc = response.headers().get("grpc-status").map(|code| Code::from_bytes(code.as_bytes()));
+    match grpc {
+        None | Some(Code::Ok) => response.status().as_u16(),
+        Some(Code::InvalidArgument | Code::OutOfRange) => 400,
+        Some(Code::Unauthenticated) => 401,
+        Some(Code::PermissionDenied) => 403,
+        Some(Code::NotFound) => 404,
+        Some(Code::AlreadyExists) => 409,
+        Some(Code::ResourceExhausted) => 429,
+        Some(Code::Unimplemented) => 501,
+        Some(Code::Unavailable) => 503,
+        Some(_) => 500,
+    }
 }
 
 /// `GET /metrics`

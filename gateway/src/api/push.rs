@@ -1,293 +1,138 @@
-//! Pushes to users' devices, and events to everybody.
+//! Pushes to users' devices.
+
+mod answer;
+mod json;
+mod request;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::Json;
-use axum::extract::{Request, State};
-use campanile_protocol::ids::{DeviceId, UserId};
-use campanile_protocol::messages::{Deliver, Device, Event};
+use axum::extract::{Extension, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub(super) use self::answer::{PushAnswer, state};
+pub(super) use self::json::Sent;
+pub use self::request::{DEVICES_LISTED_MAX, PushRules};
+pub(super) use self::request::{PushRequest, invalid, now_ms};
+
+use self::json::PushBody;
+use super::auth::Publisher;
 use super::error::{ApiError, ErrorBody};
-use super::fields::{self, PayloadField};
+use super::fields::Bounded;
 use super::{Context, body};
-use crate::shard::requests::Unavailable;
-use crate::shard::requests::{Durability, Envelopes, Outcome, Push, PushError, Pushed};
+use crate::shard::requests::{Push, Unavailable};
 
 /// Pushes that one batch may have.
 pub const BATCH_PUSHES_MAX: usize = 1_000;
-/// The largest batch, in bytes of its body, unless one push alone may be larger.
-pub const BATCH_BYTES_MAX: usize = 8 << 20;
-/// Devices that a push may list.
-pub const DEVICES_LISTED_MAX: usize = 1_000;
-/// The longest time to live, in seconds: 30 days.
-pub const TTL_SECONDS_MAX: u32 = 30 * 24 * 3_600;
+/// The largest body of a push or a batch in bytes, unless one payload alone may be larger.
+pub const PUSH_BODY_BYTES_MAX: usize = 8 << 20;
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct PushBody {
-    #[serde(deserialize_with = "fields::user")]
-    user: UserId,
-    #[serde(default, deserialize_with = "fields::some_device")]
-    device: Option<DeviceId>,
-    #[serde(default, deserialize_with = "fields::some_devices")]
-    devices: Option<Vec<DeviceId>>,
-    payload: PayloadField,
-    #[serde(default, deserialize_with = "fields::some_name")]
-    kind: Option<String>,
-    #[serde(default, deserialize_with = "fields::some_name")]
-    topic: Option<String>,
-    #[serde(default)]
-    from: Option<FromField>,
-    #[serde(default)]
-    ttl_seconds: Option<u32>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FromField {
-    #[serde(deserialize_with = "fields::user")]
-    user: UserId,
-    #[serde(default, deserialize_with = "fields::some_device")]
-    device: Option<DeviceId>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BatchBody {
-    pushes: Vec<Box<RawValue>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BroadcastBody {
-    #[serde(deserialize_with = "fields::name")]
-    name: String,
-    payload: PayloadField,
-    #[serde(default)]
-    from: Option<FromField>,
-}
-
-/// What became of a push.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct PushAnswer {
-    message_id: String,
-    success: bool,
-    delivered_count: usize,
-    devices: Vec<DeviceAnswer>,
-    failed_devices: Vec<FailedDevice>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_message: Option<String>,
-}
-
-#[derive(Serialize)]
-struct DeviceAnswer {
-    device: u32,
-    state: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-}
-
-#[derive(Serialize)]
-struct FailedDevice {
-    device: u32,
-    reason: &'static str,
+#[serde(deny_unknown_fields, bound = "T: Deserialize<'de>")]
+struct BatchBody<T> {
+    pushes: Bounded<T, BATCH_PUSHES_MAX>,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-pub(super) enum BatchItem {
+enum BatchItem {
     Answered(PushAnswer),
     Refused(ErrorBody),
 }
 
 #[derive(Serialize)]
-pub(super) struct BatchAnswer {
+struct BatchAnswer {
     results: Vec<BatchItem>,
-}
-
-#[derive(Serialize)]
-pub(super) struct BroadcastAnswer {
-    sent: u64,
-    skipped: u64,
 }
 
 /// `POST /v2/push`
 pub(super) async fn push(
     State(context): State<Arc<Context>>,
+    Extension(publisher): Extension<Publisher>,
     request: Request,
-) -> Result<Json<PushAnswer>, ApiError> {
+) -> Result<Response, ApiError> {
     let body: PushBody = body::json(request, context.push_body_bytes_max()).await?;
-    let push = body.into_push(context.push_bytes_max, now_ms())?;
-    let user = push.user.clone();
-    let pushed = context.shards.push(vec![push]).await?.pop().unwrap_or(Err(PushError::Unavailable(Unavailable::Stopping)))?;
-    Ok(Json(PushAnswer::new(&user, &pushed)))
+    let push = body.into_request()?.into_push(&context.rules, publisher, now_ms())?;
+    Ok(one(&context, push).await?.into_response())
 }
 
 /// `POST /v2/push/batch`
 pub(super) async fn batch(
     State(context): State<Arc<Context>>,
+    Extension(publisher): Extension<Publisher>,
     request: Request,
-) -> Result<Json<BatchAnswer>, ApiError> {
-    let bytes_max = context.push_body_bytes_max().max(BATCH_BYTES_MAX);
-    let body: BatchBody = body::json(request, bytes_max).await?;
-    if !(1..=BATCH_PUSHES_MAX).contains(&body.pushes.len()) {
-        let count = body.pushes.len();
-        return Err(ApiError::InvalidField(format!(
-            "pushes: {count} items, 1 to {BATCH_PUSHES_MAX} are allowed"
-        )));
-    }
+) -> Result<Response, ApiError> {
+    let body = body::bytes(request, context.push_body_bytes_max()).await?;
     let now_ms = now_ms();
-    let mut valid = Vec::with_capacity(body.pushes.len());
-    let checked: Vec<Result<UserId, ApiError>> = body
-        .pushes
-        .iter()
-        .map(|item| {
-            let push = body::parse::<PushBody>(item.get().as_bytes())?;
-            let push = push.into_push(context.push_bytes_max, now_ms)?;
-            let user = push.user.clone();
-            valid.push(push);
-            Ok(user)
-        })
-        .collect();
-    let mut pushed = match valid.is_empty() {
-        true => Vec::new(),
-        false => context.shards.push(valid).await?,
-    }
-    .into_iter();
-    let answer = |user: UserId| {
-        let pushed = pushed.next().unwrap_or(Err(PushError::Unavailable(Unavailable::Stopping)))?;
-        Ok(PushAnswer::new(&user, &pushed))
-    };
-    let mut answer = answer;
-    let results = checked
+    let pushes = requests(&body)?
         .into_iter()
-        .map(|item: Result<UserId, ApiError>| match item.and_then(&mut answer) {
-            Ok(answer) => BatchItem::Answered(answer),
-            Err(error) => BatchItem::Refused(error.body()),
-        })
+        .map(|request| request?.into_push(&context.rules, publisher, now_ms))
         .collect();
-    Ok(Json(BatchAnswer { results }))
+    drop(body);
+    let results = many(&context, pushes).await?.into_iter().map(|result| match result {
+        Ok(answer) => BatchItem::Answered(answer),
+        Err(error) => BatchItem::Refused(error.body()),
+    });
+    Ok(json_response(StatusCode::OK, &BatchAnswer { results: results.collect() }))
 }
 
-/// `POST /v2/broadcast`
-pub(super) async fn broadcast(
-    State(context): State<Arc<Context>>,
-    request: Request,
-) -> Result<Json<BroadcastAnswer>, ApiError> {
-    let body: BroadcastBody = body::json(request, context.push_body_bytes_max()).await?;
-    let event = Event {
-        name: body.name,
-        from: body.from.map(FromField::into_device),
-        at_ms: now_ms(),
-        payload: Some(body.payload.checked(context.push_bytes_max)?),
-    };
-    let (sent, skipped) = context.shards.broadcast(event).await?;
-    Ok(Json(BroadcastAnswer { sent, skipped }))
-}
-
-impl PushBody {
-    fn into_push(self, payload_bytes_max: usize, now_ms: i64) -> Result<Push, ApiError> {
-        let devices = match (self.device, self.devices) {
-            (Some(_), Some(_)) => {
-                return Err(ApiError::InvalidField("device: either `device` or `devices`, not both".into()));
-            }
-            (Some(device), None) => Some(vec![device]),
-            (None, Some(devices)) => Some(listed(devices)?),
-            (None, None) => None,
-        };
-        let expires_at_ms = match self.ttl_seconds {
-            Some(seconds) if seconds > TTL_SECONDS_MAX => {
-                return Err(ApiError::InvalidField(format!(
-                    "ttlSeconds: {seconds} is more than {TTL_SECONDS_MAX} (30 days)"
-                )));
-            }
-            Some(seconds) => now_ms + i64::from(seconds) * 1_000,
-            None => 0,
-        };
-        let message = Deliver {
-            kind: self.kind.unwrap_or_else(|| "message".into()),
-            from: self.from.map(FromField::into_device),
-            sent_at_ms: now_ms,
-            expires_at_ms,
-            topic: self.topic.unwrap_or_default(),
-            // The shard gives the id and the sequence number.
-            ..Deliver::default()
-        };
-        let payload = self.payload.checked(payload_bytes_max)?;
-        let envelopes = match devices { Some(devices) => Envelopes::Listed(devices, payload), None => Envelopes::All(payload) };
-        Ok(Push { user: self.user, envelopes, message, durability: Durability::Ephemeral, dedup: None })
-    }
-}
-
-/// The devices once each, in order.
-fn listed(mut devices: Vec<DeviceId>) -> Result<Vec<DeviceId>, ApiError> {
-    if !(1..=DEVICES_LISTED_MAX).contains(&devices.len()) {
-        return Err(ApiError::InvalidField(format!(
-            "devices: {} devices, 1 to {DEVICES_LISTED_MAX} are allowed; leave it out to reach all that are \
-             connected",
-            devices.len()
-        )));
-    }
-    devices.sort_unstable();
-    devices.dedup();
-    Ok(devices)
-}
-
-impl FromField {
-    fn into_device(self) -> Device {
-        Device { user: self.user.as_str().into(), device: self.device.map_or(0, DeviceId::get) }
-    }
-}
-
-impl PushAnswer {
-    fn new(user: &UserId, pushed: &Pushed) -> PushAnswer {
-        let devices: Vec<DeviceAnswer> = pushed
-            .devices
-            .iter()
-            .map(|&(device, outcome)| {
-                let reason = reason(outcome);
-                let state = if reason.is_none() { "sent" } else { "failed" };
-                DeviceAnswer { device: device.get(), state, reason }
-            })
-            .collect();
-        let failed_devices: Vec<FailedDevice> = devices
-            .iter()
-            .filter_map(|answer| Some(FailedDevice { device: answer.device, reason: answer.reason? }))
-            .collect();
-        let delivered_count = devices.len() - failed_devices.len();
-        let error_message = match (delivered_count, failed_devices.len()) {
-            (0, 0) => Some(format!("user `{user}` has no connected device")),
-            (_, 0) => None,
-            (0, _) => Some("none of the devices could be reached".into()),
-            (_, failed) => Some(format!("{failed} of {} devices could not be reached", devices.len())),
-        };
-        PushAnswer {
-            message_id: pushed.id.to_string(),
-            success: delivered_count > 0,
-            delivered_count,
-            devices,
-            failed_devices,
-            error_message,
+/// The pushes of a batch. Usually all are good, and then they are read in one pass. Otherwise they are told apart
+/// first, so that a bad one does not spoil the others.
+fn requests(body: &[u8]) -> Result<Vec<Result<PushRequest, ApiError>>, ApiError> {
+    match serde_json::from_slice::<BatchBody<PushBody>>(body) {
+        Ok(batch) => Ok(batch.pushes.0.into_iter().map(PushBody::into_request).collect()),
+        Err(_) => {
+            let batch: BatchBody<&RawValue> = body::parse(body)?;
+            let item = |raw: &RawValue| body::parse::<PushBody>(raw.get().as_bytes())?.into_request();
+            Ok(batch.pushes.0.into_iter().map(item).collect())
         }
     }
 }
 
-fn reason(outcome: Outcome) -> Option<&'static str> {
-    match outcome {
-        Outcome::Sent => None,
-        Outcome::NotConnected => Some("not_connected"),
-        Outcome::NotKeepingUp => Some("not_keeping_up"),
-        Outcome::Broken => Some("connection_broken"),
-        Outcome::NotEncodable => Some("not_encodable"),
-        _ => None,
+/// Pushes one message.
+///
+/// # Errors
+/// Why the shard did nothing.
+pub(super) async fn one(context: &Context, push: Push) -> Result<PushAnswer, ApiError> {
+    let mut results = context.shards.push(vec![push]).await?;
+    let pushed = results.pop().unwrap_or(Err(Unavailable::Stopping.into()))?;
+    Ok(PushAnswer(pushed))
+}
+
+/// Pushes those that are good, and tells for each what became of it. All shards have been asked when this first waits.
+///
+/// # Errors
+/// When no shard took its part.
+pub(super) async fn many(
+    context: &Context,
+    pushes: Vec<Result<Push, ApiError>>,
+) -> Result<Vec<Result<PushAnswer, ApiError>>, Unavailable> {
+    let mut good = Vec::with_capacity(pushes.len());
+    let refused: Vec<Option<ApiError>> =
+        pushes.into_iter().map(|push| push.map(|push| good.push(push)).err()).collect();
+    let mut pushed = context.shards.push(good).await?.into_iter();
+    let results = refused.into_iter().map(|refused| match refused {
+        Some(error) => Err(error),
+        // As many answers as pushes that were good.
+        None => match pushed.next().unwrap_or(Err(Unavailable::Stopping.into())) {
+            Ok(pushed) => Ok(PushAnswer(pushed)),
+            Err(error) => Err(error.into()),
+        },
+    });
+    Ok(results.collect())
+}
+
+impl IntoResponse for PushAnswer {
+    fn into_response(self) -> Response {
+        let status = self.failure().map_or(StatusCode::OK, |failure| failure.http());
+        json_response(status, &self)
     }
 }
 
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+fn json_response(status: StatusCode, answer: &impl Serialize) -> Response {
+    // Writing to a vector does not fail, and neither do these values.
+    let body = serde_json::to_vec(answer).unwrap_or_default();
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }

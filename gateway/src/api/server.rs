@@ -1,6 +1,8 @@
 //! The API on a socket: at most so many connections, each with limits of time for a request's head and for a reader
-//! that stops.
+//! that stops. A connection speaks HTTP/1.1 or HTTP/2 (with prior knowledge, RFC 9113 §3.3), which gRPC needs.
 
+mod activity;
+mod preface;
 mod progress;
 
 use std::future::Future;
@@ -8,18 +10,25 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
+use tonic::codegen::Service as _;
 
+use self::activity::{Activity, Stopped};
+use self::preface::Version;
 use self::progress::Progress;
-use super::{Context, router};
+use super::{Context, REQUEST_TIMEOUT, router};
 
-/// From the end of one request, or the accept, to the end of the next one's head. Also how long an idle connection
-/// is kept.
+/// From the accept to the first bytes, and from the end of one request to the end of the next one's head. Also how
+/// long an idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The same for connections that come when more than half of the places are taken: idle ones cannot keep probes
 /// and publishers out.
@@ -28,6 +37,16 @@ const HEAD_TIMEOUT_CROWDED: Duration = Duration::from_secs(2);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest head of a request.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Requests that may be under way on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 128;
+/// What a client may send ahead on one HTTP/2 stream, and on all streams of a connection, in bytes.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// What waits on one HTTP/2 stream for its client to take it, in bytes.
+const STREAM_SEND_BYTES_MAX: usize = 64 * 1024;
+/// How often an HTTP/2 client is asked whether it is still there, and how long it may take to answer.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests that are under way may take once the server ends.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait when no connection can be accepted, for lack of descriptors for instance.
@@ -69,19 +88,23 @@ pub async fn serve(
 ) {
     let places = Arc::new(Semaphore::new(patience.connections_max));
     let (ending, ended) = watch::channel(());
-    let service = TowerToHyperService::new(router(Arc::clone(&context)));
+    let router = router(Arc::clone(&context));
     let accept = async {
         loop {
             // Never closed.
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let socket = accept(&listener).await;
-            let (service, ended) = (service.clone(), ended.clone());
-            let head_timeout = patience.head(places.available_permits());
-            let socket = Progress::new(socket, patience.write);
+            let connection = Connection {
+                socket: Progress::new(socket, patience.write),
+                router: router.clone(),
+                head_timeout: patience.head(places.available_permits()),
+                write_timeout: patience.write,
+                ended: ended.clone(),
+            };
             let guard = context.metrics.connection();
             tokio::spawn(async move {
                 let _held = (place, guard);
-                if let Err(error) = answer(socket, head_timeout, service, ended).await {
+                if let Err(error) = connection.serve().await {
                     tracing::debug!(%error, "an API connection broke");
                 }
             });
@@ -115,24 +138,77 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
-async fn answer(
+/// One client's connection.
+struct Connection {
     socket: Progress<TcpStream>,
+    router: Router,
     head_timeout: Duration,
-    service: TowerToHyperService<axum::Router>,
-    mut ended: watch::Receiver<()>,
-) -> hyper::Result<()> {
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(head_timeout)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(socket), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        result = &mut connection => return result,
-        _ = ended.changed() => {}
+    write_timeout: Duration,
+    ended: watch::Receiver<()>,
+}
+
+impl Connection {
+    async fn serve(mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let told = timeout(self.head_timeout, preface::read(&mut self.socket));
+        // A client that has said nothing has nothing to wait for when the server ends.
+        let (version, read) = tokio::select! {
+            told = told => told??,
+            _ = self.ended.changed() => return Ok(()),
+        };
+        self.socket.put_back(read);
+        match version {
+            Version::One => Ok(self.serve_http1().await?),
+            Version::Two => Ok(self.serve_http2().await?),
+        }
     }
-    connection.as_mut().graceful_shutdown();
-    connection.await
+
+    async fn serve_http1(mut self) -> hyper::Result<()> {
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.head_timeout)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .serve_connection(TokioIo::new(self.socket), TowerToHyperService::new(self.router));
+        tokio::pin!(connection);
+        tokio::select! {
+            result = &mut connection => return result,
+            _ = self.ended.changed() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        connection.await
+    }
+
+    async fn serve_http2(mut self) -> hyper::Result<()> {
+        let activity = Activity::new();
+        let requests = activity.clone();
+        let router = self.router;
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (running, answer) = (requests.begin(), router.clone().call(request));
+            async move { answer.await.map(|answer| answer.map(|body| running.answer(body))) }
+        });
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(HEAD_BYTES_MAX as u32)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_send_buf_size(STREAM_SEND_BYTES_MAX)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .serve_connection(TokioIo::new(self.socket), service);
+        tokio::pin!(connection);
+        tokio::select! {
+            result = &mut connection => return result,
+            stopped = activity.stopped(self.head_timeout, self.write_timeout) => match stopped {
+                Stopped::Idle => {}
+                // There is nobody to say goodbye to.
+                Stopped::Untaken => return Ok(()),
+            },
+            _ = self.ended.changed() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        // A request that came at the last moment is answered; a client that does not let go is left.
+        timeout(REQUEST_TIMEOUT + self.write_timeout, connection).await.unwrap_or(Ok(()))
+    }
 }
 
 #[cfg(test)]

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
 use campanile_protocol::ids::{DeviceId, UserId};
 use serde::{Deserialize, Serialize};
 
 use super::error::ApiError;
 use super::{Context, SMALL_BODY_BYTES_MAX, body, fields};
-use crate::shard::requests::UserDevice;
+use crate::shard::requests::{ConnectedDevice, UserDevice};
 
 #[derive(Serialize)]
 pub(super) struct DevicesAnswer {
@@ -22,9 +23,35 @@ pub(super) struct DevicesAnswer {
 #[serde(rename_all = "camelCase")]
 struct DeviceAnswer {
     device: u32,
+    created_at_ms: u64,
+    last_seen_at_ms: u64,
+    connected: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<SessionAnswer>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SessionAnswer {
     generation: u64,
     subprotocol: &'static str,
     connected_at_ms: u64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RegisterBody {
+    /// 0 for the next free one.
+    #[serde(default)]
+    device: u32,
+}
+
+/// A device that was registered.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Registered {
+    pub(super) device: u32,
+    pub(super) created_at_ms: u64,
 }
 
 #[derive(Default, Deserialize)]
@@ -54,6 +81,41 @@ pub(super) async fn devices(
     }))
 }
 
+/// `POST /v2/users/{user}/devices`
+pub(super) async fn register(
+    State(context): State<Arc<Context>>,
+    path: UserPath,
+    request: Request,
+) -> Result<(StatusCode, Json<Registered>), ApiError> {
+    let user = user(path)?;
+    let body: RegisterBody = body::json_or_default(request, SMALL_BODY_BYTES_MAX).await?;
+    let registered = register_device(&context, &user, body.device).await?;
+    Ok((StatusCode::CREATED, Json(registered)))
+}
+
+/// Registers a device: this one, or the next free one for 0.
+///
+/// # Errors
+/// [`ApiError::DeviceExists`], [`ApiError::DeviceLimit`], and those of a bad number and of busy shards.
+pub(super) async fn register_device(
+    context: &Context,
+    user: &UserId,
+    number: u32,
+) -> Result<Registered, ApiError> {
+    let wanted = match number {
+        0 => None,
+        number => Some(
+            DeviceId::try_from(number).map_err(|error| ApiError::InvalidField(format!("device: {error}")))?,
+        ),
+    };
+    let device = context.shards.register(user, wanted).await??;
+    // Registered it is, whatever becomes of this question.
+    let devices = context.shards.devices(user).await.unwrap_or_default();
+    let known = devices.iter().find(|known| known.record.device == device);
+    let created_at_ms = known.map_or_else(super::push::now_ms, |known| known.record.created_at_ms);
+    Ok(Registered { device: device.get(), created_at_ms })
+}
+
 /// `POST /v2/users/{user}/disconnect`
 pub(super) async fn disconnect(
     State(context): State<Arc<Context>>,
@@ -73,12 +135,22 @@ fn user(path: UserPath) -> Result<UserId, ApiError> {
 
 impl DeviceAnswer {
     fn new(device: &UserDevice) -> DeviceAnswer {
-        let session = device.session.as_ref();
         DeviceAnswer {
             device: device.record.device.get(),
-            generation: session.map_or(0, |session| session.generation),
-            subprotocol: session.map_or("", |session| session.subprotocol),
-            connected_at_ms: session.map_or(0, |session| session.connected_at_ms),
+            created_at_ms: device.record.created_at_ms,
+            last_seen_at_ms: device.record.last_seen_at_ms,
+            connected: device.session.is_some(),
+            session: device.session.as_ref().map(SessionAnswer::new),
+        }
+    }
+}
+
+impl SessionAnswer {
+    fn new(session: &ConnectedDevice) -> SessionAnswer {
+        SessionAnswer {
+            generation: session.generation,
+            subprotocol: session.subprotocol,
+            connected_at_ms: session.connected_at_ms,
         }
     }
 }

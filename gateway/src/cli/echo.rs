@@ -80,9 +80,13 @@ pub fn run(args: &EchoArgs) -> anyhow::Result<()> {
             node: String::new(),
             epoch: 0,
             connections: Arc::default(),
-            first_seq: 0,
-            first_session: 0,
+            auto_register: false,
+            message_ttl_ms: 0,
+            dedup_window_ms: 0,
         }),
+        // Nobody stores anything.
+        numbers: Vec::new(),
+        store_waker: Arc::new(campanile_engine::Waker::new()?),
     })?;
     println!("ready listen={} driver={driver} shards={shards}", listeners.address);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

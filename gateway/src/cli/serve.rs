@@ -36,7 +36,7 @@ pub struct ServeArgs {
     /// The file with the publishers' keys, one on each line (required, here or in the file)
     #[arg(long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
-    /// Where durable data will be kept [default: data]; created now, not used by this version yet
+    /// Where messages wait and devices are registered [default: data]
     #[arg(long, value_name = "DIRECTORY")]
     pub data_dir: Option<PathBuf>,
     /// Connections of the node [default: 100000]

@@ -1,5 +1,6 @@
 //! `campanile token`
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,8 +16,11 @@ use crate::tokens::Signer;
 #[derive(Clone, Debug, Args)]
 pub struct TokenArgs {
     /// The file with the secret, as the gateway's
+    #[arg(long, value_name = "FILE", required_unless_present = "eddsa_key", conflicts_with = "eddsa_key")]
+    pub jwt_hs256_file: Option<PathBuf>,
+    /// Sign with EdDSA instead: the file with an Ed25519 private key (PKCS#8 in PEM), whose public key the gateway has
     #[arg(long, value_name = "FILE")]
-    pub jwt_hs256_file: PathBuf,
+    pub eddsa_key: Option<PathBuf>,
     /// The user; with --count the beginning of the users' names
     #[arg(long, value_name = "USER")]
     pub user: UserId,
@@ -39,14 +43,26 @@ pub struct TokenArgs {
 /// # Errors
 /// When the secret cannot be used, a user's name becomes too long, or the output is closed.
 pub fn run(args: &TokenArgs) -> anyhow::Result<()> {
-    let secret = HmacSecret::read(&args.jwt_hs256_file).map_err(anyhow::Error::msg)?;
-    let signer = Signer::hs256(secret.as_bytes())?;
+    let signer = signer(args)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs();
     let mut out = io::BufWriter::new(io::stdout().lock());
     match write(args, &signer, now, &mut out).and_then(|()| Ok(out.flush()?)) {
         // Somebody only wanted the first few.
         Err(error) if is_broken_pipe(&error) => Ok(()),
         result => result,
+    }
+}
+
+fn signer(args: &TokenArgs) -> anyhow::Result<Signer> {
+    match (&args.eddsa_key, &args.jwt_hs256_file) {
+        (Some(path), _) => {
+            let pem = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            Signer::eddsa(&pem).map_err(|problem| anyhow::anyhow!("{}: {problem}", path.display()))
+        }
+        (None, Some(path)) => {
+            Ok(Signer::hs256(HmacSecret::read(path).map_err(anyhow::Error::msg)?.as_bytes())?)
+        }
+        (None, None) => anyhow::bail!("--jwt-hs256-file or --eddsa-key is needed"),
     }
 }
 
@@ -71,14 +87,16 @@ fn write(args: &TokenArgs, signer: &Signer, now: u64, out: &mut impl Write) -> a
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokens::{TokenError, Verifier};
+    use crate::tokens::tests::{PRIVATE_KEY, PUBLIC_KEY};
+    use crate::tokens::{EddsaKeys, TokenError, Verifier};
 
     const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
     const NOW: u64 = 1_800_000_000;
 
     fn tokens(user: &str, count: Option<u32>) -> anyhow::Result<Vec<String>> {
         let args = TokenArgs {
-            jwt_hs256_file: PathBuf::new(),
+            jwt_hs256_file: None,
+            eddsa_key: None,
             user: user.parse().unwrap(),
             device: DeviceId::try_from(7).unwrap(),
             count,
@@ -98,6 +116,40 @@ mod tests {
         assert_eq!((identity.user.as_str(), identity.device.get()), ("ada", 7));
         assert_eq!(identity.expires_at, NOW + 60);
         assert_eq!(verifier.verify(&printed[0], (NOW + 60) * 1_000), Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn either_kind_of_key_signs() {
+        let dir = tempfile::tempdir().unwrap();
+        let (secret, private) = (dir.path().join("secret"), dir.path().join("private.pem"));
+        fs::write(&secret, SECRET).unwrap();
+        fs::write(&private, PRIVATE_KEY).unwrap();
+        let keys = EddsaKeys::parse(PUBLIC_KEY).unwrap();
+        let user = UserId::try_from("ada").unwrap();
+        for (hs256, eddsa, verifier) in [
+            (Some(secret.clone()), None, Verifier::hs256(SECRET).unwrap()),
+            (None, Some(private), Verifier::new(None, Some(keys)).unwrap()),
+        ] {
+            let args = TokenArgs {
+                jwt_hs256_file: hs256,
+                eddsa_key: eddsa,
+                user: user.clone(),
+                device: DeviceId::try_from(7).unwrap(),
+                count: None,
+                ttl_seconds: 60,
+            };
+            let token = signer(&args).unwrap().sign(&args.user, args.device, NOW, NOW + 60);
+            assert_eq!(verifier.verify(&token, NOW * 1_000).unwrap().user, user);
+        }
+        let args = TokenArgs {
+            jwt_hs256_file: None,
+            eddsa_key: Some(secret),
+            user,
+            device: DeviceId::try_from(7).unwrap(),
+            count: None,
+            ttl_seconds: 60,
+        };
+        assert!(signer(&args).err().unwrap().to_string().contains("PKCS#8"));
     }
 
     #[test]

@@ -110,12 +110,18 @@ impl ApiKeys {
         }
     }
 
-    /// Whether `key` is one of the keys. Takes the same time for every wrong key of one length: hashes are
-    /// compared, and always all of them.
+    /// If `key` is one of the keys, a number that tells it apart from other keys, the same after a restart. Takes the
+    /// same time for every wrong key of one length: hashes are compared, and always all of them.
     #[must_use]
-    pub fn contain(&self, key: &[u8]) -> bool {
+    pub fn fingerprint(&self, key: &[u8]) -> Option<u64> {
         let hash: [u8; 32] = Sha256::digest(key).into();
-        self.0.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&hash)).into()
+        let found = self.0.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&hash));
+        bool::from(found).then(|| {
+            // Of another hash, so that what is stored is no part of the one that opens.
+            let hash: [u8; 32] =
+                Sha256::new().chain_update("fingerprint ").chain_update(hash).finalize().into();
+            u64::from_le_bytes(std::array::from_fn(|place| hash[place]))
+        })
     }
 }
 
@@ -154,10 +160,13 @@ mod tests {
     #[test]
     fn every_key_of_the_file_opens_and_nothing_else_does() {
         let keys = ApiKeys::parse("# ops\nfirst-key-0123456\n\n  second-key-012345  \n").unwrap();
-        assert!(keys.contain(b"first-key-0123456"));
-        assert!(keys.contain(b"second-key-012345"));
+        let first = keys.fingerprint(b"first-key-0123456").unwrap();
+        assert_ne!(Some(first), keys.fingerprint(b"second-key-012345"), "keys are told apart");
+        assert!(keys.fingerprint(b"second-key-012345").is_some());
+        let alone = ApiKeys::parse("first-key-0123456").unwrap();
+        assert_eq!(alone.fingerprint(b"first-key-0123456"), Some(first), "whatever else is in the file");
         for wrong in [&b""[..], b"# ops", b"first-key-012345", b"first-key-01234567", b"third-key-0123456"] {
-            assert!(!keys.contain(wrong));
+            assert_eq!(keys.fingerprint(wrong), None);
         }
     }
 

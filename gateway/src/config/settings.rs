@@ -4,13 +4,16 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use campanile_engine::DriverChoice;
 use ipnet::IpNet;
 
-use super::{ApiKeys, ConfigError, EdgeTable, FileConfig, HmacSecret, Key};
+use super::{ApiKeys, AuthTable, ConfigError, EdgeTable, FileConfig, HmacSecret, Key, MailboxTable};
 use crate::capacity::SHARDS_MAX;
 use crate::limits::Limits;
+use crate::mailbox::MailboxLimits;
+use crate::tokens::{EddsaKeys, Verifier};
 
 /// Checked settings. Secrets are in memory, directories exist.
 #[derive(Clone, Debug)]
@@ -25,10 +28,14 @@ pub struct Settings {
     pub driver: DriverChoice,
     /// The directory of everything durable. It exists.
     pub data_dir: PathBuf,
-    /// The secret of the devices' tokens.
-    pub jwt_secret: HmacSecret,
+    /// Checks the devices' tokens.
+    pub verifier: Verifier,
     /// The publishers' keys.
     pub api_keys: ApiKeys,
+    /// Whether a device with a valid token is registered when it is first heard of.
+    pub auto_register: bool,
+    /// What waits for devices.
+    pub mailbox: MailboxSettings,
     /// What stands between the clients and the gateway.
     pub edge: EdgeSettings,
     /// How the gateway ends.
@@ -46,6 +53,17 @@ pub struct EdgeSettings {
     pub proxy_protocol_from: Vec<IpNet>,
     /// `SO_SNDBUF` of each connection, in bytes.
     pub send_buffer_bytes: usize,
+}
+
+/// What waits for devices.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct MailboxSettings {
+    /// How long a message waits, unless it says less.
+    pub ttl: Duration,
+    /// How much may wait.
+    pub limits: MailboxLimits,
+    /// For how long the deduplication ids of publishers are remembered.
+    pub dedup_window: Duration,
 }
 
 /// How the gateway ends.
@@ -72,6 +90,7 @@ impl FileConfig {
             ));
         }
         check_limits(&self.limits)?;
+        check_mailbox(&self.mailbox)?;
         within("edge.send_buffer_bytes", self.edge.send_buffer_bytes as u64, 2_048, 4 << 20)?;
         within("drain.reconnect_within_ms", self.drain.reconnect_within_ms.into(), 0, HOUR_MS)?;
         within("drain.deadline_ms", self.drain.deadline_ms.into(), 100, HOUR_MS)?;
@@ -80,8 +99,10 @@ impl FileConfig {
             api_listen,
             shards: shards(self.shards)?,
             driver: self.driver.parse().map_err(|problem| invalid(DRIVER, problem))?,
-            jwt_secret: from_file(JWT_FILE, &self.auth.jwt_hs256_file, HmacSecret::read)?,
+            verifier: verifier(&self.auth)?,
             api_keys: from_file(API_KEY_FILE, &self.api.key_file, ApiKeys::read)?,
+            auto_register: self.devices.auto_register,
+            mailbox: mailbox(&self.mailbox),
             edge: edge(&self.edge)?,
             drain: DrainSettings {
                 reconnect_within_ms: self.drain.reconnect_within_ms,
@@ -100,6 +121,7 @@ const SHARDS: Key = Key { name: "shards", flag: Some("shards") };
 const DRIVER: Key = Key { name: "driver", flag: Some("driver") };
 const DATA_DIR: Key = Key { name: "data_dir", flag: Some("data-dir") };
 const JWT_FILE: Key = Key { name: "auth.jwt_hs256_file", flag: Some("jwt-hs256-file") };
+const EDDSA_FILE: Key = Key { name: "auth.jwt_eddsa_public_key_file", flag: None };
 const API_KEY_FILE: Key = Key { name: "api.key_file", flag: Some("api-key-file") };
 const ORIGINS: Key = Key { name: "edge.allowed_origins", flag: None };
 const PROXIES: Key = Key { name: "edge.proxy_protocol_from", flag: None };
@@ -131,10 +153,50 @@ fn check_limits(limits: &Limits) -> Result<(), ConfigError> {
         ("limits.handshakes_per_address_max", limits.handshakes_per_address_max.into(), 1, 10_000_000),
         ("limits.ping_interval_ms", limits.ping_interval_ms.into(), 100, DAY_MS),
         ("limits.pong_timeout_ms", limits.pong_timeout_ms.into(), 100, DAY_MS),
+        ("limits.window_messages_max", limits.window_messages_max.into(), 1, 65_536),
+        ("limits.window_bytes_max", limits.window_bytes_max.into(), 1_024, 16 << 20),
+        ("limits.acknowledge_timeout_ms", limits.acknowledge_timeout_ms.into(), 100, DAY_MS),
     ] {
         within(name, value, min, max)?;
     }
     Ok(())
+}
+
+fn check_mailbox(table: &MailboxTable) -> Result<(), ConfigError> {
+    const TEBIBYTE: u64 = 1 << 40;
+    within("mailbox.ttl_days", table.ttl_days.into(), 1, 365)?;
+    within("mailbox.messages_per_device_max", table.messages_per_device_max, 1, 1_000_000_000)?;
+    within("mailbox.bytes_per_device_max", table.bytes_per_device_max, 64 << 10, TEBIBYTE)?;
+    if table.bytes_total_max != 0 {
+        within("mailbox.bytes_total_max", table.bytes_total_max, 64 << 20, 1_024 * TEBIBYTE)?;
+    }
+    within("mailbox.dedup_window_seconds", table.dedup_window_seconds.into(), 1, 86_400)
+}
+
+fn mailbox(table: &MailboxTable) -> MailboxSettings {
+    MailboxSettings {
+        ttl: Duration::from_secs(u64::from(table.ttl_days) * 86_400),
+        limits: MailboxLimits {
+            messages_per_device_max: table.messages_per_device_max,
+            bytes_per_device_max: table.bytes_per_device_max,
+            bytes_total_max: if table.bytes_total_max == 0 { u64::MAX } else { table.bytes_total_max },
+        },
+        dedup_window: Duration::from_secs(table.dedup_window_seconds.into()),
+    }
+}
+
+/// A secret, public keys, or both.
+fn verifier(table: &AuthTable) -> Result<Verifier, ConfigError> {
+    let (secret, eddsa) = (&table.jwt_hs256_file, &table.jwt_eddsa_public_key_file);
+    let given = |path: &Path| !path.as_os_str().is_empty();
+    if !given(secret) && !given(eddsa) {
+        let problem = format!("a file is needed, here or in {EDDSA_FILE}");
+        return Err(invalid(JWT_FILE, problem));
+    }
+    let secret = given(secret).then(|| from_file(JWT_FILE, secret, HmacSecret::read)).transpose()?;
+    let eddsa = given(eddsa).then(|| from_file(EDDSA_FILE, eddsa, EddsaKeys::read)).transpose()?;
+    Verifier::new(secret.as_ref().map(HmacSecret::as_bytes), eddsa)
+        .map_err(|problem| invalid(JWT_FILE, problem.to_string()))
 }
 
 fn address(key: Key, text: &str) -> Result<SocketAddr, ConfigError> {

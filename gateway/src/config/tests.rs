@@ -1,4 +1,5 @@
 use std::fs;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -75,8 +76,12 @@ fn a_complete_configuration_becomes_settings() {
     let settings = config.validate().unwrap();
     assert_eq!(settings.listen, "127.0.0.1:8080".parse().unwrap());
     assert_eq!(settings.shards.map(|count| count.get()), Some(3));
-    assert_eq!(settings.jwt_secret.as_bytes().len(), 32);
-    assert!(settings.api_keys.contain(b"0123456789abcdef"));
+    assert_eq!(format!("{:?}", settings.verifier), "Verifier(1 HS256 and 0 EdDSA keys)");
+    assert!(settings.api_keys.fingerprint(b"0123456789abcdef").is_some());
+    assert_eq!(settings.mailbox.ttl, Duration::from_secs(2_592_000));
+    assert_eq!(settings.mailbox.dedup_window, Duration::from_secs(600));
+    assert_eq!(settings.mailbox.limits.bytes_total_max, u64::MAX, "0 is no limit");
+    assert!(settings.auto_register);
     assert_eq!(settings.edge.allowed_origins, ["https://chat.example.com", "http://localhost:3000"]);
     let networks: Vec<String> = settings.edge.proxy_protocol_from.iter().map(ToString::to_string).collect();
     assert_eq!(networks, ["10.0.0.0/8", "192.0.2.1/32", "::1/128"]);
@@ -98,6 +103,12 @@ fn every_wrong_value_is_refused_by_its_key() {
         ("data_dir (--data-dir)", "needed", |c| c.data_dir = "".into()),
         ("data_dir (--data-dir)", "cannot create", |c| c.data_dir = "/proc/nowhere".into()),
         ("auth.jwt_hs256_file (--jwt-hs256-file)", "needed", |c| c.auth.jwt_hs256_file = "".into()),
+        ("auth.jwt_eddsa_public_key_file", "/nowhere/key", |c| {
+            c.auth.jwt_eddsa_public_key_file = "/nowhere/key".into()
+        }),
+        ("auth.jwt_eddsa_public_key_file", "neither PEM nor", |c| {
+            c.auth.jwt_eddsa_public_key_file = c.api.key_file.clone()
+        }),
         ("auth.jwt_hs256_file", "/nowhere/secret", |c| c.auth.jwt_hs256_file = "/nowhere/secret".into()),
         ("auth.jwt_hs256_file", "at least 32", |c| c.auth.jwt_hs256_file = c.api.key_file.clone()),
         ("api.key_file (--api-key-file)", "needed", |c| c.api.key_file = "".into()),
@@ -125,6 +136,16 @@ fn every_wrong_value_is_refused_by_its_key() {
         ("limits.handshakes_per_address_max", "0 is not", |c| c.limits.handshakes_per_address_max = 0),
         ("limits.ping_interval_ms", "0 is not", |c| c.limits.ping_interval_ms = 0),
         ("limits.pong_timeout_ms", "0 is not", |c| c.limits.pong_timeout_ms = 0),
+        ("limits.window_messages_max", "0 is not", |c| c.limits.window_messages_max = 0),
+        ("limits.window_bytes_max", "0 is not", |c| c.limits.window_bytes_max = 0),
+        ("limits.acknowledge_timeout_ms", "0 is not", |c| c.limits.acknowledge_timeout_ms = 0),
+        ("mailbox.ttl_days", "0 is not", |c| c.mailbox.ttl_days = 0),
+        ("mailbox.ttl_days", "366 is not", |c| c.mailbox.ttl_days = 366),
+        ("mailbox.messages_per_device_max", "0 is not", |c| c.mailbox.messages_per_device_max = 0),
+        ("mailbox.bytes_per_device_max", "65535 is not", |c| c.mailbox.bytes_per_device_max = 65_535),
+        ("mailbox.bytes_total_max", "1 is not", |c| c.mailbox.bytes_total_max = 1),
+        ("mailbox.dedup_window_seconds", "0 is not", |c| c.mailbox.dedup_window_seconds = 0),
+        ("mailbox.dedup_window_seconds", "86401 is not", |c| c.mailbox.dedup_window_seconds = 86_401),
     ];
     let (_dir, config) = valid();
     config.validate().unwrap();
@@ -134,6 +155,20 @@ fn every_wrong_value_is_refused_by_its_key() {
         let error = wrong.validate().unwrap_err().to_string();
         assert!(error.starts_with(key) && error.contains(part), "expected {key} … {part}, not: {error}");
     }
+}
+
+#[test]
+fn tokens_of_either_kind_are_enough() {
+    const KEY: &str = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    let (dir, mut config) = valid();
+    let path = dir.path().join("public.jwk");
+    fs::write(&path, KEY).unwrap();
+    config.auth.jwt_eddsa_public_key_file = path;
+    let both = config.validate().unwrap();
+    assert_eq!(format!("{:?}", both.verifier), "Verifier(1 HS256 and 1 EdDSA keys)");
+    config.auth.jwt_hs256_file = "".into();
+    let one = config.validate().unwrap();
+    assert_eq!(format!("{:?}", one.verifier), "Verifier(0 HS256 and 1 EdDSA keys)");
 }
 
 #[test]

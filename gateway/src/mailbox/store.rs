@@ -66,9 +66,11 @@ pub struct Store<M> {
     promised: Vec<Vec<Completion>>,
     /// Since when changes wait for a sync, in milliseconds since the Unix epoch.
     dirty_since_ms: Option<u64>,
-    /// When the mailbox failed or was last tried again; `None` while it works.
-    failed_at_ms: Option<u64>,
-    expire_at_ms: u64,
+    /// It has failed, and was not opened anew since.
+    failed: bool,
+    /// When it was last tried to open the mailbox anew.
+    reopen_tried_at_ms: Option<u64>,
+    expired_at_ms: Option<u64>,
 }
 
 impl<M: Mailbox> Store<M> {
@@ -81,8 +83,9 @@ impl<M: Mailbox> Store<M> {
             counters,
             promised,
             dirty_since_ms: None,
-            failed_at_ms: None,
-            expire_at_ms: 0,
+            failed: false,
+            reopen_tried_at_ms: None,
+            expired_at_ms: None,
         }
     }
 
@@ -116,8 +119,9 @@ impl<M: Mailbox> Store<M> {
                 continue;
             }
             any = true;
-            let mut batch = Batch { shard, now_ms, appends: Vec::new(), tags: Vec::new(), answers: Vec::new() };
-            self.spare(&mut operations);
+            let mut batch =
+                Batch { shard, now_ms, appends: Vec::new(), tags: Vec::new(), answers: Vec::new() };
+            Self::spare(&mut operations);
             for operation in operations {
                 self.execute_one(&mut batch, operation);
             }
@@ -126,10 +130,16 @@ impl<M: Mailbox> Store<M> {
                 self.ports[shard].complete(batch.answers);
             }
         }
-        if self.failed_at_ms.is_none() && now_ms >= self.expire_at_ms {
-            self.expire_at_ms = now_ms + EXPIRE_INTERVAL_MS;
+        let expiry_due = self.expired_at_ms.is_none_or(|last| is_over(EXPIRE_INTERVAL_MS, last, now_ms));
+        if !self.failed && expiry_due {
+            self.expired_at_ms = Some(now_ms);
             match self.mailbox.expire(now_ms, EXPIRE_LOOKS_MAX) {
-                Ok(removed) => self.count(&self.counters.messages_expired, removed),
+                Ok(removed) => {
+                    self.count(&self.counters.messages_expired, removed);
+                    if removed > 0 {
+                        self.touch(now_ms);
+                    }
+                }
                 Err(error) => self.fail(&error, now_ms),
             }
             let status = self.mailbox.status();
@@ -142,7 +152,7 @@ impl<M: Mailbox> Store<M> {
     /// Makes durable what was executed, and says so to the shards. Whether there was anything.
     pub fn commit(&mut self, now_ms: u64) -> bool {
         let waits = self.promised.iter().any(|promised| !promised.is_empty());
-        let due = self.dirty_since_ms.is_some_and(|since| now_ms.saturating_sub(since) >= LAZY_SYNC_MS);
+        let due = self.dirty_since_ms.is_some_and(|since| is_over(LAZY_SYNC_MS, since, now_ms));
         if !waits && !due {
             return false;
         }
@@ -163,9 +173,12 @@ impl<M: Mailbox> Store<M> {
 
     /// When something is due although no shard asks for anything, in milliseconds since the Unix epoch.
     pub fn next_due_ms(&self) -> u64 {
+        // Nothing else is done while the mailbox does not work.
+        if self.failed {
+            return self.reopen_tried_at_ms.map_or(0, |tried| tried + REOPEN_INTERVAL_MS);
+        }
         let lazy = self.dirty_since_ms.map_or(u64::MAX, |since| since + LAZY_SYNC_MS);
-        let reopen = self.failed_at_ms.map_or(u64::MAX, |since| since + REOPEN_INTERVAL_MS);
-        self.expire_at_ms.min(lazy).min(reopen)
+        self.expired_at_ms.map_or(0, |last| last + EXPIRE_INTERVAL_MS).min(lazy)
     }
 
     fn count(&self, counter: &AtomicU64, count: u64) {
@@ -173,14 +186,17 @@ impl<M: Mailbox> Store<M> {
     }
 
     /// Marks the envelopes that are confirmed by a trim that has come after them already.
-    fn spare(&self, operations: &mut [Operation]) {
+    fn spare(operations: &mut [Operation]) {
         let mut confirmed: HashMap<UserId, Vec<(DeviceId, u64)>> = HashMap::new();
-        let mut spared = 0;
         for operation in operations.iter_mut().rev() {
             match operation {
                 Operation::Trim(trims) => {
                     for Trim { address, up_to } in trims {
-                        confirmed.entry(address.user.clone()).or_default().push((address.device, *up_to));
+                        let of_user = confirmed.entry(address.user.clone()).or_default();
+                        match of_user.iter_mut().find(|(device, _)| *device == address.device) {
+                            Some((_, highest)) => *highest = (*highest).max(*up_to),
+                            None => of_user.push((address.device, *up_to)),
+                        }
                     }
                 }
                 Operation::Append(_, append) => {
@@ -190,13 +206,11 @@ impl<M: Mailbox> Store<M> {
                             device == envelope.device && up_to >= append.seq
                         };
                         envelope.confirmed |= confirmed.iter().any(covers);
-                        spared += u64::from(envelope.confirmed);
                     }
                 }
                 _ => {}
             }
         }
-        self.count(&self.counters.envelopes_spared, spared);
     }
 
     fn execute_one(&mut self, batch: &mut Batch, operation: Operation) {
@@ -207,7 +221,7 @@ impl<M: Mailbox> Store<M> {
         }
         self.append(batch);
         let refused = refusal(&operation);
-        if self.failed_at_ms.is_some() {
+        if self.failed {
             return batch.answers.extend(refused);
         }
         match self.carry_out(batch, operation) {
@@ -215,8 +229,8 @@ impl<M: Mailbox> Store<M> {
             Ok(Some(Answer::Durable(completion))) => self.promised[batch.shard].push(completion),
             Ok(None) => {}
             Err(error) => {
-                self.fail_within(batch, &error);
                 batch.answers.extend(refused);
+                self.fail_within(batch, &error);
             }
         }
     }
@@ -226,20 +240,26 @@ impl<M: Mailbox> Store<M> {
             return;
         }
         let (appends, tags) = (std::mem::take(&mut batch.appends), std::mem::take(&mut batch.tags));
-        if self.failed_at_ms.is_none() {
-            match self.mailbox.append(&appends, batch.now_ms) {
-                Ok(outcomes) => {
-                    self.touch(batch.now_ms);
-                    outcomes.iter().flatten().for_each(|&stored| self.count_stored(stored));
-                    let answers = tags.into_iter().zip(outcomes);
-                    self.promised[batch.shard]
-                        .extend(answers.map(|(tag, outcomes)| Completion::Appended(tag, Ok(outcomes))));
-                    return;
-                }
-                Err(error) => self.fail_within(batch, &error),
+        let refused = |tag| Completion::Appended(tag, Err(StoreFailed));
+        if self.failed {
+            return batch.answers.extend(tags.into_iter().map(refused));
+        }
+        match self.mailbox.append(&appends, batch.now_ms) {
+            Ok(outcomes) => {
+                self.touch(batch.now_ms);
+                outcomes.iter().flatten().for_each(|&stored| self.count_stored(stored));
+                let envelopes = appends.iter().flat_map(|append| &append.envelopes);
+                let spared = envelopes.filter(|envelope| envelope.confirmed).count();
+                self.count(&self.counters.envelopes_spared, spared as u64);
+                let answers = tags.into_iter().zip(outcomes);
+                self.promised[batch.shard]
+                    .extend(answers.map(|(tag, outcomes)| Completion::Appended(tag, Ok(outcomes))));
+            }
+            Err(error) => {
+                batch.answers.extend(tags.into_iter().map(refused));
+                self.fail_within(batch, &error);
             }
         }
-        batch.answers.extend(tags.into_iter().map(|tag| Completion::Appended(tag, Err(StoreFailed))));
     }
 
     fn count_stored(&self, stored: Stored) {
@@ -272,7 +292,7 @@ impl<M: Mailbox> Store<M> {
                 Answer::Durable(Completion::Registered(tag, Ok(self.register(&registration)?)))
             }
             Operation::Seen(address, at_ms) => {
-                self.seen(&address, at_ms)?;
+                self.seen(&address, at_ms, now_ms)?;
                 return Ok(None);
             }
             Operation::Read { tag, address, after, messages_max, bytes_max } => {
@@ -296,10 +316,6 @@ impl<M: Mailbox> Store<M> {
 
     fn open(&mut self, open: Open) -> Result<Opened, MailboxError> {
         let Open { address, acknowledged, register, devices_max, now_ms } = open;
-        if acknowledged > 0 {
-            self.mailbox.trim(&[Trim { address: address.clone(), up_to: acknowledged }])?;
-            self.touch(now_ms);
-        }
         let mut user = self.mailbox.user(&address.user)?.unwrap_or_default();
         let known_count = user.devices.len();
         let admitted = match user.devices.iter_mut().find(|known| known.device == address.device) {
@@ -317,6 +333,11 @@ impl<M: Mailbox> Store<M> {
                 Ok(())
             }
         };
+        // Nothing is kept of a device that is turned away.
+        if acknowledged > 0 && admitted.is_ok() {
+            self.mailbox.trim(&[Trim { address: address.clone(), up_to: acknowledged }])?;
+            self.touch(now_ms);
+        }
         let count = self.mailbox.count(&address)?;
         Ok(Opened { admitted, user, count })
     }
@@ -336,11 +357,11 @@ impl<M: Mailbox> Store<M> {
         Ok(Ok(device))
     }
 
-    fn seen(&mut self, address: &Address, at_ms: u64) -> Result<(), MailboxError> {
+    fn seen(&mut self, address: &Address, at_ms: u64, now_ms: u64) -> Result<(), MailboxError> {
         let Some(mut user) = self.mailbox.user(&address.user)? else { return Ok(()) };
         if let Some(known) = user.devices.iter_mut().find(|known| known.device == address.device) {
-            known.last_seen_at_ms = at_ms;
-            self.put_user(&address.user, &user, at_ms)?;
+            known.last_seen_at_ms = known.last_seen_at_ms.max(at_ms);
+            self.put_user(&address.user, &user, now_ms)?;
         }
         Ok(())
     }
@@ -355,7 +376,8 @@ impl<M: Mailbox> Store<M> {
         self.dirty_since_ms.get_or_insert(now_ms);
     }
 
-    /// What was read before the failure is heard before the news of it.
+    /// What was asked before the failure is answered before the news of it: whatever a shard hears after
+    /// [`Completion::Reopened`] was done after it.
     fn fail_within(&mut self, batch: &mut Batch, error: &MailboxError) {
         if !batch.answers.is_empty() {
             self.ports[batch.shard].complete(std::mem::take(&mut batch.answers));
@@ -375,26 +397,25 @@ impl<M: Mailbox> Store<M> {
                 port.complete(refused);
             }
         }
-        self.failed_at_ms = Some(now_ms.saturating_sub(REOPEN_INTERVAL_MS));
+        self.failed = true;
         self.recover(now_ms);
     }
 
-    /// Opens a mailbox that failed anew.
+    /// Opens a mailbox that failed anew, if that was not tried just now: every time costs all shards a replay.
     fn recover(&mut self, now_ms: u64) {
-        if self.failed_at_ms.is_none_or(|since| now_ms.saturating_sub(since) < REOPEN_INTERVAL_MS) {
+        let due = self.reopen_tried_at_ms.is_none_or(|tried| is_over(REOPEN_INTERVAL_MS, tried, now_ms));
+        if !self.failed || !due {
             return;
         }
+        self.reopen_tried_at_ms = Some(now_ms);
         match self.mailbox.reopen() {
             Ok(()) => {
-                self.failed_at_ms = None;
+                self.failed = false;
                 self.counters.failed.store(false, Ordering::Relaxed);
                 tracing::info!("the store works again");
                 self.ports.iter().for_each(|port| port.complete(vec![Completion::Reopened]));
             }
-            Err(error) => {
-                self.failed_at_ms = Some(now_ms);
-                tracing::error!(%error, "the store cannot be opened; trying again");
-            }
+            Err(error) => tracing::error!(%error, "the store cannot be opened; trying again"),
         }
     }
 
@@ -403,8 +424,21 @@ impl<M: Mailbox> Store<M> {
     /// # Errors
     /// [`MailboxError`].
     pub fn reserve(&mut self, count: u64) -> Result<Range<u64>, MailboxError> {
-        self.mailbox.reserve(count)
+        if self.failed {
+            return Err(MailboxError::Storage(Box::new(StoreFailed)));
+        }
+        self.mailbox.reserve(count).inspect_err(|error| {
+            tracing::error!(%error, "no numbers; the store is opened anew");
+            self.count(&self.counters.failures, 1);
+            self.counters.failed.store(true, Ordering::Relaxed);
+            self.failed = true;
+        })
     }
+}
+
+/// Whether so much time is over. A clock that went back says nothing about it: what waits then is done at once.
+fn is_over(interval_ms: u64, since_ms: u64, now_ms: u64) -> bool {
+    now_ms.checked_sub(since_ms).is_none_or(|passed| passed >= interval_ms)
 }
 
 /// The operations of one shard between two commits.

@@ -10,6 +10,7 @@ use campanile_protocol::messages::Encoding;
 use campanile_protocol::upgrade::HeadReader;
 
 use super::directory::NONE;
+use super::mail::Mail;
 
 /// A slot of the shard's table.
 #[derive(Default)]
@@ -30,6 +31,8 @@ pub(super) enum State {
     Handshake(Box<Handshake>),
     /// On its way to its home shard.
     HandingOff,
+    /// On its home shard; the store is asked about the device.
+    Opening(Box<Parcel>),
     Session(Session),
     /// Our close frame is under way.
     Closing(Box<Closing>),
@@ -54,7 +57,7 @@ pub(super) enum Phase {
     /// The upgrade request is to come.
     Head(HeadReader),
     /// The upgrade was answered; a hello with a token is to come.
-    Hello { decoder: Decoder, encoding: Encoding },
+    Hello { decoder: Decoder, encoding: Encoding, acknowledges: bool },
 }
 
 /// A connection that has authenticated as one device.
@@ -63,14 +66,14 @@ pub(super) struct Session {
     pub(super) decoder: Decoder,
     /// What the socket did not take; nothing else is sent before it.
     pub(super) unsent: Option<Box<Bytes>>,
+    /// What is unconfirmed or waits; `None` when it was sent everything and has confirmed all of it.
+    pub(super) mail: Option<Box<Mail>>,
     /// When the socket last took something while bytes were unsent, in the milliseconds of `heard_ms`.
     pub(super) stalled_ms: u32,
     /// The session's number.
     pub(super) number: u64,
     /// The user's number in the directory, or `NONE` for an echo.
     pub(super) user: u32,
-    /// The slot of the user's next session, or `NONE`.
-    pub(super) next_of_user: u32,
     /// 0 for an echo.
     pub(super) device: u32,
     /// The index in the outbox while bytes are to be sent this turn, or `NONE`.
@@ -84,6 +87,8 @@ pub(super) struct Session {
     /// When the token ends, in seconds since the Unix epoch.
     pub(super) expires_at: u32,
     pub(super) encoding: Encoding,
+    /// False for `ack=none`: what is sent counts as confirmed.
+    pub(super) acknowledges: bool,
     /// A ping was sent and nothing came since.
     pub(super) pinged: bool,
     /// The first ping, which comes early, is still to be sent.
@@ -104,6 +109,11 @@ pub struct Parcel {
     /// When the token ends, in seconds since the Unix epoch.
     pub(super) expires_at: u64,
     pub(super) encoding: Encoding,
+    /// False for `ack=none`.
+    pub(super) acknowledges: bool,
+    /// What the device says that it has processed, and the epoch of that number; 0 for nothing.
+    pub(super) last: u64,
+    pub(super) last_epoch: u64,
     /// How the upgrade is still to be answered; `None` if it was.
     pub(super) upgrade: Option<Upgrade>,
     /// Bytes that the client sent behind its request or its hello.
@@ -121,6 +131,8 @@ pub(super) struct Upgrade {
     pub(super) key: Box<str>,
     /// Whether the client offered the subprotocol, so that it is to be named.
     pub(super) offered: bool,
+    /// False for `ack=none`.
+    pub(super) acknowledges: bool,
 }
 
 impl Connection {

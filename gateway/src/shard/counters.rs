@@ -84,13 +84,15 @@ counters! {
     Counter upgrades_refused_address
     /// Upgrade requests refused because the node is draining.
     Counter upgrades_refused_draining
+    /// Upgrade requests refused because the store does not work.
+    Counter upgrades_refused_store
     /// PROXY headers that were malformed, missing or not allowed.
     Counter proxy_headers_malformed
     /// Tokens refused: malformed, a wrong signature or a missing claim.
     Counter tokens_refused
     /// Tokens refused because they have expired.
     Counter tokens_expired
-    /// Devices refused because the user has too many.
+    /// Devices refused because the user has too many, or because they are not registered.
     Counter devices_refused
     /// Handshakes that were too slow.
     Counter handshakes_timed_out
@@ -110,6 +112,10 @@ counters! {
     Counter sessions_too_many_frames
     /// Sessions closed because they did not read what was sent.
     Counter sessions_not_reading
+    /// Sessions closed because they did not acknowledge what was delivered.
+    Counter sessions_not_acknowledging
+    /// Sessions closed because their mail could not be read.
+    Counter sessions_unreadable
     /// Sessions closed because their shard would have had to hold too many bytes.
     Counter sessions_over_budget
     /// Sessions whose connection broke during a send.
@@ -126,13 +132,27 @@ counters! {
     Counter pings_sent
     /// Pongs received.
     Counter pongs_received
-    /// Messages pushed to a device.
+    /// Messages sent to a device when they were pushed.
     Counter messages_sent
-    /// Messages not pushed because the device has no session.
+    /// Messages sent to a device from its mailbox.
+    Counter messages_replayed
+    /// Acknowledgements.
+    Counter acknowledgements
+    /// Acknowledgements of another epoch, or of numbers that were never handed out.
+    Counter acknowledgements_refused
+    /// Sync frames received.
+    Counter syncs_received
+    /// Pushes that the store could not take because it did not work.
+    Counter pushes_failed_store
+    /// Pushes that were known by their deduplication id.
+    Counter pushes_duplicate
+    /// Messages that could not be put into the encoding of a session.
+    Counter messages_not_encodable
+    /// Ephemeral messages not sent because the device has no session.
     Counter messages_not_connected
-    /// Messages not pushed because the device does not keep up.
+    /// Ephemeral messages not sent because the device does not keep up.
     Counter messages_not_keeping_up
-    /// Messages lost because the connection broke while they were sent; they are counted as pushed, too.
+    /// Ephemeral messages lost because the connection broke while they were sent; they are counted as sent, too.
     Counter messages_broken
     /// Events sent to sessions by a broadcast.
     Counter broadcast_sent

@@ -1,78 +1,74 @@
-//! Requests of the control plane: pushes to users' devices, broadcasts, and the rest.
+//! Requests of the control plane and what becomes of them: pushes to users' devices, and the rest.
 //!
-//! A push is answered after the submission that carried it, since only then is it known which connections broke.
-//! What goes to every session is a pass over the table, a slice per turn, so that nothing waits behind it for long.
+//! A durable push is numbered, given to the store, and sent at once to the devices that are live; its publisher is
+//! answered when the store has it. An ephemeral push is answered after the submission that carried it, since only then is
+//! it known which connections broke.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use campanile_engine::{Command, Commands};
-use campanile_protocol::frame::{close_code, close_frame};
-use campanile_protocol::ids::{DeviceId, MessageId};
-use campanile_protocol::messages::{Drain, EncodeError, Encoding, Event, ServerFrame};
+use campanile_engine::{Command, Commands, Conn};
+use campanile_protocol::frame::close_code;
+use campanile_protocol::ids::{DeviceId, MessageId, UserId};
+use campanile_protocol::messages::{Deliver, Encoding, Payload};
+use prost::Message as _;
 
 use super::connection::Parcel;
 use super::directory::NONE;
+use super::frames::Frames;
+use super::mail::Mail;
 use super::outbox::TURN_BYTES_MAX;
 use super::requests::{
-    Answer, Bell, Envelopes, Outcome, Push, Pushed, Request, RequestBody, Ticket, Unavailable,
+    Answer, Bell, Durability, Envelopes, Outcome, Push, PushError, Pushed, Request, RequestBody, Ticket,
+    Unavailable,
 };
+use super::storage::Awaiting;
 use super::{Draining, REQUESTS_PER_TURN_MAX, SENDS_PER_TURN, Shard};
+use crate::mailbox::operations::{Operation, Registration, StoreFailed};
+use crate::mailbox::{Append, Envelope, Stored};
 
-/// Slots looked at in one slice, whether or not they have a session.
-const SLOTS_PER_SLICE: u32 = 8_192;
-
-/// Work for every session, done in slices.
-pub(super) struct Pass {
-    task: Task,
-    next_slot: u32,
+/// Who waits for an answer.
+pub(super) enum Asker {
+    /// The control plane.
+    Control(Ticket, Option<Arc<Bell>>),
+    /// A session that has sent a sync frame, by its name for it.
+    Session { conn: Conn, reference: String },
 }
 
-enum Task {
-    Broadcast { asker: Asker, frames: Box<Frames>, sent: u32, skipped: u32 },
-    Drain,
+/// Pushes that are answered together.
+pub(super) struct Job {
+    asker: Asker,
+    results: Vec<Option<Result<Pushed, PushError>>>,
+    left: usize,
 }
 
-/// An answer on its way.
+/// One push of a job.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Place {
+    pub(super) job: usize,
+    pub(super) index: usize,
+}
+
+/// An answer that leaves after this turn's sends.
 pub(super) struct Reply {
     asker: Asker,
     answer: Answer,
 }
 
-type Asker = (Ticket, Option<Arc<Bell>>);
-
-/// A send of this turn, and the part of an answer that depends on it.
+/// A send of this turn that decides an outcome.
 pub(super) struct Sent {
     slot: u32,
-    answer: usize,
-    push: usize,
+    place: Place,
     device: usize,
 }
 
-/// A frame in each encoding, made when the first session needs it.
-struct Frames {
-    frame: ServerFrame,
-    encoded: [Option<Result<Bytes, ()>>; 2],
-}
-
-impl Frames {
-    fn new(frame: ServerFrame) -> Frames {
-        Frames { frame, encoded: [None, None] }
-    }
-
-    /// `None` if the payload cannot be put into this encoding.
-    fn get(&mut self, encoding: Encoding) -> Option<Bytes> {
-        let place = match encoding {
-            Encoding::Protobuf => &mut self.encoded[0],
-            Encoding::Json => &mut self.encoded[1],
-        };
-        let encode = || {
-            let mut bytes = Vec::new();
-            let result: Result<(), EncodeError> = self.frame.encode_frame(encoding, &mut bytes);
-            result.map(|()| bytes.into()).map_err(drop)
-        };
-        place.get_or_insert_with(encode).clone().ok()
-    }
+/// A durable push whose append is under way.
+pub(super) struct Appending {
+    place: Place,
+    user: u32,
+    seq: u64,
+    devices: Vec<(DeviceId, Outcome)>,
+    pub(super) bytes: usize,
 }
 
 impl Shard {
@@ -95,166 +91,239 @@ impl Shard {
         (stop, sends)
     }
 
-    /// Executes pushes of the last answer until about so many sends; one that reaches nobody counts as one. How many there
-    /// were.
+    /// Executes pushes of the last request until about so many sends; one that reaches nobody counts as one. How many
+    /// there were.
     fn push_slice(&mut self, sends_max: usize) -> usize {
         let mut sends = 0;
         while sends < sends_max {
-            let before = self.sent.len();
+            let before = self.sends_of_pushes;
             let Some(push) = self.pushing.next() else { break };
-            match self.push(push) {
-                Ok(pushed) => {
-                    sends += (self.sent.len() - before).max(1);
-                    if let Some(Reply { answer: Answer::Pushed(done), .. }) = self.answers.last_mut() {
-                        done.push(Ok(pushed));
-                    }
+            let place = self.pushing_at;
+            let given_back = match push.durability {
+                Durability::Ephemeral => self.push_ephemeral(place, push).err(),
+                Durability::Durable => {
+                    self.push_durable(place, push);
+                    None
                 }
-                Err(push) => {
-                    let rest: Vec<Push> = std::iter::once(push).chain(self.pushing.by_ref()).collect();
-                    self.pushing = rest.into_iter();
-                    break;
-                }
+            };
+            if let Some(push) = given_back {
+                let rest: Vec<Push> = std::iter::once(push).chain(self.pushing.by_ref()).collect();
+                self.pushing = rest.into_iter();
+                break;
             }
+            self.pushing_at.index += 1;
+            sends += (self.sends_of_pushes - before).max(1);
         }
         sends
     }
 
-    /// Sends the answers whose sends are over. One whose pushes are not all done stays.
+    /// Sends the answers whose sends are over.
     pub(super) fn send_answers(&mut self) {
-        let stays = usize::from(!self.pushing.as_slice().is_empty());
-        let done = self.answers.len() - stays;
-        for Reply { asker: (ticket, bell), answer } in self.answers.drain(..done) {
-            self.inbox.answer(ticket, answer);
-            // Only now: whoever is woken finds the answer.
-            drop(bell);
+        for place in std::mem::take(&mut self.submitted) {
+            self.count_off(place);
         }
+        for Reply { asker, answer } in std::mem::take(&mut self.replies) {
+            if let Asker::Control(ticket, bell) = asker {
+                self.inbox.answer(ticket, answer);
+                // Only now: whoever is woken finds the answer.
+                drop(bell);
+            }
+        }
+    }
+
+    /// Answers after this turn's sends.
+    pub(super) fn reply(&mut self, asker: Asker, answer: Answer) {
+        self.replies.push(Reply { asker, answer });
     }
 
     /// Whether the shard is to stop at once.
     fn take_request(&mut self, request: Request, commands: &mut Commands<Parcel>) -> bool {
         let Request { ticket, bell, body } = request;
-        let asker = (ticket, bell);
-        let answer = match body {
+        let asker = Asker::Control(ticket, bell);
+        match body {
             RequestBody::Push(pushes) => {
+                let job = self.begin_job(asker, pushes.len());
+                self.pushing_at = Place { job, index: 0 };
                 self.pushing = pushes.into_iter();
-                Answer::Pushed(Vec::with_capacity(self.pushing.len()))
             }
-            RequestBody::Broadcast(event) => return self.begin_broadcast(asker, &event),
+            RequestBody::Broadcast(event) => self.begin_broadcast(asker, &event),
             RequestBody::Devices(user) => {
-                let _ = user;
-                Answer::Devices(Err(Unavailable::StoreFailed))
+                let tag = self.storage.await_answer(Awaiting::Devices { asker, user: user.clone() });
+                self.storage.ask(Operation::User(tag, user));
             }
+            RequestBody::Register(user, device) => {
+                let tag = self.storage.await_answer(Awaiting::Register { asker, user: user.clone() });
+                let devices_max = self.settings.limits.devices_per_user_max;
+                let registration = Registration { user, device, devices_max, now_ms: self.now.unix_ms };
+                self.storage.ask(Operation::Register(tag, registration));
+            }
+            RequestBody::List { address, after, messages_max } => {
+                self.flush_trims();
+                let tag = self.storage.await_answer(Awaiting::Mail { asker });
+                let bytes_max = LIST_BYTES_MAX;
+                self.storage.ask(Operation::Read { tag, address, after, messages_max, bytes_max });
+            }
+            RequestBody::Fetch(address, id) if id.epoch == self.settings.epoch => {
+                self.flush_trims();
+                let tag = self.storage.await_answer(Awaiting::Mail { asker });
+                self.storage.ask(Operation::Fetch(tag, address, id.seq));
+            }
+            RequestBody::Fetch(..) => self.reply(asker, Answer::Fetched(Ok(None))),
+            RequestBody::Confirm(address, id) if id.epoch == self.settings.epoch => {
+                let tag = self.storage.await_answer(Awaiting::Mail { asker });
+                self.storage.ask(Operation::Remove(tag, address, id.seq));
+            }
+            RequestBody::Confirm(..) => self.reply(asker, Answer::Confirmed(Ok(false))),
             RequestBody::Disconnect(user, device) => {
-                let slots: Vec<u32> = match self.directory.find(&user) {
-                    Some(user) => self
-                        .sessions_of(user)
-                        .filter(|(_, session)| device.is_none_or(|device| device.get() == session.device))
-                        .map(|(slot, _)| slot)
-                        .collect(),
-                    None => Vec::new(),
-                };
-                for &slot in &slots {
-                    self.counters.sessions_disconnected.add(1);
-                    self.close(slot, close_code::FORBIDDEN, "disconnected by the operator");
-                }
-                Answer::Disconnected(slots.len() as u32)
+                let disconnected = self.disconnect(&user, device);
+                self.reply(asker, Answer::Disconnected(disconnected));
             }
-            RequestBody::Register(..) => Answer::Registered(Err(Unavailable::StoreFailed)),
-            RequestBody::List { .. } => Answer::Listed(Err(Unavailable::StoreFailed)),
-            RequestBody::Fetch(..) => Answer::Fetched(Err(Unavailable::StoreFailed)),
-            RequestBody::Confirm(..) => Answer::Confirmed(Err(Unavailable::StoreFailed)),
             RequestBody::Drain { reconnect_within_ms } => {
                 if self.draining.is_none() {
                     self.draining = Some(Draining { reconnect_within_ms });
                     commands.push(Command::Accept { on: false });
-                    self.passes.push_back(Pass { task: Task::Drain, next_slot: 0 });
+                    self.begin_drain();
                 }
-                Answer::Draining
+                self.reply(asker, Answer::Draining);
             }
             RequestBody::Stop => {
-                self.answers.push(Reply { asker, answer: Answer::Draining });
+                self.reply(asker, Answer::Draining);
                 return true;
             }
-        };
-        self.answers.push(Reply { asker, answer });
+        }
         false
     }
 
-    /// The shard ends: whoever still waits is answered, with what has been done so far.
+    /// The shard ends: what waits in its queue is still taken, so that it is stored; whoever has no answer by then is
+    /// told that the node is stopping.
     pub(super) fn answer_the_rest(&mut self, commands: &mut Commands<Parcel>) {
         loop {
-            // Nothing is sent any more that would not be cut off; what is left of the pushes finds nobody.
+            // What is sent now is cut off; what is given back finds nobody.
             self.push_slice(usize::MAX);
             self.pushing = Vec::new().into_iter();
             let Some(request) = self.inbox.take() else { break };
             self.take_request(request, commands);
         }
-        for pass in std::mem::take(&mut self.passes) {
-            if let Task::Broadcast { asker, sent, skipped, .. } = pass.task {
-                self.reply_to_broadcast(asker, sent, skipped);
+        self.end_passes();
+    }
+
+    /// Closes the sessions of a user, or of one device. How many.
+    fn disconnect(&mut self, user: &UserId, device: Option<DeviceId>) -> u32 {
+        let slots: Vec<u32> = match self.directory.find(user) {
+            Some(user) => self
+                .sessions_of(user)
+                .filter(|(_, session)| device.is_none_or(|device| device.get() == session.device))
+                .map(|(slot, _)| slot)
+                .collect(),
+            None => Vec::new(),
+        };
+        for &slot in &slots {
+            self.counters.sessions_disconnected.add(1);
+            self.close(slot, close_code::FORBIDDEN, "disconnected by the operator");
+        }
+        slots.len() as u32
+    }
+
+    pub(super) fn begin_job(&mut self, asker: Asker, pushes: usize) -> usize {
+        self.jobs.insert(Job { asker, results: vec![None; pushes], left: pushes })
+    }
+
+    /// The push has its result.
+    pub(super) fn finish_push(&mut self, place: Place, result: Result<Pushed, PushError>) {
+        if let Some(job) = self.jobs.get_mut(place.job) {
+            job.results[place.index] = Some(result);
+        }
+        self.count_off(place);
+    }
+
+    fn count_off(&mut self, place: Place) {
+        let Some(job) = self.jobs.get_mut(place.job) else { return };
+        job.left -= 1;
+        if job.left > 0 {
+            return;
+        }
+        let Job { asker, results, .. } = self.jobs.remove(place.job);
+        // Every push has its result when all are counted off.
+        let mut results = results.into_iter().flatten();
+        match asker {
+            Asker::Control(..) => self.reply(asker, Answer::Pushed(results.collect())),
+            Asker::Session { conn, reference } => {
+                if let Some(result) = results.next() {
+                    self.answer_sync(conn, reference, result);
+                }
             }
         }
     }
 
-    /// Executes one push, unless a device that keeps up is sent enough this turn: then the push is given back for the
-    /// next one.
+    /// Executes one ephemeral push, unless a device that keeps up is sent enough this turn: then the push is given back
+    /// for the next one.
     #[allow(clippy::result_large_err)] // The push comes back so that it need not be copied, and that is rare.
-    fn push(&mut self, push: Push) -> Result<Pushed, Push> {
+    pub(super) fn push_ephemeral(&mut self, place: Place, push: Push) -> Result<(), Push> {
         let mut meant = std::mem::take(&mut self.meant);
         meant.clear();
         if let Some(user) = self.directory.find(&push.user) {
             meant.extend(self.sessions_of(user).filter_map(|(slot, session)| {
                 let device = DeviceId::try_from(session.device).ok()?;
-                Some((slot, session.encoding, device))
+                push.envelopes.payload(device).is_some().then_some((slot, session.encoding, device))
             }));
         }
         let result = if meant.iter().any(|&(slot, ..)| self.has_enough(slot)) {
             Err(push)
         } else {
-            Ok(self.push_to(push, &meant))
+            self.send_ephemeral(place, push, &meant);
+            Ok(())
         };
         self.meant = meant;
         result
     }
 
-    fn push_to(&mut self, push: Push, meant: &[(u32, Encoding, DeviceId)]) -> Pushed {
-        self.last_seq += self.seq_step;
-        let id = MessageId { epoch: self.settings.epoch, seq: self.last_seq };
+    fn send_ephemeral(&mut self, place: Place, push: Push, meant: &[(u32, Encoding, DeviceId)]) {
+        let Some(seq) = self.storage.number() else {
+            return self.finish_push(place, Err(Unavailable::Overloaded.into()));
+        };
+        let id = MessageId { epoch: self.settings.epoch, seq };
         let mut message = push.message;
-        message.payload = match &push.envelopes {
-            Envelopes::All(payload) | Envelopes::Listed(_, payload) => Some(payload.clone()),
-            Envelopes::PerDevice(_) => None,
-        };
         message.id = id.to_string();
-        message.seq = self.last_seq;
-        let answer = self.answers.len() - 1;
-        let place = match &self.answers[answer].answer {
-            Answer::Pushed(done) => done.len(),
-            _ => 0,
-        };
-        let mut frames = Frames::new(ServerFrame::Deliver(message));
+        // There is nothing to acknowledge.
+        message.seq = 0;
+        let mut shared = None;
         let mut devices = Vec::with_capacity(meant.len());
         for &(slot, encoding, device) in meant {
+            let mut own;
+            let frames = match &push.envelopes {
+                Envelopes::PerDevice(_) => {
+                    own = encoded(&mut message, push.envelopes.payload(device));
+                    &mut own.1
+                }
+                _ => {
+                    let encode = || encoded(&mut message, push.envelopes.payload(device));
+                    &mut shared.get_or_insert_with(encode).1
+                }
+            };
             let outcome = match frames.get(encoding) {
-                Some(bytes) => self.deliver(slot, bytes),
+                Some(bytes) => self.send_if_keeping_up(slot, bytes),
                 None => Outcome::NotEncodable,
             };
             if outcome == Outcome::Sent {
-                self.sent.push(Sent { slot, answer, push: place, device: devices.len() });
+                self.sends_of_pushes += 1;
+                self.sent.push(Sent { slot, place, device: devices.len() });
             }
             devices.push((device, outcome));
         }
-        if let Envelopes::Listed(listed, _) = &push.envelopes {
-            for &device in listed {
-                if !devices.iter().any(|&(known, _)| known == device) {
-                    self.counters.messages_not_connected.add(1);
-                    devices.push((device, Outcome::NotConnected));
-                }
+        for device in push.envelopes.listed() {
+            if !devices.iter().any(|&(known, _)| known == device) {
+                self.counters.messages_not_connected.add(1);
+                devices.push((device, Outcome::NotConnected));
             }
-        } else if devices.is_empty() {
+        }
+        if devices.is_empty() {
             self.counters.messages_not_connected.add(1);
         }
-        Pushed { id, devices, duplicate: false }
+        // Counted off after the submission, which may still change the outcomes.
+        if let Some(job) = self.jobs.get_mut(place.job) {
+            job.results[place.index] = Some(Ok(Pushed { id, devices, duplicate: false }));
+        }
+        self.submitted.push(place);
     }
 
     /// Whether the session is sent as much as one turn allows already, while its socket has taken all so far.
@@ -267,8 +336,8 @@ impl Shard {
         })
     }
 
-    /// Sends one message to one session, if it keeps up.
-    fn deliver(&mut self, slot: u32, bytes: Bytes) -> Outcome {
+    /// Sends one ephemeral message to one session, if it keeps up.
+    fn send_if_keeping_up(&mut self, slot: u32, bytes: Bytes) -> Outcome {
         let session = self.connections.get(slot).and_then(|connection| connection.as_session());
         if session.is_none_or(|session| session.unsent.is_some()) {
             self.counters.messages_not_keeping_up.add(1);
@@ -282,86 +351,194 @@ impl Shard {
     /// A connection broke in this turn's submission: what it was sent has not arrived.
     pub(super) fn deliveries_broke(&mut self, broken: u32) {
         for sent in self.sent.iter().filter(|sent| sent.slot == broken) {
-            if let Some(Reply { answer: Answer::Pushed(pushed), .. }) = self.answers.get_mut(sent.answer) {
-                if let Ok(pushed) = &mut pushed[sent.push] { pushed.devices[sent.device].1 = Outcome::Broken; }
+            let job = self.jobs.get_mut(sent.place.job);
+            if let Some(Some(Ok(pushed))) = job.map(|job| &mut job.results[sent.place.index]) {
+                pushed.devices[sent.device].1 = Outcome::Broken;
                 self.counters.messages_broken.add(1);
             }
         }
     }
 
-    fn begin_broadcast(&mut self, asker: Asker, event: &Arc<Event>) -> bool {
-        let frames = Box::new(Frames::new(ServerFrame::Event(Event::clone(event))));
-        let task = Task::Broadcast { asker, frames, sent: 0, skipped: 0 };
-        self.passes.push_back(Pass { task, next_slot: 0 });
-        false
-    }
-
-    fn reply_to_broadcast(&mut self, asker: Asker, sent: u32, skipped: u32) {
-        let reply = Reply { asker, answer: Answer::Broadcast { sent, skipped } };
-        // Before an answer that is not complete, which stays the last.
-        let at = self.answers.len() - usize::from(!self.pushing.as_slice().is_empty());
-        self.answers.insert(at, reply);
-        self.sent.iter_mut().filter(|sent| sent.answer >= at).for_each(|sent| sent.answer += 1);
-    }
-
-    /// Advances the oldest pass by one slice.
-    pub(super) fn advance_pass(&mut self, sends_max: usize) {
-        let Some(mut pass) = self.passes.pop_front() else { return };
-        let end = self.connections.end();
-        let slots_end = pass.next_slot.saturating_add(SLOTS_PER_SLICE).min(end);
-        let mut sends = 0;
-        while pass.next_slot < slots_end && sends < sends_max {
-            let slot = pass.next_slot;
-            pass.next_slot += 1;
-            let Some(session) = self.connections.get(slot).and_then(|connection| connection.as_session())
-            else {
+    /// Executes one durable push of a user whose devices are known: numbers it, gives it to the store, and sends it to
+    /// those who are live.
+    pub(super) fn deliver(&mut self, user: u32, place: Place, push: Push) {
+        let Some(known) = self.directory.user(user) else { return };
+        if known.devices.is_empty() {
+            return self.finish_push(place, Err(PushError::NoDevices));
+        }
+        if self.storage.is_overloaded() {
+            return self.finish_push(place, Err(Unavailable::Overloaded.into()));
+        }
+        let Some(seq) = self.storage.number() else {
+            return self.finish_push(place, Err(Unavailable::Overloaded.into()));
+        };
+        let Push { user: id, envelopes, mut message, dedup, .. } = push;
+        message.id = MessageId { epoch: self.settings.epoch, seq }.to_string();
+        message.seq = seq;
+        let meant = self.meant_by(user, &envelopes);
+        let mut devices = Vec::with_capacity(meant.len());
+        let mut stored = Vec::with_capacity(meant.len());
+        let mut shared: Option<(Bytes, Frames)> = None;
+        for (device, slot) in meant {
+            let Some(slot) = slot else {
+                devices.push((device, Outcome::UnknownDevice));
                 continue;
             };
-            sends += 1;
-            let (encoding, echo) = (session.encoding, session.is_echo());
-            match &mut pass.task {
-                Task::Broadcast { frames, sent, skipped, .. } => {
-                    let outcome = frames.get(encoding).map(|bytes| self.deliver_event(slot, bytes));
-                    match outcome {
-                        Some(true) => *sent += 1,
-                        Some(false) | None => *skipped += 1,
-                    }
+            let mut own;
+            let (body, frames) = match &envelopes {
+                Envelopes::PerDevice(_) => {
+                    own = encoded(&mut message, envelopes.payload(device));
+                    &mut own
                 }
-                Task::Drain => self.drain_session(slot, encoding, echo),
+                _ => shared.get_or_insert_with(|| encoded(&mut message, envelopes.payload(device))),
+            };
+            let body = body.clone();
+            let sent = slot != NONE && self.send_live(slot, seq, body.len(), frames);
+            devices.push((device, if sent { Outcome::Sent } else { Outcome::Stored }));
+            stored.push(Envelope { device, body, confirmed: false });
+        }
+        if stored.is_empty() {
+            let id = MessageId { epoch: self.settings.epoch, seq };
+            return self.finish_push(place, Ok(Pushed { id, devices, duplicate: false }));
+        }
+        let bytes = stored.iter().map(|envelope| envelope.body.len()).sum();
+        let expires_at_ms = u64::try_from(message.expires_at_ms).unwrap_or(0);
+        let topic = message.topic.into_boxed_str();
+        let append = Append { user: id, seq, expires_at_ms, topic, envelopes: stored, dedup };
+        if let Some(known) = self.directory.user_mut(user) {
+            known.awaited += 1;
+            known.appends += 1;
+        }
+        let appending = Appending { place, user, seq, devices, bytes };
+        let tag = self.storage.await_answer(Awaiting::Append(appending));
+        self.storage.ask(Operation::Append(tag, append));
+    }
+
+    /// Which devices a push is for: each with the slot of its session or [`NONE`]; `None` for one that is not
+    /// registered.
+    fn meant_by(&self, user: u32, envelopes: &Envelopes) -> Vec<(DeviceId, Option<u32>)> {
+        let Some(user) = self.directory.user(user) else { return Vec::new() };
+        if let Envelopes::All(_) = envelopes {
+            let known = user.devices.iter();
+            return known
+                .filter_map(|known| Some((DeviceId::try_from(known.device).ok()?, Some(known.slot))))
+                .collect();
+        }
+        let slot = |device: DeviceId| {
+            user.devices.iter().find(|known| known.device == device.get()).map(|known| known.slot)
+        };
+        envelopes.listed().map(|device| (device, slot(device))).collect()
+    }
+
+    /// Sends a durable message to a session, if it is live, its window has room and its socket keeps up. Otherwise the
+    /// session finds it in its mailbox.
+    fn send_live(&mut self, slot: u32, seq: u64, bytes: usize, frames: &mut Frames) -> bool {
+        let (window, now) = (self.window(), self.now.time);
+        let Some(session) = self.connections.get_mut(slot).and_then(|connection| connection.session()) else {
+            return false;
+        };
+        let room = match &session.mail {
+            None => true,
+            Some(mail) => mail.is_live() && mail.has_room(bytes, window),
+        };
+        let keeps_up = session.unsent.is_none();
+        let frame = if room && keeps_up { frames.get(session.encoding) } else { None };
+        let mail = session.mail.get_or_insert_with(|| Box::new(Mail::live(seq - 1)));
+        let Some(frame) = frame else {
+            mail.fall_behind(seq);
+            if keeps_up {
+                self.deliver_waiting(slot);
+            }
+            return false;
+        };
+        if session.acknowledges {
+            mail.sent(seq, bytes);
+        } else {
+            session.mail = None;
+            let (user, device) = (session.user, session.device);
+            self.storage.trim(user, device, seq, true, now);
+        }
+        self.counters.messages_sent.add(1);
+        self.sends_of_pushes += 1;
+        self.post(slot, frame);
+        true
+    }
+
+    /// The store has a message, or not: the publisher is told.
+    pub(super) fn appended(&mut self, appending: Appending, result: Result<Vec<Stored>, StoreFailed>) {
+        let Appending { place, user: number, seq, mut devices, .. } = appending;
+        if let Some(user) = self.directory.user_mut(number) {
+            user.awaited -= 1;
+            user.appends -= 1;
+        }
+        let result = match result {
+            Err(StoreFailed) => {
+                self.counters.pushes_failed_store.add(1);
+                Err(Unavailable::StoreFailed.into())
+            }
+            Ok(stored) => {
+                let appended = devices.iter_mut().filter(|(_, outcome)| *outcome != Outcome::UnknownDevice);
+                for ((device, outcome), stored) in appended.zip(stored) {
+                    let confirmed = self.state_of(number, *device, seq);
+                    *outcome = match (confirmed, stored) {
+                        (Outcome::Confirmed, _) => Outcome::Confirmed,
+                        (state, Stored::Yes) => state,
+                        (_, Stored::MailboxFull) => Outcome::MailboxFull,
+                        (_, Stored::StorageFull) => Outcome::StorageFull,
+                    };
+                }
+                let id = MessageId { epoch: self.settings.epoch, seq };
+                Ok(Pushed { id, devices, duplicate: false })
+            }
+        };
+        self.directory.rest(number);
+        self.finish_push(place, result);
+    }
+
+    /// How far a device is with a message that was assigned to it.
+    fn state_of(&self, user: u32, device: DeviceId, seq: u64) -> Outcome {
+        let slot = self.directory.user(user).and_then(|user| user.slot_of(device));
+        let session = slot.and_then(|slot| self.connections.get(slot)?.as_session());
+        match session.map(|session| (session.acknowledges, &session.mail)) {
+            None => Outcome::Stored,
+            Some((false, None)) => Outcome::Sent,
+            Some((true, None)) => Outcome::Confirmed,
+            Some((_, Some(mail))) if mail.has_confirmed(seq) => Outcome::Confirmed,
+            Some((_, Some(mail))) if mail.has_sent(seq) => Outcome::Sent,
+            Some(_) => Outcome::Stored,
+        }
+    }
+}
+
+/// Bytes of messages that one page for a device that polls may have, beyond its first message.
+const LIST_BYTES_MAX: usize = 1024 * 1024;
+
+impl Envelopes {
+    /// What a device is to receive; `None` if it is not meant.
+    fn payload(&self, device: DeviceId) -> Option<&Payload> {
+        match self {
+            Envelopes::All(payload) => Some(payload),
+            Envelopes::Listed(devices, payload) => devices.contains(&device).then_some(payload),
+            Envelopes::PerDevice(each) => {
+                each.iter().find(|(meant, _)| *meant == device).map(|(_, payload)| payload)
             }
         }
-        if pass.next_slot < end {
-            return self.passes.push_front(pass);
-        }
-        if let Task::Broadcast { asker, sent, skipped, .. } = pass.task {
-            self.reply_to_broadcast(asker, sent, skipped);
-        }
     }
 
-    fn deliver_event(&mut self, slot: u32, bytes: Bytes) -> bool {
-        let session = self.connections.get(slot).and_then(|connection| connection.as_session());
-        let keeps_up = session.is_some_and(|session| session.unsent.is_none());
-        if keeps_up {
-            self.counters.broadcast_sent.add(1);
-            self.post(slot, bytes);
-        } else {
-            self.counters.broadcast_skipped.add(1);
-        }
-        keeps_up
+    /// The devices that are named.
+    fn listed(&self) -> impl Iterator<Item = DeviceId> + '_ {
+        let (listed, each): (&[DeviceId], &[(DeviceId, Payload)]) = match self {
+            Envelopes::All(_) => (&[], &[]),
+            Envelopes::Listed(devices, _) => (devices, &[]),
+            Envelopes::PerDevice(each) => (&[], each),
+        };
+        listed.iter().copied().chain(each.iter().map(|&(device, _)| device))
     }
+}
 
-    /// Tells a client when to come back, and closes.
-    fn drain_session(&mut self, slot: u32, encoding: Encoding, echo: bool) {
-        let within = self.draining.as_ref().map_or(0, |draining| draining.reconnect_within_ms);
-        let reconnect_after_ms = self.random.u32(0..=within);
-        let mut last = Vec::with_capacity(64);
-        if !echo {
-            let drain = ServerFrame::Drain(Drain { reconnect_after_ms });
-            let encoded = drain.encode_frame(encoding, &mut last);
-            debug_assert!(encoded.is_ok(), "a drain has no payload that could fail");
-        }
-        let reason = format!("draining: come back in {reconnect_after_ms} ms");
-        last.extend_from_slice(&close_frame(close_code::DRAINING, &reason));
-        self.finish(slot, last.into());
-    }
+/// A message as it is stored, and as frames.
+fn encoded(message: &mut Deliver, payload: Option<&Payload>) -> (Bytes, Frames) {
+    message.payload = payload.cloned();
+    let body = Bytes::from(message.encode_to_vec());
+    (body.clone(), Frames::of_deliver(body))
 }

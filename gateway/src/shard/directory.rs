@@ -1,32 +1,90 @@
-//! Which sessions a user has: user → device → connection.
+//! Who lives here: user → device → connection.
 //!
-//! A user stands here while it has at least one session. Its sessions form a list through the connections
-//! (`next_of_user`), so that a user with one device costs its id and eight bytes.
+//! A user stands here while it has a session or something is under way for it, and for a while after that, so that
+//! messages for those who are away need not look up their devices each time. Its devices are those that the store has
+//! registered, each with the slot of its session if it has one.
 
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hash};
 
-use campanile_protocol::ids::UserId;
+use campanile_protocol::ids::{DeviceId, UserId};
 use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
 
 use super::table::Table;
+use super::users::Parked;
 
 /// No slot, no user.
 pub(super) const NONE: u32 = u32::MAX;
+/// Users without a session that are remembered.
+const AWAY_USERS_MAX: usize = 16_384;
 
-#[derive(Default)]
-struct User {
-    id: Option<UserId>,
-    /// The slot of the first session.
-    first: u32,
+/// A registered device.
+#[derive(Copy, Clone)]
+pub(super) struct Known {
+    pub(super) device: u32,
+    /// The slot of its session, or [`NONE`].
+    pub(super) slot: u32,
 }
 
-/// The users of one shard, by a number that stays the same while the user is connected.
+/// A user, by a number that stays the same while it stands in the directory.
+#[derive(Default)]
+pub(super) struct User {
+    id: Option<UserId>,
+    pub(super) devices: Box<[Known]>,
+    /// What waits for the store to say who the user's devices are, or whether a message came before.
+    pub(super) parked: Option<Box<Parked>>,
+    /// In which life of the store `devices` was read; 0 for never.
+    pub(super) read_in: u32,
+    /// Answers of the store that are still to come.
+    pub(super) awaited: u32,
+    /// Those of them that are to appends.
+    pub(super) appends: u32,
+    /// Whether the number stands in the queue of users who are away.
+    queued: bool,
+    /// Whether the user was needed since it was last looked at there.
+    used: bool,
+}
+
+impl User {
+    /// Whether a device is connected.
+    pub(super) fn is_connected(&self) -> bool {
+        self.devices.iter().any(|known| known.slot != NONE)
+    }
+
+    /// The session of a device.
+    pub(super) fn slot_of(&self, device: DeviceId) -> Option<u32> {
+        let known = self.devices.iter().find(|known| known.device == device.get())?;
+        (known.slot != NONE).then_some(known.slot)
+    }
+
+    pub(super) fn known_mut(&mut self, device: u32) -> Option<&mut Known> {
+        self.devices.iter_mut().find(|known| known.device == device)
+    }
+
+    /// Adds a device that may be there already.
+    pub(super) fn add(&mut self, device: u32) {
+        if self.known_mut(device).is_none() {
+            let mut devices = std::mem::take(&mut self.devices).into_vec();
+            devices.reserve_exact(1);
+            devices.push(Known { device, slot: NONE });
+            self.devices = devices.into_boxed_slice();
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.parked.is_none() && self.awaited == 0 && !self.is_connected()
+    }
+}
+
+/// The users of one shard.
 pub(super) struct Directory {
     numbers: HashTable<u32>,
     users: Table<User>,
     free: Vec<u32>,
     next: u32,
+    /// Users who may be forgotten, the one that was away for longest first; each at most once.
+    away: VecDeque<u32>,
 }
 
 fn hash(id: &str) -> u64 {
@@ -37,24 +95,28 @@ fn hash(id: &str) -> u64 {
 
 impl Directory {
     pub(super) fn new() -> Directory {
-        Directory { numbers: HashTable::new(), users: Table::new(), free: Vec::new(), next: 0 }
+        Directory {
+            numbers: HashTable::new(),
+            users: Table::new(),
+            free: Vec::new(),
+            next: 0,
+            away: VecDeque::new(),
+        }
     }
 
-    /// How many users are connected.
-    pub(super) fn len(&self) -> usize {
-        self.numbers.len()
-    }
-
-    /// The number of a connected user.
+    /// The number of a user who stands here.
     pub(super) fn find(&self, id: &UserId) -> Option<u32> {
         let users = &self.users;
         let is_id = |&number: &u32| users.get(number).is_some_and(|user| user.id.as_ref() == Some(id));
         self.numbers.find(hash(id.as_str()), is_id).copied()
     }
 
-    /// The number of a user, who is added without a session if need be.
-    pub(super) fn find_or_add(&mut self, id: UserId) -> u32 {
-        if let Some(number) = self.find(&id) {
+    /// The number of a user, who is added without devices if need be.
+    pub(super) fn find_or_add(&mut self, id: &UserId) -> u32 {
+        if let Some(number) = self.find(id) {
+            if let Some(user) = self.users.get_mut(number) {
+                user.used = true;
+            }
             return number;
         }
         let number = self.free.pop().unwrap_or_else(|| {
@@ -62,7 +124,7 @@ impl Directory {
             self.next - 1
         });
         let hashed = hash(id.as_str());
-        *self.users.entry(number) = User { id: Some(id), first: NONE };
+        *self.users.entry(number) = User { id: Some(id.clone()), ..User::default() };
         let users = &self.users;
         self.numbers.insert_unique(hashed, number, |&other| {
             let id = users.get(other).and_then(|user| user.id.as_ref());
@@ -71,28 +133,50 @@ impl Directory {
         number
     }
 
-    /// Removes a user who has no session any more.
-    pub(super) fn remove(&mut self, number: u32) {
-        let Some(id) = self.users.get_mut(number).and_then(|user| user.id.take()) else { return };
-        if let Ok(entry) = self.numbers.find_entry(hash(id.as_str()), |&other| other == number) {
-            entry.remove();
-            self.free.push(number);
-        }
+    pub(super) fn user(&self, number: u32) -> Option<&User> {
+        self.users.get(number)
     }
 
-    /// The slot of the user's first session, or [`NONE`].
-    pub(super) fn first(&self, number: u32) -> u32 {
-        self.users.get(number).map_or(NONE, |user| user.first)
-    }
-
-    pub(super) fn set_first(&mut self, number: u32, slot: u32) {
-        if let Some(user) = self.users.get_mut(number) {
-            user.first = slot;
-        }
+    pub(super) fn user_mut(&mut self, number: u32) -> Option<&mut User> {
+        self.users.get_mut(number)
     }
 
     /// The user's id.
     pub(super) fn id(&self, number: u32) -> Option<&UserId> {
         self.users.get(number)?.id.as_ref()
+    }
+
+    /// The user may be forgotten later if nothing is under way for it: call it when something has ended.
+    pub(super) fn rest(&mut self, number: u32) {
+        let Some(user) = self.users.get_mut(number) else { return };
+        if user.id.is_none() || user.queued || !user.is_idle() {
+            return;
+        }
+        user.queued = true;
+        user.used = false;
+        self.away.push_back(number);
+        while self.away.len() > AWAY_USERS_MAX {
+            self.forget_one();
+        }
+    }
+
+    /// Forgets the user who was away for longest, or gives another chance to one who was needed meanwhile.
+    fn forget_one(&mut self) {
+        let Some(number) = self.away.pop_front() else { return };
+        let Some(user) = self.users.get_mut(number) else { return };
+        user.queued = false;
+        if !user.is_idle() {
+            return;
+        }
+        if std::mem::take(&mut user.used) {
+            user.queued = true;
+            self.away.push_back(number);
+            return;
+        }
+        let Some(id) = std::mem::take(user).id else { return };
+        if let Ok(entry) = self.numbers.find_entry(hash(id.as_str()), |&other| other == number) {
+            entry.remove();
+            self.free.push(number);
+        }
     }
 }

@@ -31,6 +31,11 @@ const HELLO_BYTES_MAX: usize = 2 * TOKEN_BYTES_MAX;
 pub(super) struct Client {
     pub(super) identity: Identity,
     pub(super) encoding: Encoding,
+    /// False for `ack=none`.
+    pub(super) acknowledges: bool,
+    /// What it says that it has processed, and the epoch of that number; 0 for nothing.
+    pub(super) last: u64,
+    pub(super) last_epoch: u64,
     /// How its upgrade is still to be answered.
     pub(super) upgrade: Option<Upgrade>,
     /// Frames that go before its welcome.
@@ -156,16 +161,26 @@ impl Shard {
                     }
                 }
             }
-            Phase::Hello { decoder, encoding } => {
-                let (mut decoder, encoding) = (std::mem::take(decoder), *encoding);
+            Phase::Hello { decoder, encoding, acknowledges } => {
+                let (mut decoder, encoding, acknowledges) =
+                    (std::mem::take(decoder), *encoding, *acknowledges);
                 let mut input = data;
                 let mut pong = Vec::new();
-                if let Some(identity) = self.await_hello(slot, &mut decoder, encoding, &mut input, &mut pong)
+                if let Some((identity, last, last_epoch)) =
+                    self.await_hello(slot, &mut decoder, encoding, &mut input, &mut pong)
                 {
-                    let client = Client { identity, encoding, upgrade: None, owed: pong };
+                    let client = Client {
+                        identity,
+                        encoding,
+                        acknowledges,
+                        last,
+                        last_epoch,
+                        upgrade: None,
+                        owed: pong,
+                    };
                     return self.authenticated(conn, client, input, commands);
                 }
-                if self.set_phase(slot, Phase::Hello { decoder, encoding }) {
+                if self.set_phase(slot, Phase::Hello { decoder, encoding, acknowledges }) {
                     if !pong.is_empty() {
                         self.post(slot, pong.into());
                     }
@@ -237,7 +252,8 @@ impl Shard {
         }
         // A client that offers nothing is one that was written by hand: it gets the form that people read.
         let encoding = encoding.unwrap_or(Encoding::Json);
-        let upgrade = Upgrade { key: request.key.into(), offered: offered && !echo };
+        let acknowledges = acknowledges(request.query) != Some(false);
+        let upgrade = Upgrade { key: request.key.into(), offered: offered && !echo, acknowledges };
         let Mode::Gateway { verifier } = &self.settings.mode else {
             return Some(Judged::Unknown(encoding, upgrade));
         };
@@ -269,6 +285,10 @@ impl Shard {
             self.counters.upgrades_not_found.add(1);
             return Some((404, "not_found", "the socket is at /v2/connect"));
         }
+        if acknowledges(request.query).is_none() {
+            self.counters.upgrades_malformed.add(1);
+            return Some((400, "bad_query", "`ack` is `cumulative` (the default) or `none`"));
+        }
         let allowed = &self.settings.allowed_origins;
         let forbidden = |origin: &str| !allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
         if !allowed.is_empty() && request.origin.is_some_and(forbidden) {
@@ -288,7 +308,7 @@ impl Shard {
     fn upgrade(&mut self, conn: Conn, judged: Judged, rest: &mut [u8], commands: &mut Commands<Parcel>) {
         let (encoding, upgrade) = match judged {
             Judged::Known(identity, encoding, upgrade) => {
-                let client = Client { identity, encoding, upgrade: Some(upgrade), owed: Vec::new() };
+                let client = Client::new(identity, encoding, upgrade);
                 return self.authenticated(conn, client, rest, commands);
             }
             Judged::Unknown(encoding, upgrade) => (encoding, upgrade),
@@ -297,7 +317,8 @@ impl Shard {
             return self.open_echo(conn, encoding, &upgrade, rest, commands);
         }
         self.post(conn.slot, switching_protocols(&upgrade, encoding).into());
-        self.set_phase(conn.slot, Phase::Hello { decoder: Decoder::new(), encoding });
+        let acknowledges = upgrade.acknowledges;
+        self.set_phase(conn.slot, Phase::Hello { decoder: Decoder::new(), encoding, acknowledges });
         // A client must not send before it has read our answer (RFC 6455 §4.1), and a hello that is handed off
         // before the answer has left would overtake it.
         if rest.is_empty() {
@@ -307,7 +328,7 @@ impl Shard {
         }
     }
 
-    /// Reads up to the hello. What follows it stays in `input`. The last ping is answered in `pong` (RFC 6455
+    /// Reads up to the hello: who it is, and what it has processed of which epoch. What follows it stays in `input`. The last ping is answered in `pong` (RFC 6455
     /// §5.5.3), which is not sent at once: the connection may be handed off, and then its home shard sends it.
     fn await_hello(
         &mut self,
@@ -316,7 +337,7 @@ impl Shard {
         encoding: Encoding,
         input: &mut &mut [u8],
         pong: &mut Vec<u8>,
-    ) -> Option<Identity> {
+    ) -> Option<(Identity, u64, u64)> {
         let mut limits = self.frame_limits();
         limits.message_bytes_max = limits.message_bytes_max.min(HELLO_BYTES_MAX);
         loop {
@@ -345,7 +366,7 @@ impl Shard {
                 return None;
             };
             return match verifier.verify(&hello.token, self.now.unix_ms) {
-                Ok(identity) => Some(identity),
+                Ok(identity) => Some((identity, hello.last, hello.epoch)),
                 Err(error) => {
                     self.count_refused_token(&error);
                     self.close(slot, close_code::UNAUTHENTICATED, &error.to_string());
@@ -361,6 +382,32 @@ fn network_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
+    }
+}
+
+/// Whether a client acknowledges what it is delivered, by the query of its upgrade request; `None` if that is neither.
+fn acknowledges(query: Option<&str>) -> Option<bool> {
+    let ack = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("ack="));
+    match ack {
+        None | Some("cumulative") => Some(true),
+        Some("none") => Some(false),
+        Some(_) => None,
+    }
+}
+
+impl Client {
+    /// A client whose token came with its upgrade request.
+    fn new(identity: Identity, encoding: Encoding, upgrade: Upgrade) -> Client {
+        let acknowledges = upgrade.acknowledges;
+        Client {
+            identity,
+            encoding,
+            acknowledges,
+            last: 0,
+            last_epoch: 0,
+            upgrade: Some(upgrade),
+            owed: Vec::new(),
+        }
     }
 }
 

@@ -298,12 +298,7 @@ impl Shards {
     ///
     /// # Errors
     /// When the shard takes no more work, or the store does not work.
-    pub async fn list(
-        &self,
-        address: Address,
-        after: u64,
-        messages_max: usize,
-    ) -> Result<Page, Unavailable> {
+    pub async fn list(&self, address: Address, after: u64, messages_max: usize) -> Result<Page, Unavailable> {
         let user = address.user.clone();
         match self.ask_home(&user, RequestBody::List { address, after, messages_max }).await? {
             Answer::Listed(page) => page,
@@ -363,9 +358,12 @@ impl Shards {
 
     /// Asks the home shard of a user.
     async fn ask_home(&self, user: &UserId, body: RequestBody) -> Result<Answer, Unavailable> {
-        let bell = Bell::new(Arc::clone(&self.answers_waker));
-        let answer = self.links[self.home.of(user)].ask(bell, body)?;
+        let answer = self.links[self.home.of(user)].ask(self.bell(), body)?;
         answer.await.map_err(|_| Unavailable::Stopping)
+    }
+
+    fn bell(&self) -> Arc<Bell> {
+        Bell::new(Arc::clone(&self.answers_waker))
     }
 }
 

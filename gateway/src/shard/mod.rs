@@ -11,36 +11,53 @@ mod connection;
 pub mod counters;
 mod delivery;
 mod directory;
+mod frames;
 mod handoff;
 mod handshake;
 pub mod link;
+mod mail;
+mod opening;
 mod outbox;
+mod passes;
+mod recent;
+mod replay;
 pub mod requests;
 mod sending;
 mod session;
 pub mod settings;
+mod storage;
+mod sync;
 mod table;
+mod users;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::capacity::connections_per_shard_max;
 use campanile_engine::{CloseMode, Command, Commands, Conn, Core, Event, Next, Now, Time, Wheel};
+use slab::Slab;
 
 pub use self::connection::Parcel;
 use self::connection::{Connection, State};
 use self::counters::ShardCounters;
-use self::delivery::{Pass, Reply, Sent};
+use self::delivery::{Job, Place, Reply, Sent};
 use self::directory::Directory;
 use self::link::{HomeShard, Inbox};
 use self::outbox::Outbox;
-use self::requests::Push;
+use self::passes::Pass;
+use self::recent::RecentIds;
+use self::requests::{Answer, ConnectedDevice, Push, Unavailable, UserDevice};
 use self::settings::ShardSettings;
+pub use self::storage::NUMBERS_PER_RANGE;
+use self::storage::{Awaiting, Storage};
 use self::table::Table;
-use campanile_protocol::ids::DeviceId;
+use crate::mailbox::UserRecord;
+use crate::mailbox::operations::{Completion, Port};
+use campanile_protocol::ids::{DeviceId, UserId};
 use campanile_protocol::messages::Encoding;
 
 /// The coarsest unit of a shard's time.
@@ -76,23 +93,35 @@ pub struct Shard {
     closing: Vec<u32>,
     /// Unfinished handshakes by address.
     handshakes: HashMap<IpAddr, u32>,
-    /// Answers that wait for this turn's sends. An answer that needs more turns is the last, and the first of the next.
-    answers: Vec<Reply>,
-    /// Pushes of the last answer that have not had their turn.
+    /// Answers that wait for this turn's sends.
+    replies: Vec<Reply>,
+    /// Pushes that are answered together.
+    jobs: Slab<Job>,
+    /// Ephemeral pushes that are over when this turn's sends are.
+    submitted: Vec<Place>,
+    /// Pushes of the last request that have not had their turn, and the place of the next of them.
     pushing: std::vec::IntoIter<Push>,
+    pushing_at: Place,
+    /// Sends that pushes and replays have caused so far.
+    sends_of_pushes: usize,
+    /// Durable pushes that wait for what the store knows of their user.
+    parked: usize,
+    recent: RecentIds,
+    storage: Storage,
+    /// Answers of the store that have not had their turn.
+    completions: VecDeque<Completion>,
+    /// How often the store was opened, as far as this shard has seen.
+    store_life: u32,
+    /// Bytes that were read for sessions and not sent.
+    read_ahead_bytes: usize,
+    /// Sessions that are sent more of their mail in the next turn.
+    continuing: Vec<Conn>,
     /// The sessions that a push is for; kept for its memory.
     meant: Vec<(u32, Encoding, DeviceId)>,
     /// Which answers the sends of this turn decide.
     sent: Vec<Sent>,
     /// Long work that is done in slices.
     passes: VecDeque<Pass>,
-    /// The last message number given out. Every shard gives out its own residue of the number of shards, so that a
-    /// message's id is its own on the whole node.
-    last_seq: u64,
-    /// The distance between two message numbers.
-    seq_step: u64,
-    /// The last session number given out.
-    last_session: u64,
     accepting: bool,
     draining: Option<Draining>,
     /// Until when the driver may have connections that it lets go gracefully.
@@ -117,6 +146,10 @@ pub struct ShardParts {
     pub inbox: Arc<Inbox>,
     /// What it counts.
     pub counters: Arc<ShardCounters>,
+    /// Between it and the store.
+    pub port: Arc<Port>,
+    /// The first numbers that it gives out.
+    pub numbers: Range<u64>,
     /// Decides what is left to chance: when a ping is sent, when a drained client is to come back.
     pub seed: u64,
 }
@@ -124,10 +157,7 @@ pub struct ShardParts {
 impl Shard {
     /// A shard without connections.
     pub fn new(parts: ShardParts, now: Now) -> Shard {
-        let first_session = parts.settings.first_session;
-        // Each shard gives out the numbers of its own residue.
-        let count = parts.count as u64;
-        let first_seq = parts.settings.first_seq / count * count + parts.index as u64;
+        let recent = RecentIds::new(parts.settings.dedup_window_ms, now.unix_ms);
         Shard {
             index: parts.index,
             connections_max: connections_per_shard_max(parts.slots),
@@ -144,15 +174,23 @@ impl Shard {
             outbox: Outbox::default(),
             closing: Vec::new(),
             handshakes: HashMap::new(),
-            answers: Vec::new(),
+            replies: Vec::new(),
+            jobs: Slab::new(),
+            submitted: Vec::new(),
             pushing: Vec::new().into_iter(),
+            pushing_at: Place { job: 0, index: 0 },
+            sends_of_pushes: 0,
+            parked: 0,
+            recent,
+            storage: Storage::new(parts.port, parts.numbers),
+            completions: VecDeque::new(),
+            store_life: 1,
+            read_ahead_bytes: 0,
+            continuing: Vec::new(),
             meant: Vec::new(),
             held_bytes: 0,
             sent: Vec::new(),
             passes: VecDeque::new(),
-            last_seq: first_seq,
-            seq_step: parts.count as u64,
-            last_session: first_session,
             accepting: false,
             draining: None,
             lingering_until: now.time,
@@ -173,6 +211,7 @@ impl Shard {
             Some(State::Handshake(_)) => self.handshake_timed_out(slot),
             Some(State::Session(_)) => self.session_timer(slot),
             Some(State::Closing(_)) => self.abort(slot, commands),
+            Some(State::Opening(_)) => self.opening_timed_out(slot),
             Some(State::Free | State::HandingOff) | None => {}
         }
     }
@@ -183,6 +222,8 @@ impl Shard {
         self.draining.is_some()
             && self.passes.is_empty()
             && !self.has_requests()
+            && self.jobs.is_empty()
+            && self.storage.is_quiet()
             && self.lingering_until <= self.now.time
             && self.counters.connections.get() == 0
             && self.settings.connections.load(Ordering::Relaxed) == 0
@@ -192,6 +233,97 @@ impl Shard {
     fn is_full(&self) -> bool {
         self.counters.connections.get() > u64::from(self.connections_max)
             || self.settings.connections.load(Ordering::Relaxed) > self.settings.limits.max_connections
+    }
+}
+
+impl Shard {
+    /// Takes what the store has answered, until about as many sends as one turn may have. How many there were.
+    fn take_completions(&mut self, commands: &mut Commands<Parcel>) -> usize {
+        let before = self.sends_of_pushes;
+        for conn in std::mem::take(&mut self.continuing) {
+            if self.tenant(conn).is_some() {
+                self.deliver_waiting(conn.slot);
+            }
+        }
+        while self.sends_of_pushes - before < SENDS_PER_TURN {
+            if self.completions.is_empty() {
+                match self.storage.take_completions() {
+                    Some(completions) => self.completions.extend(completions),
+                    None => break,
+                }
+            }
+            if let Some(completion) = self.completions.pop_front() {
+                self.complete(completion, commands);
+            }
+        }
+        self.sends_of_pushes - before
+    }
+
+    fn complete(&mut self, completion: Completion, commands: &mut Commands<Parcel>) {
+        let tag = match &completion {
+            Completion::Reserved(_) | Completion::Reopened => None,
+            Completion::Appended(tag, _)
+            | Completion::Recalled(tag, _)
+            | Completion::Opened(tag, _)
+            | Completion::User(tag, _)
+            | Completion::Registered(tag, _)
+            | Completion::Read(tag, _)
+            | Completion::Fetched(tag, _)
+            | Completion::Removed(tag, _) => Some(*tag),
+        };
+        let awaiting = tag.and_then(|tag| self.storage.answered(tag));
+        match (completion, awaiting) {
+            (Completion::Reserved(numbers), _) => self.storage.reserved(numbers.ok()),
+            (Completion::Reopened, _) => self.store_life += 1,
+            (Completion::Appended(_, result), Some(Awaiting::Append(appending))) => {
+                self.appended(appending, result)
+            }
+            (Completion::Recalled(_, result), Some(Awaiting::Recall { user })) => self.recalled(user, result),
+            (Completion::Opened(_, result), Some(Awaiting::Open { conn, user })) => {
+                self.opened(conn, user, result, commands);
+            }
+            (Completion::User(_, result), Some(Awaiting::User { user })) => self.user_read(user, result),
+            (Completion::User(_, result), Some(Awaiting::Devices { asker, user })) => {
+                let devices = result.map(|record| self.user_devices(&user, &record));
+                self.reply(asker, Answer::Devices(devices.map_err(Unavailable::from)));
+            }
+            (Completion::Registered(_, result), Some(Awaiting::Register { asker, user })) => {
+                if let (Ok(Ok(device)), Some(number)) = (&result, self.directory.find(&user))
+                    && let Some(user) = self.directory.user_mut(number)
+                {
+                    user.add(device.get());
+                }
+                self.reply(asker, Answer::Registered(result.map_err(Unavailable::from)));
+            }
+            (Completion::Registered(..), Some(Awaiting::Reregister { user })) => self.ended_for(user),
+            (Completion::Read(_, result), Some(Awaiting::Read { conn, head })) => {
+                self.page_read(conn, head, result)
+            }
+            (Completion::Read(_, result), Some(Awaiting::Mail { asker })) => {
+                self.reply(asker, Answer::Listed(result.map_err(Unavailable::from)));
+            }
+            (Completion::Fetched(_, result), Some(Awaiting::Mail { asker })) => {
+                self.reply(asker, Answer::Fetched(result.map_err(Unavailable::from)));
+            }
+            (Completion::Removed(_, result), Some(Awaiting::Mail { asker })) => {
+                self.reply(asker, Answer::Confirmed(result.map_err(Unavailable::from)));
+            }
+            (completion, _) => debug_assert!(false, "not what was asked: {completion:?}"),
+        }
+    }
+
+    fn user_devices(&self, id: &UserId, record: &UserRecord) -> Vec<UserDevice> {
+        let user = self.directory.find(id).and_then(|number| self.directory.user(number));
+        let session = |device: DeviceId| {
+            let session = self.connections.get(user?.slot_of(device)?)?.as_session()?;
+            Some(ConnectedDevice {
+                generation: session.number,
+                subprotocol: session.encoding.subprotocol(),
+                connected_at_ms: u64::from(session.connected_at) * 1_000,
+            })
+        };
+        let devices = record.devices.iter();
+        devices.map(|&record| UserDevice { record, session: session(record.device) }).collect()
     }
 }
 
@@ -219,7 +351,7 @@ impl Core for Shard {
             Event::HungUp { conn, .. } => self.hung_up(conn, commands),
             Event::Writable { conn } => self.writable(conn),
             Event::SendIncomplete { conn, rest, error } => self.send_incomplete(conn, rest, error, commands),
-            Event::HandedIn { conn, parcel } => self.handed_in(conn, *parcel, commands),
+            Event::HandedIn { conn, parcel } => self.handed_in(conn, *parcel),
             Event::HandOffFailed { conn, parcel } => self.hand_off_failed(conn, &parcel),
             // A shard opens no connections.
             Event::Connected { .. } | Event::ConnectFailed { .. } => {}
@@ -233,6 +365,7 @@ impl Core for Shard {
             self.accepting = true;
             commands.push(Command::Accept { on: true });
         }
+        let answered = self.take_completions(commands);
         let (stop, sends) = self.take_requests(commands);
         let mut expired = std::mem::take(&mut self.expired);
         self.wheel.expire(now.time, &mut expired);
@@ -243,15 +376,21 @@ impl Core for Shard {
         if stop {
             self.answer_the_rest(commands);
         }
-        self.advance_pass(SENDS_PER_TURN.saturating_sub(sends).max(SENDS_PER_PASS_MIN));
+        self.advance_pass(SENDS_PER_TURN.saturating_sub(sends + answered).max(SENDS_PER_PASS_MIN));
+        if stop || self.storage.trims_due().is_some_and(|due| due <= now.time) {
+            self.flush_trims();
+        }
+        self.storage.flush();
         self.flush(commands);
         if stop || self.is_drained() {
             return Next::Stop;
         }
-        if !self.passes.is_empty() || self.has_requests() {
+        let continues = !self.continuing.is_empty() || !self.completions.is_empty();
+        if continues || !self.passes.is_empty() || self.has_requests() || self.storage.has_completions() {
             return Next::Now;
         }
         let tick = self.wheel.next_tick();
+        let tick = tick.into_iter().chain(self.storage.trims_due()).min();
         // The last connection of the node may end on another shard, which wakes nobody.
         let tick = tick.or_else(|| self.draining.is_some().then(|| now.time + TICK));
         tick.map_or(Next::Event, Next::At)
@@ -276,6 +415,6 @@ impl Core for Shard {
     }
 
     fn has_mail(&self) -> bool {
-        self.inbox.has_mail()
+        self.inbox.has_mail() || self.storage.has_completions()
     }
 }

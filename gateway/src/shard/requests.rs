@@ -215,7 +215,53 @@ pub enum Outcome {
     NotEncodable,
 }
 
+impl PushError {
+    /// The stable name of the error.
+    pub fn code(self) -> &'static str {
+        match self {
+            PushError::NoDevices => "no_devices",
+            PushError::DedupConflict => "dedup_conflict",
+            PushError::Unavailable(unavailable) => unavailable.code(),
+        }
+    }
+}
+
+impl Unavailable {
+    /// The stable name of the error.
+    pub fn code(self) -> &'static str {
+        match self {
+            Unavailable::Overloaded => "overloaded",
+            Unavailable::Stopping => "stopping",
+            Unavailable::StoreFailed => "store_failed",
+        }
+    }
+}
+
 impl Outcome {
+    /// The stable name of the state: `confirmed`, `sent`, `stored` or `failed`.
+    pub fn state(self) -> &'static str {
+        match self {
+            Outcome::Confirmed => "confirmed",
+            Outcome::Sent => "sent",
+            Outcome::Stored => "stored",
+            _ => "failed",
+        }
+    }
+
+    /// The stable name of why it failed.
+    pub fn reason(self) -> Option<&'static str> {
+        match self {
+            Outcome::Confirmed | Outcome::Sent | Outcome::Stored => None,
+            Outcome::UnknownDevice => Some("unknown_device"),
+            Outcome::MailboxFull => Some("mailbox_full"),
+            Outcome::StorageFull => Some("storage_full"),
+            Outcome::NotConnected => Some("not_connected"),
+            Outcome::NotKeepingUp => Some("not_keeping_up"),
+            Outcome::Broken => Some("connection_broken"),
+            Outcome::NotEncodable => Some("not_encodable"),
+        }
+    }
+
     /// Whether the device has the message or will get it.
     pub fn is_success(self) -> bool {
         matches!(self, Outcome::Confirmed | Outcome::Sent | Outcome::Stored)

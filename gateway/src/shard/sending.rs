@@ -34,7 +34,7 @@ impl Shard {
             State::Session(session) => &mut session.outbox,
             State::Closing(closing) => &mut closing.outbox,
             State::Handshake(handshake) => &mut handshake.outbox,
-            State::Free | State::HandingOff => return,
+            State::Free | State::HandingOff | State::Opening(_) => return,
         };
         match *outbox {
             NONE => *outbox = self.outbox.begin(slot, bytes),
@@ -66,7 +66,7 @@ impl Shard {
                 closing.outbox = handshake.outbox;
                 self.leave_handshake(&handshake);
             }
-            State::HandingOff => {}
+            State::HandingOff | State::Opening(_) => {}
             other @ (State::Closing(_) | State::Free) => {
                 connection.state = other;
                 return;
@@ -101,7 +101,7 @@ impl Shard {
                 }
                 self.leave_handshake(&handshake);
             }
-            State::Closing(_) | State::HandingOff => {}
+            State::Closing(_) | State::HandingOff | State::Opening(_) => {}
         }
         self.forget(slot);
         commands.close(conn, CloseMode::Abort);
@@ -149,6 +149,7 @@ impl Shard {
                     session.outbox = self.outbox.begin(conn.slot, *unsent);
                     self.release(held);
                 }
+                self.deliver_waiting(slot);
             }
             State::Closing(closing) => {
                 if let Some(unsent) = closing.unsent.take() {
@@ -238,7 +239,7 @@ impl Shard {
                 }
                 State::Closing(closing) => closing.outbox = NONE,
                 State::Handshake(handshake) => handshake.outbox = NONE,
-                State::Free | State::HandingOff => {}
+                State::Free | State::HandingOff | State::Opening(_) => {}
             }
             if !bytes.is_empty() {
                 bytes_sent += bytes.len() as u64;

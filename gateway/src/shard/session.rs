@@ -5,13 +5,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use campanile_engine::Time;
 use campanile_protocol::frame::{self, Limits, Message, Opcode, ProtocolError, Role, close_code};
-use campanile_protocol::ids::{DeviceId, UserId};
-use campanile_protocol::messages::{ClientFrame, Pong, ServerFrame};
+use campanile_protocol::ids::DeviceId;
+use campanile_protocol::messages::{ClientFrame, Hello, Pong, ServerFrame};
 
 use super::Shard;
 use super::connection::{Session, State};
 use super::directory::NONE;
 use super::settings::Mode;
+use crate::mailbox::Address;
+use crate::mailbox::operations::Operation;
 
 /// A ping without a payload.
 const PING: Bytes = Bytes::from_static(&[0x89, 0]);
@@ -30,42 +32,25 @@ impl Shard {
 
     /// The slots of a user's sessions.
     pub(super) fn sessions_of(&self, user: u32) -> impl Iterator<Item = (u32, &Session)> + '_ {
+        let devices = self.directory.user(user).map(|user| &*user.devices).unwrap_or_default();
         let session = |slot: u32| Some((slot, self.connections.get(slot)?.as_session()?));
-        let first = session(self.directory.first(user));
-        std::iter::successors(first, move |(_, last)| session(last.next_of_user))
+        devices.iter().filter(|known| known.slot != NONE).filter_map(move |known| session(known.slot))
     }
 
-    /// Makes room for a session of the device: an older session of the same device is replaced. `None` if the user
-    /// has too many devices.
-    pub(super) fn admit(&mut self, id: &UserId, device: DeviceId) -> Option<u32> {
-        if let Some(user) = self.directory.find(id) {
-            let older = self.sessions_of(user).find(|(_, session)| session.device == device.get());
-            match older.map(|(slot, _)| slot) {
-                Some(slot) => {
-                    self.counters.sessions_replaced.add(1);
-                    self.close(slot, close_code::REPLACED, "replaced by a newer session of this device");
-                }
-                None => {
-                    let devices = self.sessions_of(user).count();
-                    if devices >= self.settings.limits.devices_per_user_max as usize {
-                        return None;
-                    }
-                }
-            }
-        }
-        Some(self.directory.find_or_add(id.clone()))
-    }
-
-    pub(super) fn enter_directory(&mut self, slot: u32, user: u32, mut session: Session) {
-        session.user = user;
-        session.next_of_user = self.directory.first(user);
-        self.directory.set_first(user, slot);
+    pub(super) fn enter_directory(&mut self, slot: u32, number: u32, mut session: Session) {
+        session.user = number;
+        let device = session.device;
         if let Some(connection) = self.connections.get_mut(slot) {
             connection.state = State::Session(session);
         }
         self.counters.sessions.add(1);
         self.counters.sessions_opened.add(1);
-        self.counters.users.set(self.directory.len() as u64);
+        let Some(user) = self.directory.user_mut(number) else { return };
+        self.counters.users.add(u64::from(!user.is_connected()));
+        user.add(device);
+        if let Some(known) = user.known_mut(device) {
+            known.slot = slot;
+        }
     }
 
     /// Forgets a session that has been taken out of the table.
@@ -73,24 +58,25 @@ impl Shard {
         self.counters.sessions.subtract(1);
         let unsent = session.unsent.as_ref().map_or(0, |unsent| unsent.len());
         self.release(session.decoder.owned_bytes() + unsent);
+        self.read_ahead_bytes -= session.mail.as_ref().map_or(0, |mail| mail.page_bytes());
         if session.is_echo() {
             return;
         }
-        let first = self.directory.first(session.user);
-        if first == slot {
-            self.directory.set_first(session.user, session.next_of_user);
-        } else {
-            let before = self.sessions_of(session.user).find(|(_, other)| other.next_of_user == slot);
-            let before = before.map(|(slot, _)| slot);
-            let before = before.and_then(|slot| self.connections.get_mut(slot)?.session());
-            if let Some(before) = before {
-                before.next_of_user = session.next_of_user;
-            }
+        if self.storage.has_trim(session.user, session.device) {
+            self.flush_trims();
         }
-        if self.directory.first(session.user) == NONE {
-            self.directory.remove(session.user);
-            self.counters.users.set(self.directory.len() as u64);
+        let Some(user) = self.directory.user_mut(session.user) else { return };
+        if let Some(known) = user.known_mut(session.device).filter(|known| known.slot == slot) {
+            known.slot = NONE;
         }
+        self.counters.users.subtract(u64::from(!user.is_connected()));
+        if let (Some(id), Ok(device)) =
+            (self.directory.id(session.user).cloned(), DeviceId::try_from(session.device))
+        {
+            let address = Address { user: id, device };
+            self.storage.ask(Operation::Seen(address, self.now.unix_ms));
+        }
+        self.directory.rest(session.user);
     }
 
     /// Takes input of a session.
@@ -171,7 +157,7 @@ impl Shard {
 
     /// Sends something that the client asked for, unless it does not read what it was sent before: what is asked
     /// for must not make us hold more than what is unsent already.
-    fn answer(&mut self, slot: u32, bytes: Vec<u8>) {
+    pub(super) fn answer(&mut self, slot: u32, bytes: Vec<u8>) {
         let Some(session) = self.connections.get(slot).and_then(|connection| connection.as_session()) else {
             return;
         };
@@ -195,9 +181,12 @@ impl Shard {
                 self.answer(slot, pong);
                 true
             }
-            // Without mailboxes there is nothing to acknowledge.
-            Ok(ClientFrame::Ack(_) | ClientFrame::Sync(_)) => true,
-            Ok(ClientFrame::Hello(hello)) => hello.token.is_empty() || self.renew(slot, &hello.token),
+            Ok(ClientFrame::Ack(ack)) => {
+                self.acknowledge(slot, ack.seq);
+                true
+            }
+            Ok(ClientFrame::Sync(sync)) => self.take_sync(slot, sync),
+            Ok(ClientFrame::Hello(hello)) => self.take_hello(slot, &hello),
             Err(error) => {
                 self.counters.sessions_malformed.add(1);
                 // Nothing in the text of the error is ours to hide, but a close reason has little room.
@@ -207,6 +196,26 @@ impl Shard {
                 false
             }
         }
+    }
+
+    /// A hello within a session: what was processed before, for a client whose token came with the upgrade, and perhaps
+    /// a new token. Whether the session goes on.
+    fn take_hello(&mut self, slot: u32, hello: &Hello) -> bool {
+        if hello.last > 0 {
+            match hello.epoch == self.settings.epoch {
+                true => self.acknowledge(slot, hello.last),
+                false => {
+                    self.counters.acknowledgements_refused.add(1);
+                    self.refuse_frame(
+                        slot,
+                        "other_epoch",
+                        "`last` is of another epoch than the welcome's",
+                        "",
+                    );
+                }
+            }
+        }
+        hello.token.is_empty() || self.renew(slot, &hello.token)
     }
 
     /// A later hello brings a new token for the same device, so that the session outlives the old one.
@@ -234,7 +243,7 @@ impl Shard {
 
     /// Charges one frame to the session (generic cell rate algorithm, ITU-T I.371). False if it cannot pay.
     fn pay_for_frame(&mut self, slot: u32) -> bool {
-        let cost = (TENTHS_PER_SECOND / self.settings.limits.frames_per_second_max.max(1)).max(1);
+        let cost = self.frame_cost();
         let now = self.now_tenths();
         let Some(session) = self.connections.get_mut(slot).and_then(|connection| connection.session()) else {
             return false;
@@ -246,6 +255,19 @@ impl Shard {
         let ahead = ahead.max(0) as u32 + cost;
         session.paid_until = now.wrapping_add(ahead);
         ahead <= BURST_SECONDS * TENTHS_PER_SECOND
+    }
+
+    /// Gives back what a frame cost: an acknowledgement that was owed.
+    pub(super) fn refund_frame(&mut self, slot: u32) {
+        let cost = self.frame_cost();
+        if let Some(session) = self.connections.get_mut(slot).and_then(|connection| connection.session()) {
+            session.paid_until = session.paid_until.wrapping_sub(cost);
+        }
+    }
+
+    /// What a frame costs, in tenths of milliseconds.
+    fn frame_cost(&self) -> u32 {
+        (TENTHS_PER_SECOND / self.settings.limits.frames_per_second_max.max(1)).max(1)
     }
 
     /// The monotonic clock in tenths of milliseconds; it wraps after five days.
@@ -266,7 +288,12 @@ impl Shard {
         let Some(session) = self.connections.get(slot).and_then(|connection| connection.as_session()) else {
             return;
         };
-        let left_ms = (u64::from(session.expires_at) * 1_000).saturating_sub(self.now.unix_ms);
+        let token_ms = (u64::from(session.expires_at) * 1_000).saturating_sub(self.now.unix_ms);
+        let shut = session.mail.as_ref().and_then(|mail| mail.shut_since_ms);
+        let left_ms = shut.map_or(token_ms, |since| {
+            let shut_ms = self.now_ms().wrapping_sub(since);
+            token_ms.min(self.settings.limits.acknowledge_timeout_ms.saturating_sub(shut_ms).into())
+        });
         self.wheel.set(slot, at.min(self.now.time + Duration::from_millis(left_ms)));
     }
 
@@ -285,6 +312,12 @@ impl Shard {
         if unread && !session.is_echo() {
             self.counters.sessions_not_reading.add(1);
             return self.close(slot, close_code::POLICY_VIOLATION, "what was sent is not read");
+        }
+        let shut = session.mail.as_ref().and_then(|mail| mail.shut_since_ms);
+        let shut_ms = shut.map(|since| now_ms.wrapping_sub(since));
+        if shut_ms.is_some_and(|shut_ms| shut_ms >= limits.acknowledge_timeout_ms) {
+            self.counters.sessions_not_acknowledging.add(1);
+            return self.close(slot, close_code::NOT_ACKNOWLEDGING, "what was delivered is not acknowledged");
         }
         let silent = now_ms.wrapping_sub(session.heard_ms);
         if session.pinged && silent >= patience {

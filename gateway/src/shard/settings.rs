@@ -31,14 +31,16 @@ pub struct ShardSettings {
     pub proxy_protocol_from: Vec<IpNet>,
     /// The node's name, as `welcome` gives it.
     pub node: String,
-    /// The epoch of this run's message numbers.
+    /// The epoch of all numbers: the store's.
     pub epoch: u64,
     /// Connections of all shards together.
     pub connections: Arc<AtomicU32>,
-    /// The first of this run's message numbers. Later runs begin with higher ones.
-    pub first_seq: u64,
-    /// The first of this run's session numbers. Later runs begin with higher ones.
-    pub first_session: u64,
+    /// Whether a valid token registers its device.
+    pub auto_register: bool,
+    /// How long a message waits unless it says otherwise, in milliseconds.
+    pub message_ttl_ms: u64,
+    /// How long deduplication ids of publishers are remembered, in milliseconds.
+    pub dedup_window_ms: u64,
 }
 
 impl ShardSettings {

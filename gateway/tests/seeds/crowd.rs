@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use campanile::shard::requests::{RequestBody, Targets};
+use campanile::shard::requests::RequestBody;
 use campanile_engine::sim::{Ending, Faults};
 use campanile_protocol::frame::Opcode;
 use campanile_protocol::ids::DeviceId;
 use campanile_protocol::messages::{Ack, ClientFrame, Deliver, Encoding, Payload, Ping};
 
 use super::model::Model;
-use crate::support::{Device, Entry, Gateway, Setup, listed, user};
+use crate::support::{Device, Entry, Gateway, Setup, Targets, listed, user};
 
 /// Things that happen before the network is told to behave.
 const HAPPENINGS: usize = 220;
@@ -57,7 +57,7 @@ pub(super) fn live(seed: u64) -> String {
     for _ in 0..HAPPENINGS {
         crowd.something_happens();
         let steps = 1 + crowd.below(6) as usize;
-        crowd.gateway.world.steps(steps);
+        crowd.gateway.steps(steps);
         crowd.gateway.pump();
         crowd.model.look(&mut crowd.gateway);
     }
@@ -211,7 +211,7 @@ impl Crowd {
         // Nothing may change between the question and the check.
         let shards = self.shards as usize;
         for _ in 0..100 {
-            self.gateway.world.steps(shards);
+            self.gateway.steps(shards);
             self.gateway.pump();
             if self.gateway.unanswered() == 0 {
                 break;

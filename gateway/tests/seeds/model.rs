@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use campanile::shard::requests::{Answer, ConnectedDevice, Outcome, Pushed, Ticket};
+use campanile::shard::requests::{Answer, Outcome, Pushed, Ticket, UserDevice};
 use campanile_protocol::ids::MessageId;
 use campanile_protocol::messages::Deliver;
 
@@ -30,7 +30,7 @@ pub(super) struct Model {
     questions: HashMap<Ticket, Question>,
     pushes: Vec<(Asked, Pushed)>,
     broadcasts: HashMap<String, u32>,
-    finally: HashMap<&'static str, Vec<ConnectedDevice>>,
+    finally: HashMap<&'static str, Vec<UserDevice>>,
     kinds: u32,
 }
 
@@ -75,12 +75,12 @@ impl Model {
             match (question, gateway.answer(ticket)) {
                 (Question::Push(asked), Some(Answer::Pushed(mut pushed))) => {
                     assert_eq!(pushed.len(), 1);
-                    self.pushes.push((*asked, pushed.remove(0)));
+                    self.pushes.push((*asked, pushed.remove(0).expect("refused")));
                 }
                 (Question::Broadcast(name), Some(Answer::Broadcast { sent, .. })) => {
                     self.broadcasts.insert(name, sent);
                 }
-                (Question::Final(name), Some(Answer::Devices(devices))) => {
+                (Question::Final(name), Some(Answer::Devices(Ok(devices)))) => {
                     self.finally.insert(name, devices);
                 }
                 (Question::Other, Some(Answer::Devices(_) | Answer::Disconnected(_))) => {}
@@ -141,8 +141,7 @@ impl Model {
                 assert_eq!(asked.name, name, "another user's message");
                 let outcome = pushed.devices.iter().find(|(device, _)| device.get() == number);
                 assert_eq!(outcome.map(|(_, outcome)| *outcome), Some(Outcome::Sent), "{}", message.id);
-                let expected =
-                    Deliver { id: message.id.clone(), seq: pushed.id.seq, ..asked.message.clone() };
+                let expected = Deliver { id: message.id.clone(), ..asked.message.clone() };
                 assert_eq!(*message, expected);
             }
         }
@@ -184,7 +183,10 @@ impl Model {
         for (&name, devices) in &self.finally {
             let mut known: Vec<_> = devices
                 .iter()
-                .map(|device| (device.device.get(), device.generation, device.subprotocol))
+                .filter_map(|known| {
+                    let session = known.session.as_ref()?;
+                    Some((known.record.device.get(), session.generation, session.subprotocol))
+                })
                 .collect();
             known.sort_unstable();
             let mut connected: Vec<_> = self

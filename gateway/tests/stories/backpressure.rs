@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use campanile::shard::requests::{Answer, Outcome, RequestBody, Targets};
+use campanile::shard::requests::{Answer, Outcome, RequestBody};
 use campanile_engine::sim::{Ending, Faults};
 use campanile_protocol::frame::Opcode;
 use campanile_protocol::messages::Encoding::Json;
 use campanile_protocol::messages::{Deliver, Payload};
 
-use crate::support::{Entry, Gateway, Seen, Setup, user};
+use crate::support::{Entry, Gateway, Seen, Setup, Targets, user};
 
 /// A gateway whose connections hold little, and a device on it that has stopped reading and is blocked.
 fn blocked() -> (Gateway, usize, Vec<String>) {

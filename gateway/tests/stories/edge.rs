@@ -48,7 +48,7 @@ fn a_proxy_header_may_come_a_byte_at_a_time() {
     let ada = enter_proxied(&mut gateway, 0, [192, 0, 2, 1], Entry::Header(token));
     gateway[ada].step_bytes = 1;
     for _ in 0..600 {
-        gateway.world.steps(4);
+        gateway.steps(4);
         gateway.pump();
     }
     assert!(gateway[ada].is_connected());

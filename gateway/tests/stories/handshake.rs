@@ -5,7 +5,7 @@ use std::time::Duration;
 use campanile_engine::sim::{Ending, Faults};
 use campanile_protocol::frame::Opcode;
 use campanile_protocol::messages::Encoding::{self, Json, Protobuf};
-use campanile_protocol::messages::{ClientFrame, Ping, ServerFrame};
+use campanile_protocol::messages::{CaughtUp, ClientFrame, Ping, ServerFrame};
 
 use crate::support::{Entry, Gateway, Seen, Setup, user};
 use campanile::shard::link::HomeShard;
@@ -24,7 +24,8 @@ fn a_token_in_the_header_gets_the_upgrade_and_the_welcome_in_one_piece() {
         let ada = gateway.enter(0, encoding, Entry::Header(token));
         gateway.settle();
         assert_eq!(gateway[ada].pieces.len(), 1);
-        assert_eq!(gateway[ada].seen.len(), 1);
+        assert_eq!(gateway[ada].seen.len(), 2);
+        assert_eq!(gateway[ada].seen[1], Seen::Frame(ServerFrame::CaughtUp(CaughtUp { seq: 0 })));
         assert_eq!(gateway[ada].subprotocol.as_deref(), Some(encoding.subprotocol()));
         let welcome = gateway[ada].welcome().unwrap();
         let device = welcome.device.as_ref().unwrap();
@@ -100,7 +101,8 @@ fn pings_are_answered_before_the_hello_and_with_it() {
         let seen = &gateway[device].seen;
         assert_eq!(seen[..2], [Seen::Pong(b"two".to_vec()), Seen::Pong(b"three".to_vec())]);
         assert!(matches!(seen[2], Seen::Frame(ServerFrame::Welcome(_))), "{seen:?}");
-        assert!(matches!(seen[3], Seen::Frame(ServerFrame::Pong(_))), "{seen:?}");
+        assert!(matches!(seen[3], Seen::Frame(ServerFrame::CaughtUp(_))), "{seen:?}");
+        assert!(matches!(seen[4], Seen::Frame(ServerFrame::Pong(_))), "{seen:?}");
     }
     gateway.ends_empty();
 }
@@ -249,7 +251,7 @@ fn a_request_that_comes_a_byte_at_a_time_is_still_a_request() {
     let device = gateway.enter(0, Json, Entry::Header(token));
     gateway[device].step_bytes = 1;
     for _ in 0..600 {
-        gateway.world.steps(4);
+        gateway.steps(4);
         gateway.pump();
     }
     assert!(gateway[device].is_connected());
@@ -264,11 +266,10 @@ fn every_user_is_handed_to_the_home_shard() {
         for name in ["ada", "bob", "cyd", "dan", "eve", "fay", "gus", "user 7"] {
             for entry in [Entry::Header, Entry::Hello] {
                 entered += 1;
-                let token = gateway.token(name, entered, 60);
+                let token = gateway.token(name, 1 + entered % 5, 60);
                 let encoding = [Encoding::Json, Encoding::Protobuf][entered as usize % 2];
                 let device = gateway.enter(shard, encoding, entry(token));
                 gateway.settle();
-                // The fifth device is the last, so somebody has to leave.
                 assert!(gateway[device].is_connected(), "{name} at {shard}");
                 gateway[device].say_close(1000);
                 gateway.settle();

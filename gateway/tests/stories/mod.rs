@@ -5,5 +5,6 @@ mod delivery;
 mod drain;
 mod edge;
 mod handshake;
+mod mailbox;
 mod sessions;
 mod turns;

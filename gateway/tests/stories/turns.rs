@@ -4,11 +4,11 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use campanile::shard::requests::{Answer, Outcome, Push, RequestBody, Targets};
+use campanile::shard::requests::{Answer, Durability, Outcome, RequestBody};
 use campanile_engine::{Conn, Event as Happened, Next};
 use campanile_protocol::messages::{Encoding, Event};
 
-use crate::support::{Alone, Device, Entry, Setup, message, user};
+use crate::support::{Alone, Device, Entry, Setup, Targets, a_push, message};
 
 const NOW_MS: u64 = 1_800_000_000_000;
 
@@ -16,7 +16,7 @@ const NOW_MS: u64 = 1_800_000_000_000;
 fn shard(sessions: u32) -> (Alone, Vec<Conn>, Device) {
     let mut setup = Setup::shards(1);
     setup.slots = 4_096;
-    let mut alone = Alone::new(&setup, NOW_MS);
+    let mut alone = Alone::new(setup, NOW_MS);
     // Only to have a client: it is never connected to anything.
     let mut gateway = Setup::shards(1).start();
     let client = gateway.world.connect(0);
@@ -29,6 +29,8 @@ fn shard(sessions: u32) -> (Alone, Vec<Conn>, Device) {
         let conn = alone.accept(session);
         alone.turn(|_| None);
         alone.receive(conn, &device.outgoing);
+        // The store is asked, and answers.
+        alone.turn(|_| None);
         let (sends, _) = alone.turn(|_| None);
         assert_eq!(sends.len(), 1, "the upgrade and the welcome are one send");
         device.take(&sends[0].1);
@@ -39,12 +41,12 @@ fn shard(sessions: u32) -> (Alone, Vec<Conn>, Device) {
 }
 
 fn push(kind: &str) -> RequestBody {
-    RequestBody::Push(vec![Push { user: user("user 0"), devices: Targets::All, message: message(kind) }])
+    RequestBody::Push(vec![a_push("user 0", Targets::All, message(kind), Durability::Ephemeral)])
 }
 
 fn outcome(answer: Option<Answer>) -> Outcome {
     match answer {
-        Some(Answer::Pushed(pushed)) => pushed[0].devices[0].1,
+        Some(Answer::Pushed(pushed)) => pushed[0].as_ref().unwrap().devices[0].1,
         other => panic!("{other:?}"),
     }
 }
@@ -81,7 +83,9 @@ fn a_connection_that_breaks_in_the_turn_of_a_push_is_answered_broken() {
     alone.ask(2, push("three"));
     let (sends, _) = alone.turn(|_| None);
     assert!(sends.is_empty());
-    assert!(matches!(alone.answer(), Some(Answer::Pushed(pushed)) if pushed[0].devices.is_empty()));
+    assert!(
+        matches!(alone.answer(), Some(Answer::Pushed(pushed)) if pushed[0].as_ref().unwrap().devices.is_empty())
+    );
 }
 
 #[test]
@@ -107,10 +111,9 @@ fn the_unsent_rest_goes_before_what_is_pushed_in_the_same_turn() {
 #[test]
 fn what_is_too_much_for_one_turn_goes_out_in_the_next() {
     let (mut alone, _, mut device) = shard(1);
-    let many = (0..60).map(|number| Push {
-        user: user("user 0"),
-        devices: Targets::All,
-        message: message(&format!("{number} {}", "x".repeat(2_000))),
+    let many = (0..60).map(|number| {
+        let long = message(&format!("{number} {}", "x".repeat(2_000)));
+        a_push("user 0", Targets::All, long, Durability::Ephemeral)
     });
     alone.ask(0, RequestBody::Push(many.collect()));
     alone.ask(1, push("behind"));
@@ -133,7 +136,9 @@ fn what_is_too_much_for_one_turn_goes_out_in_the_next() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert!(pushed.len() == 61 && pushed.iter().all(|push| push.devices[0].1 == Outcome::Sent));
+    assert!(
+        pushed.len() == 61 && pushed.iter().all(|push| push.as_ref().unwrap().devices[0].1 == Outcome::Sent)
+    );
     assert_eq!(device.kinds().len(), 61, "a device that keeps up gets everything");
     assert_eq!(device.kinds()[60], "behind");
 }
@@ -141,11 +146,8 @@ fn what_is_too_much_for_one_turn_goes_out_in_the_next() {
 #[test]
 fn a_large_request_is_cut_in_slices_and_each_push_knows_its_own_end() {
     let (mut alone, conns, _) = shard(1_000);
-    let one_each = (0..1_000).map(|number| Push {
-        user: user(&format!("user {number}")),
-        devices: Targets::All,
-        message: message("one"),
-    });
+    let one_each = (0..1_000)
+        .map(|number| a_push(&format!("user {number}"), Targets::All, message("one"), Durability::Ephemeral));
     alone.ask(0, RequestBody::Push(one_each.collect()));
     // The connection of number 500, which is sent to in the second turn, breaks then.
     let (mut sends, mut turns, broken) = (0, 0, conns[500]);
@@ -164,7 +166,7 @@ fn a_large_request_is_cut_in_slices_and_each_push_knows_its_own_end() {
     };
     assert_eq!((sends, turns), (1_000, 3));
     let Answer::Pushed(pushed) = answer else { panic!("{answer:?}") };
-    let outcomes: Vec<Outcome> = pushed.iter().map(|push| push.devices[0].1).collect();
+    let outcomes: Vec<Outcome> = pushed.iter().map(|push| push.as_ref().unwrap().devices[0].1).collect();
     assert_eq!(outcomes.iter().filter(|&&outcome| outcome == Outcome::Sent).count(), 999);
     assert_eq!(outcomes[500], Outcome::Broken);
 }
@@ -172,10 +174,8 @@ fn a_large_request_is_cut_in_slices_and_each_push_knows_its_own_end() {
 #[test]
 fn pushes_to_nobody_are_cut_in_slices_too() {
     let (mut alone, _, _) = shard(1);
-    let nobody = (0..1_000).map(|number| Push {
-        user: user(&format!("nobody {number}")),
-        devices: Targets::All,
-        message: message("lost"),
+    let nobody = (0..1_000).map(|number| {
+        a_push(&format!("nobody {number}"), Targets::All, message("lost"), Durability::Ephemeral)
     });
     alone.ask(0, RequestBody::Push(nobody.collect()));
     let (_, next) = alone.turn(|_| None);

@@ -7,22 +7,25 @@ use bytes::Bytes;
 use campanile::shard::counters::ShardCounters;
 use campanile::shard::link::Inbox;
 use campanile::shard::requests::{Answer, Request, RequestBody, Ticket};
-use campanile::shard::{Parcel, Shard, ShardParts};
+use campanile::shard::{NUMBERS_PER_RANGE, Parcel, Shard, ShardParts};
 use campanile_engine::{Command, Commands, Conn, Core, Event, Next, Now, Time};
 
 use super::Setup;
+use super::store::SimStore;
 
 /// A shard without a driver.
 pub(crate) struct Alone {
     shard: Shard,
     inbox: Arc<Inbox>,
+    store: SimStore,
     now: Now,
     commands: Commands<Parcel>,
 }
 
 impl Alone {
-    pub(crate) fn new(setup: &Setup, unix_ms: u64) -> Alone {
+    pub(crate) fn new(mut setup: Setup, unix_ms: u64) -> Alone {
         let inbox = Inbox::new();
+        let mut store = setup.store();
         let parts = ShardParts {
             index: 0,
             count: 1,
@@ -30,10 +33,13 @@ impl Alone {
             settings: setup.settings(),
             inbox: Arc::clone(&inbox),
             counters: Arc::new(ShardCounters::default()),
+            port: store.port(0),
+            numbers: store.reserve(NUMBERS_PER_RANGE).expect("no numbers"),
             seed: 1,
         };
         let now = Now { time: Time(1_000_000_000), unix_ms };
-        let mut alone = Alone { shard: Shard::new(parts, now), inbox, now, commands: Commands::default() };
+        let mut alone =
+            Alone { shard: Shard::new(parts, now), inbox, store, now, commands: Commands::default() };
         alone.turn(|_| None);
         alone
     }
@@ -87,6 +93,7 @@ impl Alone {
         }
         self.shard.on_submitted(self.now, &mut later);
         self.commands = later;
+        self.store.turn(self.now.unix_ms);
         (sends, next)
     }
 }

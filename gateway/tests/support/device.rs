@@ -85,12 +85,17 @@ impl Device {
 
     /// Writes its upgrade request.
     pub(crate) fn ask_upgrade(&mut self) {
+        self.ask_upgrade_at(PATH);
+    }
+
+    /// Writes an upgrade request for this path.
+    pub(crate) fn ask_upgrade_at(&mut self, path: &str) {
         let token = match &self.entry {
             Entry::Header(token) => Some(token.clone()),
             _ => None,
         };
         let mut request = Vec::new();
-        upgrade::write_request(&mut request, &self.request(token.as_deref()));
+        upgrade::write_request(&mut request, &Request { path, ..self.request(token.as_deref()) });
         self.outgoing.extend(request);
     }
 

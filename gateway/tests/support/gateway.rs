@@ -8,24 +8,50 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use campanile::limits::Limits;
+use campanile::mailbox::MailboxLimits;
 use campanile::shard::counters::{Kind, ShardCounters};
 use campanile::shard::link::{HomeShard, Inbox};
-use campanile::shard::requests::{Answer, Outcome, Push, Pushed, Request, RequestBody, Targets, Ticket};
+use campanile::shard::requests::{
+    Answer, Durability, Envelopes, Outcome, Push, PushError, Pushed, Request, RequestBody, Ticket,
+};
 use campanile::shard::settings::{Mode, ShardSettings};
-use campanile::shard::{Shard, ShardParts};
+use campanile::shard::{NUMBERS_PER_RANGE, Shard, ShardParts};
 use campanile::tokens::{Signer, Verifier};
 use campanile_engine::sim::{Ending, Faults, World};
 use campanile_protocol::ids::{DeviceId, UserId};
 use campanile_protocol::messages::{Deliver, Encoding, Event, Payload};
 
+use super::store::{ModelMailbox, SimStore};
 use super::watched::Watched;
 use super::{Device, Entry};
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+/// The epoch of every store.
+pub(crate) const EPOCH: u64 = 9;
 const BORN_MS: u64 = 1_800_000_000_000;
 
 pub(crate) fn user(name: &str) -> UserId {
     UserId::try_from(name).unwrap()
+}
+
+/// Which devices of a user a push is for; all get the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Targets {
+    All,
+    Listed(Vec<DeviceId>),
+}
+
+/// A push of `message` as it is.
+pub(crate) fn a_push(name: &str, targets: Targets, mut message: Deliver, durability: Durability) -> Push {
+    let payload = message.payload.take().unwrap_or_default();
+    let envelopes = match targets {
+        Targets::All => Envelopes::All(payload),
+        Targets::Listed(devices) => Envelopes::Listed(devices, payload),
+    };
+    if durability == Durability::Durable && message.expires_at_ms == 0 {
+        message.expires_at_ms = i64::MAX;
+    }
+    Push { user: user(name), envelopes, message, durability, dedup: None }
 }
 
 pub(crate) fn listed(devices: &[u32]) -> Targets {
@@ -47,6 +73,14 @@ pub(crate) struct Setup {
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) proxy_protocol_from: Vec<String>,
     pub(crate) echo: bool,
+    pub(crate) auto_register: bool,
+    pub(crate) mailbox_limits: MailboxLimits,
+    /// How often the store leaves out a turn, in a thousand.
+    pub(crate) store_slowness: u16,
+    /// What an earlier gateway left; an empty one if there was none.
+    pub(crate) mailbox: Option<ModelMailbox>,
+    /// When the gateway starts, in milliseconds since the Unix epoch.
+    pub(crate) born_ms: u64,
 }
 
 impl Setup {
@@ -61,6 +95,15 @@ impl Setup {
             allowed_origins: Vec::new(),
             proxy_protocol_from: Vec::new(),
             echo: false,
+            auto_register: true,
+            mailbox_limits: MailboxLimits {
+                messages_per_device_max: 10_000,
+                bytes_per_device_max: 1 << 30,
+                bytes_total_max: 1 << 40,
+            },
+            store_slowness: 0,
+            mailbox: None,
+            born_ms: BORN_MS,
         }
     }
 
@@ -82,16 +125,24 @@ impl Setup {
             allowed_origins: self.allowed_origins.clone(),
             proxy_protocol_from: self.proxy_protocol_from.iter().map(|net| net.parse().unwrap()).collect(),
             node: "simulated".to_owned(),
-            epoch: 9,
+            epoch: EPOCH,
             connections: Arc::new(AtomicU32::new(0)),
-            first_seq: 0,
-            first_session: 0,
+            auto_register: self.auto_register,
+            message_ttl_ms: 30 * 24 * 3_600_000,
+            dedup_window_ms: 600_000,
         })
     }
 
-    pub(crate) fn start(self) -> Gateway {
+    pub(crate) fn store(&mut self) -> SimStore {
+        let (limits, seed) = (self.mailbox_limits, self.seed);
+        let mailbox = self.mailbox.take().unwrap_or_else(|| ModelMailbox::new(EPOCH, limits, seed));
+        SimStore::new(mailbox, self.shards, self.store_slowness, seed)
+    }
+
+    pub(crate) fn start(mut self) -> Gateway {
         let settings = self.settings();
-        let mut world = World::new(self.seed, self.faults, BORN_MS);
+        let mut store = self.store();
+        let mut world = World::new(self.seed, self.faults, self.born_ms);
         let (mut inboxes, mut counters) = (Vec::new(), Vec::new());
         for index in 0..self.shards {
             let inbox = Inbox::new();
@@ -103,6 +154,8 @@ impl Setup {
                 settings: Arc::clone(&settings),
                 inbox: Arc::clone(&inbox),
                 counters: Arc::clone(&counted),
+                port: store.port(index),
+                numbers: store.reserve(NUMBERS_PER_RANGE).expect("no numbers"),
                 seed: self.seed + index as u64,
             };
             let shard = Shard::new(parts, world.now());
@@ -113,6 +166,7 @@ impl Setup {
         let home = HomeShard::new(self.shards);
         let mut gateway = Gateway {
             world,
+            store,
             inboxes,
             counters,
             home,
@@ -127,9 +181,18 @@ impl Setup {
     }
 }
 
+/// What became of a push, in the order of the devices.
+pub(crate) fn outcomes(pushed: &Pushed) -> Vec<(u32, Outcome)> {
+    let mut outcomes: Vec<_> =
+        pushed.devices.iter().map(|&(device, outcome)| (device.get(), outcome)).collect();
+    outcomes.sort_by_key(|&(device, _)| device);
+    outcomes
+}
+
 /// A node in the simulator. Devices are named by their index.
 pub(crate) struct Gateway {
     pub(crate) world: World<Watched>,
+    pub(crate) store: SimStore,
     pub(crate) counters: Vec<Arc<ShardCounters>>,
     pub(crate) home: HomeShard,
     pub(crate) settings: Arc<ShardSettings>,
@@ -197,9 +260,20 @@ impl Gateway {
     /// Lets every shard take turns until all is quiet. About 50 ms pass.
     pub(crate) fn settle(&mut self) {
         for _ in 0..12 {
-            self.world.steps(4 * self.inboxes.len());
+            self.steps(4 * self.inboxes.len());
             self.pump();
         }
+    }
+
+    /// Lets so many turns of shards pass, and some of the store.
+    pub(crate) fn steps(&mut self, steps: usize) {
+        for step in 0..steps {
+            self.world.steps(1);
+            if step % self.inboxes.len() == 0 {
+                self.store.turn(self.world.now().unix_ms);
+            }
+        }
+        self.store.turn(self.world.now().unix_ms);
     }
 
     /// Lets time pass, with turns in between.
@@ -207,7 +281,7 @@ impl Gateway {
         let until = self.world.time() + time;
         while self.world.time() < until {
             self.world.advance(Duration::from_millis(20));
-            self.world.steps(2 * self.inboxes.len());
+            self.steps(2 * self.inboxes.len());
             self.pump();
         }
     }
@@ -263,8 +337,34 @@ impl Gateway {
         self.ask(self.home.of(&user(name)), body)
     }
 
+    /// An ephemeral push.
     pub(crate) fn ask_push(&mut self, name: &str, devices: Targets, message: Deliver) -> Ticket {
-        self.ask_home(name, RequestBody::Push(vec![Push { user: user(name), devices, message }]))
+        let push = a_push(name, devices, message, Durability::Ephemeral);
+        self.ask_home(name, RequestBody::Push(vec![push]))
+    }
+
+    /// A durable push, and what becomes of it.
+    pub(crate) fn store(
+        &mut self,
+        name: &str,
+        devices: Targets,
+        message: Deliver,
+    ) -> Result<Pushed, PushError> {
+        self.store_push(a_push(name, devices, message, Durability::Durable))
+    }
+
+    /// A push as it is, and what becomes of it.
+    pub(crate) fn store_push(&mut self, push: Push) -> Result<Pushed, PushError> {
+        let ticket = self.ask(self.home.of(&push.user.clone()), RequestBody::Push(vec![push]));
+        match self.settled_answer(ticket) {
+            Answer::Pushed(mut pushed) => pushed.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Pushes durably to all devices of a user. What became of it, in the order of the devices.
+    pub(crate) fn stored(&mut self, name: &str, devices: Targets, kind: &str) -> Vec<(u32, Outcome)> {
+        outcomes(&self.store(name, devices, message(kind)).expect("refused"))
     }
 
     /// The answer to a question, if it has come.
@@ -287,22 +387,18 @@ impl Gateway {
         self.answer(ticket).expect("no answer")
     }
 
-    /// Pushes and says what became of it.
+    /// Pushes ephemerally and says what became of it.
     pub(crate) fn push(&mut self, name: &str, devices: Targets, message: Deliver) -> Pushed {
         let ticket = self.ask_push(name, devices, message);
         match self.settled_answer(ticket) {
-            Answer::Pushed(mut pushed) => pushed.remove(0),
+            Answer::Pushed(mut pushed) => pushed.remove(0).expect("refused"),
             other => panic!("{other:?}"),
         }
     }
 
-    /// Pushes to all devices of a user. What became of it, in the order of the devices.
+    /// Pushes to devices of a user. What became of it, in the order of the devices.
     pub(crate) fn outcomes(&mut self, name: &str, devices: Targets, kind: &str) -> Vec<(u32, Outcome)> {
-        let pushed = self.push(name, devices, message(kind));
-        let mut outcomes: Vec<_> =
-            pushed.devices.iter().map(|&(device, outcome)| (device.get(), outcome)).collect();
-        outcomes.sort_by_key(|&(device, _)| device);
-        outcomes
+        outcomes(&self.push(name, devices, message(kind)))
     }
 
     pub(crate) fn broadcast(&mut self, shard: usize, name: &str) -> Ticket {

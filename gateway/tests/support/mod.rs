@@ -1,13 +1,16 @@
 //! A gateway in the simulator, a clock and devices in a line each.
 //!
 //! [`Setup`] starts a [`Gateway`]: shards behind a [`watched::Watched`] core that checks every command, and devices
-//! that speak the real protocol. [`alone::Alone`] drives one shard by hand, for what one turn promises.
+//! that speak the real protocol. [`store::SimStore`] is the store that shards share, on a disk that fails and loses
+//! power. [`alone::Alone`] drives one shard by hand, for what one turn promises.
 
 pub(crate) mod alone;
 pub(crate) mod device;
 pub(crate) mod gateway;
+#[allow(dead_code, unused_imports, reason = "a part of it is only for its own tests, in store_model")]
+pub(crate) mod store;
 pub(crate) mod watched;
 
 pub(crate) use self::alone::Alone;
 pub(crate) use self::device::{Device, Entry, Seen};
-pub(crate) use self::gateway::{Gateway, Setup, listed, message, user};
+pub(crate) use self::gateway::{Gateway, Setup, Targets, a_push, listed, message, outcomes, user};

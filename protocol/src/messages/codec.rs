@@ -1,9 +1,10 @@
 //! Between frames of the schema and WebSocket frames.
 
+use prost::Message as _;
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
-use super::{ClientFrame, Encoding, ServerFrame, wire};
+use super::{ClientFrame, Deliver, Encoding, ServerFrame, wire};
 use crate::frame::{self, HEADER_BYTES_GUESS, Message, Opcode, apply_mask, close_code};
 
 /// A WebSocket message that is not a frame of the schema.
@@ -96,6 +97,38 @@ impl ServerFrame {
             Encoding::Json => encode_json(self, None, out),
         }
     }
+}
+
+/// Appends a whole, unmasked WebSocket frame with a [`Deliver`] that is encoded already, so that what was stored is sent
+/// as it is.
+///
+/// # Errors
+/// See [`DeliverError`]; in protobuf there are none.
+pub fn encode_deliver_frame(body: &[u8], encoding: Encoding, out: &mut Vec<u8>) -> Result<(), DeliverError> {
+    if encoding == Encoding::Json {
+        return Ok(ServerFrame::Deliver(Deliver::decode(body)?).encode_frame(encoding, out)?);
+    }
+    // Field 2 of the frame, length-delimited: `ServerFrame.deliver`.
+    const KEY: u8 = 2 << 3 | 2;
+    let payload_len = 1 + prost::length_delimiter_len(body.len()) + body.len();
+    out.reserve(frame::header_len(payload_len) + payload_len);
+    frame::encode_header(Opcode::Binary, true, payload_len, None, out);
+    out.push(KEY);
+    // A vector takes everything.
+    let _ = prost::encode_length_delimiter(body.len(), out);
+    out.extend_from_slice(body);
+    Ok(())
+}
+
+/// Why an encoded message cannot become a frame. Nothing was written.
+#[derive(Debug, Error)]
+pub enum DeliverError {
+    /// It is not a [`Deliver`].
+    #[error("not an encoded message: {0}")]
+    Malformed(#[from] prost::DecodeError),
+    /// Its payload cannot be embedded.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
 }
 
 fn decode<F: prost::Message + Default + DeserializeOwned>(

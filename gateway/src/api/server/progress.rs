@@ -5,12 +5,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 /// A stream whose writes fail with [`io::ErrorKind::TimedOut`] once the peer has taken nothing for too long.
 pub(super) struct Progress<S> {
     stream: S,
+    /// Was read before, and is read again first.
+    ahead: Bytes,
     patience: Duration,
     /// Runs out when a write has waited for `patience`.
     deadline: Pin<Box<Sleep>>,
@@ -20,7 +23,13 @@ pub(super) struct Progress<S> {
 
 impl<S> Progress<S> {
     pub(super) fn new(stream: S, patience: Duration) -> Progress<S> {
-        Progress { stream, patience, deadline: Box::pin(sleep(patience)), waiting: false }
+        let deadline = Box::pin(sleep(patience));
+        Progress { stream, ahead: Bytes::new(), patience, deadline, waiting: false }
+    }
+
+    /// Gives back what was read, all of it, so that it is read again.
+    pub(super) fn put_back(&mut self, read: Bytes) {
+        self.ahead = read;
     }
 
     /// What a write came to, or the end of the patience.
@@ -44,6 +53,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Progress<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let length = self.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&self.ahead.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }

@@ -1,0 +1,130 @@
+//! Changes that are written together: all or none of them survive a crash.
+
+use std::collections::HashSet;
+
+use fjall::OwnedWriteBatch;
+
+use super::keys::AddressKey;
+use super::known::{Known, Recent};
+use super::records::{Checkpoint, decode_topic};
+use super::tables::{Tables, failed, get};
+use crate::mailbox::MailboxError;
+
+/// What is written with the next [`Changes::commit`]. Reads do not see it before.
+///
+/// No key may be written twice in it: of two values with one key it is not said which one stays. So whoever is about to
+/// look at a topic or a deduplication id that is changed here already has to commit first.
+#[derive(Default)]
+pub(super) struct Changes {
+    batch: Option<OwnedWriteBatch>,
+    /// Whether topics of new messages are among them.
+    pub(super) topics: bool,
+    /// Keys of the deduplication ids among them.
+    pub(super) dedups: HashSet<Vec<u8>>,
+    /// Bytes of keys and values.
+    pub(super) bytes: usize,
+}
+
+impl Changes {
+    pub(super) fn insert(&mut self, tables: &Tables, keyspace: Place, key: Vec<u8>, value: Vec<u8>) {
+        self.bytes += key.len() + value.len();
+        let batch = self.batch.get_or_insert_with(|| tables.batch());
+        batch.insert(keyspace.of(tables), key, value);
+    }
+
+    pub(super) fn remove(&mut self, tables: &Tables, keyspace: Place, key: Vec<u8>) {
+        self.bytes += key.len();
+        let batch = self.batch.get_or_insert_with(|| tables.batch());
+        match keyspace {
+            // Its key is written once and removed once, as a number is never given out again and only what is there is
+            // removed. So the mark of the removal may vanish together with the message as soon as they meet, which is
+            // mostly before either is sorted into a table.
+            Place::Messages => batch.remove_weak(keyspace.of(tables), key),
+            _ => batch.remove(keyspace.of(tables), key),
+        }
+    }
+
+    /// Removes a message, and its topic with it.
+    pub(super) fn remove_message(
+        &mut self,
+        tables: &Tables,
+        address: &AddressKey,
+        message: Recent,
+    ) -> Result<(), MailboxError> {
+        if message.has_topic
+            && let Some(Ok(stored)) = tables.message(address, message.seq)?
+        {
+            self.remove_topic(tables, address, &stored.topic, message.seq)?;
+        }
+        self.remove(tables, Place::Messages, address.message(message.seq));
+        Ok(())
+    }
+
+    /// Removes a topic if this is the message that waits under it.
+    pub(super) fn remove_topic(
+        &mut self,
+        tables: &Tables,
+        address: &AddressKey,
+        topic: &[u8],
+        seq: u64,
+    ) -> Result<(), MailboxError> {
+        let key = address.topic(topic);
+        let waiting = get(&tables.topics, &key)?;
+        if waiting.is_some_and(|value| value.and_then(|value| decode_topic(&key, &value)).ok() == Some(seq)) {
+            self.remove(tables, Place::Topics, key);
+        }
+        Ok(())
+    }
+
+    /// Writes down what is known of a mailbox, together with the removals that it has come from.
+    pub(super) fn checkpoint(
+        &mut self,
+        tables: &Tables,
+        address: &AddressKey,
+        known: &mut Known,
+    ) -> Result<(), MailboxError> {
+        for message in std::mem::take(&mut known.pending) {
+            self.remove_message(tables, address, message)?;
+        }
+        let checkpoint: Checkpoint = known.checkpoint();
+        let key = address.as_slice().to_vec();
+        let value = checkpoint.encode(&key);
+        self.insert(tables, Place::Mailboxes, key, value);
+        known.written = Some(checkpoint);
+        known.appended = 0;
+        Ok(())
+    }
+
+    /// Writes all of it. How many bytes that were.
+    pub(super) fn commit(&mut self) -> Result<usize, MailboxError> {
+        let Changes { batch, bytes, .. } = std::mem::take(self);
+        if let Some(batch) = batch {
+            batch.commit().map_err(failed)?;
+        }
+        Ok(bytes)
+    }
+}
+
+/// A keyspace that is changed.
+#[derive(Clone, Copy)]
+pub(super) enum Place {
+    Messages,
+    Mailboxes,
+    Topics,
+    Dedup,
+    DedupOrder,
+    Users,
+}
+
+impl Place {
+    fn of(self, tables: &Tables) -> &fjall::Keyspace {
+        match self {
+            Place::Messages => &tables.messages,
+            Place::Mailboxes => &tables.mailboxes,
+            Place::Topics => &tables.topics,
+            Place::Dedup => &tables.dedup,
+            Place::DedupOrder => &tables.dedup_order,
+            Place::Users => &tables.users,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Removing messages whose time is over, a few at a time.
+//!
+//! A [`Walk`] goes through the mailboxes and not through the messages: each mailbox says since when something of it may
+//! have expired, and only then is it read. A round that has found when the next one expires is not followed by another
+//! before that time.
+
+use std::ops::ControlFlow;
+
+use super::FjallMailbox;
+use super::keys::AddressKey;
+use super::known::Recent;
+use super::records::Checkpoint;
+use super::tables::{Tables, bearable};
+use crate::mailbox::MailboxError;
+
+/// Where a walk through a keyspace is, and when the next one is due.
+pub(super) struct Walk {
+    /// The next key, while a round is under way.
+    next: Option<Vec<u8>>,
+    /// Nothing expires before this time, as far as earlier rounds and what came since can tell.
+    due_ms: u64,
+    /// The earliest expiry that this round has met.
+    earliest_ms: u64,
+}
+
+impl Walk {
+    pub(super) fn new() -> Walk {
+        Walk { next: None, due_ms: 0, earliest_ms: u64::MAX }
+    }
+
+    /// Something was added that expires then.
+    pub(super) fn expect(&mut self, at_ms: u64) {
+        self.due_ms = self.due_ms.min(at_ms);
+        self.earliest_ms = self.earliest_ms.min(at_ms);
+    }
+
+    /// The round has met something that expires then.
+    pub(super) fn expect_later(&mut self, at_ms: u64) {
+        self.earliest_ms = self.earliest_ms.min(at_ms);
+    }
+
+    /// From which key the walk goes on, if it is due.
+    pub(super) fn start(&mut self, now_ms: u64) -> Option<Vec<u8>> {
+        match &self.next {
+            Some(next) => Some(next.clone()),
+            None if now_ms < self.due_ms => None,
+            None => {
+                self.earliest_ms = u64::MAX;
+                // Keys begin with the length of a user id.
+                Some(vec![1])
+            }
+        }
+    }
+
+    pub(super) fn go_on_after(&mut self, key: &[u8]) {
+        self.next = Some([key, &[0]].concat());
+    }
+
+    fn go_on_at(&mut self, key: &[u8]) {
+        self.next = Some(key.to_vec());
+    }
+
+    pub(super) fn finish(&mut self) {
+        self.next = None;
+        self.due_ms = self.earliest_ms;
+    }
+}
+
+/// A mailbox that was not looked through at once.
+#[derive(Clone, Copy)]
+pub(super) struct Partway {
+    after: u64,
+    earliest_ms: u64,
+}
+
+impl FjallMailbox {
+    /// Removes expired messages. How many.
+    pub(super) fn expire_messages(
+        &mut self,
+        tables: &Tables,
+        now_ms: u64,
+        looks_max: usize,
+    ) -> Result<u64, MailboxError> {
+        let Some(start) = self.mail_walk.start(now_ms) else { return Ok(0) };
+        let mut mailboxes = Vec::new();
+        for item in tables.mailboxes.range(start..).take(looks_max) {
+            match item.into_inner() {
+                Ok(item) => mailboxes.push(item),
+                Err(error) => {
+                    bearable(error)?;
+                    break;
+                }
+            }
+        }
+        let more = mailboxes.len() == looks_max;
+        let (mut removed, mut looks) = (0, 0);
+        for (key, value) in &mailboxes {
+            looks += 1;
+            let Some(address) = AddressKey::parse(key) else { continue };
+            let earliest_ms = match self.known.get(&address) {
+                Some(known) => known.earliest,
+                // A damaged one is made anew when it is looked through.
+                None => Checkpoint::decode(key, value).map_or(0, |checkpoint| checkpoint.earliest),
+            };
+            if earliest_ms > now_ms {
+                self.mail_walk.expect_later(earliest_ms);
+                continue;
+            }
+            let looks_left = looks_max.saturating_sub(looks).max(1);
+            let (looked, gone) = self.expire_mailbox(tables, &address, now_ms, looks_left)?;
+            (looks, removed) = (looks + looked, removed + gone);
+            if self.partway.is_some() {
+                self.mail_walk.go_on_at(key);
+                return Ok(removed);
+            }
+            if looks >= looks_max {
+                self.mail_walk.go_on_after(key);
+                return Ok(removed);
+            }
+        }
+        match mailboxes.last() {
+            Some((key, _)) if more => self.mail_walk.go_on_after(key),
+            _ => self.mail_walk.finish(),
+        }
+        Ok(removed)
+    }
+
+    /// Looks through one mailbox, and goes on there the next time if that takes too many looks. Looks and removals.
+    fn expire_mailbox(
+        &mut self,
+        tables: &Tables,
+        address: &AddressKey,
+        now_ms: u64,
+        looks_max: usize,
+    ) -> Result<(usize, u64), MailboxError> {
+        let acknowledged = self.load(tables, address)?.acknowledged;
+        let Partway { after, earliest_ms } =
+            self.partway.take().unwrap_or(Partway { after: 0, earliest_ms: u64::MAX });
+        let mut earliest_ms = earliest_ms;
+        let (mut looks, mut last) = (0, after);
+        let mut expired = Vec::new();
+        tables.scan(address, after.max(acknowledged), u64::MAX, |found| {
+            looks += 1;
+            last = found.seq;
+            if let Ok(message) = found.message {
+                if message.expires_at_ms <= now_ms {
+                    let has_topic = !message.topic.is_empty();
+                    expired.push(Recent { seq: found.seq, bytes: found.bytes, has_topic });
+                } else {
+                    earliest_ms = earliest_ms.min(message.expires_at_ms);
+                }
+            }
+            if looks < looks_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        let known = self.load(tables, address)?;
+        expired.iter().for_each(|message| known.forget(message.seq, message.bytes));
+        let freed: u64 = expired.iter().map(|message| u64::from(message.bytes)).sum();
+        let done = looks < looks_max;
+        if done {
+            known.earliest = earliest_ms;
+        }
+        for message in &expired {
+            self.changes.remove_message(tables, address, *message)?;
+        }
+        self.reclaim.removed(freed);
+        if done {
+            self.mail_walk.expect_later(earliest_ms);
+        } else {
+            self.partway = Some(Partway { after: last, earliest_ms });
+        }
+        self.write_checkpoint(tables, address)?;
+        self.commit()?;
+        Ok((looks, expired.len() as u64))
+    }
+}

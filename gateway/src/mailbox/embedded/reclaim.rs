@@ -1,0 +1,61 @@
+//! Giving room back: what was removed leaves the disk when the database merges its files, which it does as new data
+//! comes. A store that is full takes no new data, so it is made to merge, on a thread of its own.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::tables::Tables;
+
+/// It is not worth it for less, in bytes.
+const REMOVED_BYTES_MIN: u64 = 256 << 10;
+/// Nor more often.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// What was removed, and the merge that is under way.
+pub(super) struct Reclaim {
+    removed_bytes: u64,
+    started_at: Option<Instant>,
+    merge: Option<JoinHandle<()>>,
+}
+
+impl Reclaim {
+    pub(super) fn new() -> Reclaim {
+        // What an earlier process has removed is not known.
+        Reclaim { removed_bytes: u64::MAX, started_at: None, merge: None }
+    }
+
+    pub(super) fn removed(&mut self, bytes: u64) {
+        self.removed_bytes = self.removed_bytes.saturating_add(bytes);
+    }
+
+    /// Whether a merge would give back much of what is in use.
+    pub(super) fn is_due(&self, used_bytes: u64) -> bool {
+        self.merge.as_ref().is_none_or(JoinHandle::is_finished)
+            && self.started_at.is_none_or(|at| at.elapsed() >= INTERVAL)
+            && self.removed_bytes >= REMOVED_BYTES_MIN.max(used_bytes / 16)
+    }
+
+    pub(super) fn start(&mut self, tables: Arc<Tables>) {
+        self.wait();
+        self.removed_bytes = 0;
+        self.started_at = Some(Instant::now());
+        let merge = move || {
+            if let Err(error) = tables.compact() {
+                tracing::warn!(%error, "the store could not give back room");
+            }
+        };
+        match thread::Builder::new().name("store-merge".into()).spawn(merge) {
+            Ok(thread) => self.merge = Some(thread),
+            Err(error) => tracing::warn!(%error, "the store cannot give back room"),
+        }
+    }
+
+    /// Waits until no merge is under way, so that the database can be closed.
+    pub(super) fn wait(&mut self) {
+        if let Some(merge) = self.merge.take() {
+            // A merge that panicked has failed; the database says so itself.
+            let _ = merge.join();
+        }
+    }
+}

@@ -1,0 +1,203 @@
+use super::*;
+
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+const NOW_MS: u64 = 1_800_000_000_000;
+
+fn user() -> UserId {
+    UserId::try_from("ada").unwrap()
+}
+
+fn device() -> DeviceId {
+    DeviceId::try_from(3).unwrap()
+}
+
+fn verify(token: &str) -> Result<Identity, TokenError> {
+    Verifier::hs256(SECRET).unwrap().verify(token, NOW_MS)
+}
+
+fn encode(algorithm: Algorithm, claims: &serde_json::Value) -> String {
+    jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(SECRET)).unwrap()
+}
+
+#[test]
+fn a_signed_token_names_its_device() {
+    let token = Signer::hs256(SECRET).unwrap().sign(&user(), device(), 1, NOW_MS / 1_000 + 1);
+    let identity = Identity { user: user(), device: device(), expires_at: NOW_MS / 1_000 + 1 };
+    assert_eq!(verify(&token), Ok(identity));
+}
+
+#[test]
+fn a_token_ends_with_its_second() {
+    let token = Signer::hs256(SECRET).unwrap().sign(&user(), device(), 1, NOW_MS / 1_000);
+    assert_eq!(verify(&token), Err(TokenError::Expired));
+}
+
+#[test]
+fn the_algorithm_is_pinned() {
+    let claims = serde_json::json!({"sub": "ada", "did": 3, "exp": 4_000_000_000u64});
+    assert!(verify(&encode(Algorithm::HS256, &claims)).is_ok());
+    for other in [Algorithm::HS384, Algorithm::HS512] {
+        assert_eq!(verify(&encode(other, &claims)), Err(TokenError::Invalid));
+    }
+    // {"alg":"none"} with the same claims and no signature.
+    let body = encode(Algorithm::HS256, &claims);
+    let body = body.split('.').nth(1).unwrap();
+    assert_eq!(verify(&format!("eyJhbGciOiJub25lIn0.{body}.")), Err(TokenError::Invalid));
+}
+
+#[test]
+fn every_claim_is_required_and_has_its_type() {
+    for claims in [
+        serde_json::json!({"did": 3, "exp": 4_000_000_000u64}),
+        serde_json::json!({"sub": "ada", "exp": 4_000_000_000u64}),
+        serde_json::json!({"sub": "ada", "did": 3}),
+        serde_json::json!({"sub": "ada", "did": 3, "exp": "never"}),
+        serde_json::json!({"sub": "ada", "did": "3", "exp": 4_000_000_000u64}),
+        serde_json::json!({"sub": 1, "did": 3, "exp": 4_000_000_000u64}),
+        serde_json::json!({"sub": "ada", "did": -3, "exp": 4_000_000_000u64}),
+    ] {
+        assert_eq!(verify(&encode(Algorithm::HS256, &claims)), Err(TokenError::Claims), "{claims}");
+    }
+    for (sub, did) in [("", 3), ("ada", 0), ("a\nb", 3)] {
+        let claims = serde_json::json!({"sub": sub, "did": did, "exp": 4_000_000_000u64});
+        let refused = verify(&encode(Algorithm::HS256, &claims));
+        assert!(matches!(refused, Err(TokenError::Id(_))), "{claims}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_token_is_not_valid_before_its_time() {
+    let claims =
+        serde_json::json!({"sub": "ada", "did": 3, "exp": 4_000_000_000u64, "nbf": 3_000_000_000u64});
+    assert_eq!(verify(&encode(Algorithm::HS256, &claims)), Err(TokenError::NotYet));
+}
+
+#[test]
+fn nonsense_and_other_keys_are_refused() {
+    let other = Signer::hs256(&[7; 32]).unwrap().sign(&user(), device(), 1, 4_000_000_000);
+    let long = "a".repeat(TOKEN_BYTES_MAX + 1);
+    for token in ["", ".", "..", "a.b.c", &other, &long] {
+        assert_eq!(verify(token), Err(TokenError::Invalid), "{token}");
+    }
+    assert_eq!(Verifier::hs256(&[7; 31]).err(), Some(SecretTooShort(31)));
+}
+
+/// Made for these tests.
+pub(crate) const PRIVATE_KEY: &str = "-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIFY85br8Mvk36K/tm+kQcgmqSz7tmaRyvUDukKHRjkjU
+-----END PRIVATE KEY-----
+";
+pub(crate) const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAnoSupq2LGnPf+PpLKAVxTk3T55zkuxJzuyNWzpBLpAs=
+-----END PUBLIC KEY-----
+";
+/// The same as the `x` of a JWK.
+const X: &str = "noSupq2LGnPf-PpLKAVxTk3T55zkuxJzuyNWzpBLpAs";
+const OTHER_PRIVATE_KEY: &str = "-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIJCMuSLcD58Ibk+hR27Vxey9UI74hCoF2lgrMbldyFS2
+-----END PRIVATE KEY-----
+";
+const OTHER_X: &str = "rg9fKY_bhs5x4O-jVL37QqyhrHNYPIADlk-gZUk399Y";
+
+fn eddsa(keys: &str) -> Verifier {
+    Verifier::new(None, Some(EddsaKeys::parse(keys).unwrap())).unwrap()
+}
+
+fn signed(private_key: &str) -> String {
+    Signer::eddsa(private_key).unwrap().sign(&user(), device(), 1, 4_000_000_000)
+}
+
+/// A token whose header names a key.
+fn named(private_key: &str, kid: &str) -> String {
+    let claims = serde_json::json!({"sub": "ada", "did": 3, "exp": 4_000_000_000u64});
+    let header = Header { kid: Some(kid.into()), ..Header::new(Algorithm::EdDSA) };
+    let der = keys::pem_content(private_key, "PRIVATE KEY").unwrap();
+    jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ed_der(&der)).unwrap()
+}
+
+fn jwk(x: &str, kid: &str) -> serde_json::Value {
+    serde_json::json!({"kty": "OKP", "crv": "Ed25519", "x": x, "kid": kid, "use": "sig", "alg": "EdDSA"})
+}
+
+#[test]
+fn an_eddsa_token_is_checked_with_its_public_key_in_every_form() {
+    let token = signed(PRIVATE_KEY);
+    let rsa = serde_json::json!({"kty": "RSA", "n": "AQAB", "e": "AQAB"});
+    for keys in [
+        PUBLIC_KEY.to_owned(),
+        serde_json::json!({"kty": "OKP", "crv": "Ed25519", "x": X}).to_string(),
+        serde_json::json!({"keys": [rsa, jwk(X, "a")]}).to_string(),
+    ] {
+        let verifier = eddsa(&keys);
+        assert_eq!(verifier.verify(&token, NOW_MS).unwrap().user, user(), "{keys}");
+        assert_eq!(verifier.verify(&signed(OTHER_PRIVATE_KEY), NOW_MS), Err(TokenError::Invalid));
+    }
+}
+
+#[test]
+fn a_kid_chooses_the_key() {
+    let both = eddsa(&serde_json::json!({"keys": [jwk(X, "a"), jwk(OTHER_X, "b")]}).to_string());
+    for (token, good) in [
+        (named(PRIVATE_KEY, "a"), true),
+        (named(OTHER_PRIVATE_KEY, "b"), true),
+        (named(PRIVATE_KEY, "b"), false),
+        (named(PRIVATE_KEY, "c"), false),
+        (signed(OTHER_PRIVATE_KEY), true),
+    ] {
+        assert_eq!(both.verify(&token, NOW_MS).is_ok(), good, "{token}");
+    }
+    // A key without a name is tried whatever the token says.
+    assert!(eddsa(PUBLIC_KEY).verify(&named(PRIVATE_KEY, "c"), NOW_MS).is_ok());
+}
+
+#[test]
+fn each_key_has_its_own_algorithm_and_no_other() {
+    let claims = serde_json::json!({"sub": "ada", "did": 3, "exp": 4_000_000_000u64});
+    let hs256 = encode(Algorithm::HS256, &claims);
+    let both = Verifier::new(Some(SECRET), Some(EddsaKeys::parse(PUBLIC_KEY).unwrap())).unwrap();
+    assert!(both.verify(&hs256, NOW_MS).is_ok() && both.verify(&signed(PRIVATE_KEY), NOW_MS).is_ok());
+    assert_eq!(eddsa(PUBLIC_KEY).verify(&hs256, NOW_MS), Err(TokenError::Invalid));
+    assert_eq!(verify(&signed(PRIVATE_KEY)), Err(TokenError::Invalid));
+    // The old trick: everybody knows the public key, so it must not be anybody's secret.
+    let raw = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, X).unwrap();
+    for secret in [PUBLIC_KEY.as_bytes(), X.as_bytes(), &raw] {
+        let header = Header::new(Algorithm::HS256);
+        let forged = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(secret)).unwrap();
+        assert_eq!(both.verify(&forged, NOW_MS), Err(TokenError::Invalid));
+        assert_eq!(eddsa(PUBLIC_KEY).verify(&forged, NOW_MS), Err(TokenError::Invalid));
+    }
+    // An HS256 signature under a header that says EdDSA, and no signature at all.
+    let body = hs256.split_once('.').unwrap().1;
+    let unsigned = body.split_once('.').unwrap().0;
+    for forged in [format!("eyJhbGciOiJFZERTQSJ9.{body}"), format!("eyJhbGciOiJub25lIn0.{unsigned}.")] {
+        assert_eq!(both.verify(&forged, NOW_MS), Err(TokenError::Invalid));
+    }
+}
+
+#[test]
+fn files_without_a_usable_public_key_are_refused_in_words() {
+    let x25519 = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VuAyEAdDD7+ynJh1EgtH8UoOVWvWW7dbf2DHlZ7TQ4dWZ/10k=\n\
+                  -----END PUBLIC KEY-----\n";
+    let many: Vec<_> = (0..17).map(|number| jwk(X, &number.to_string())).collect();
+    let mut private = jwk(X, "a");
+    private["d"] = "AAAA".into();
+    for (text, part) in [
+        (String::new(), "neither PEM nor"),
+        ("nonsense".into(), "neither PEM nor"),
+        (PRIVATE_KEY.into(), "private key"),
+        (x25519.into(), "not an Ed25519 public key"),
+        (PUBLIC_KEY.replace("MCow", "MCox"), "not an Ed25519 public key"),
+        (serde_json::json!({"keys": []}).to_string(), "no Ed25519 key"),
+        (serde_json::json!({"keys": many}).to_string(), "17 keys"),
+        (serde_json::json!({"kty": "OKP", "crv": "X25519", "x": X}).to_string(), "not an Ed25519 key"),
+        (serde_json::json!({"kty": "OKP", "crv": "Ed25519", "x": "AAAA"}).to_string(), "3 bytes"),
+        (serde_json::json!({"kty": "OKP", "crv": "Ed25519", "x": "%"}).to_string(), "`x`"),
+        (private.to_string(), "`d`"),
+    ] {
+        let problem = EddsaKeys::parse(&text).unwrap_err();
+        assert!(problem.contains(part), "{text}: {problem}");
+    }
+    for text in ["", PUBLIC_KEY, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {
+        assert!(Signer::eddsa(text).err().unwrap().contains("PKCS#8"));
+    }
+}

@@ -1,0 +1,4 @@
+//! The mailbox: its contract, and what it survives.
+
+mod model;
+mod properties;
