@@ -11,7 +11,7 @@ use campanile_protocol::messages::{Content as PayloadContent, Deliver, ServerFra
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::content::Content;
-use super::records::{self, Receipt};
+use super::records::{self, Manner, Receipt};
 use super::session::{self, End, Session};
 use super::world::{Phase, World};
 
@@ -25,14 +25,6 @@ const ACK_EVERY: u32 = 32;
 const ACK_PROMPTLY: Duration = Duration::from_millis(50);
 /// A device that acknowledges slowly.
 const ACK_SLOWLY: Duration = Duration::from_millis(600);
-
-/// When a device acknowledges.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Manner {
-    Promptly,
-    Slowly,
-    Never,
-}
 
 /// A session and what is to happen in it.
 struct Open {
@@ -259,6 +251,8 @@ impl Device {
         };
         let receipt = Receipt {
             session: self.sessions,
+            manner: open.manner,
+            caught_up: open.caught_up,
             incarnation: open.incarnation,
             seq: deliver.seq,
             id: session::id(&deliver.id)?,

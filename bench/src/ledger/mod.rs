@@ -8,6 +8,7 @@
 mod breach;
 mod checker;
 mod content;
+mod context;
 mod devices;
 mod node;
 mod publisher;
@@ -95,6 +96,8 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3_600);
 const QUIET: Duration = Duration::from_secs(2);
 /// Nothing more is expected when nothing has arrived for so long, whoever has not caught up.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
+/// Every other kill waits so long for a request to be on its way.
+const REQUEST_PATIENCE: Duration = Duration::from_millis(200);
 /// Breaches that are printed.
 const PRINTED_MAX: usize = 40;
 
@@ -209,6 +212,9 @@ impl Ledger {
             let ready = Instant::now();
             let flow = Duration::from_millis(fastrand::u64(self.kill_after_ms_min..=self.kill_after_ms_max));
             std::thread::sleep(flow);
+            if cycle % 2 == 0 {
+                wait_for_a_request(world);
+            }
             ensure!(!publishers.iter().any(ScopedJoinHandle::is_finished), "a publisher has given up");
             node.kill()?;
             let flowed = ready.elapsed();
@@ -276,7 +282,13 @@ impl Ledger {
             false => report.add("second_ids_before_kills", findings.orphans as f64),
         }
         report.publish(self.json.as_deref())?;
-        let mut wrong: Vec<String> = findings.breaches.iter().map(ToString::to_string).collect();
+        let mut wrong: Vec<String> = findings
+            .breaches
+            .iter()
+            .map(|breach| {
+                format!("{breach}\n{}", context::context(&books.records, breach)).trim_end().to_owned()
+            })
+            .collect();
         wrong.extend(complaints.iter().map(|complaint| format!("complaint: {complaint}")));
         if self.strict && findings.orphans > 0 {
             wrong.push(format!(
@@ -304,6 +316,15 @@ fn complain(folder: &Path, wrong: &[String]) -> anyhow::Result<()> {
 fn join<T>(threads: Vec<ScopedJoinHandle<'_, anyhow::Result<T>>>) -> anyhow::Result<Vec<T>> {
     let ends: Vec<_> = threads.into_iter().map(ScopedJoinHandle::join).collect();
     ends.into_iter().map(|end| end.unwrap_or_else(|_| bail!("a thread has panicked"))).collect()
+}
+
+/// Waits until a request is on its way, and a little longer: a kill then is most likely to find it half done.
+fn wait_for_a_request(world: &World) {
+    let start = Instant::now();
+    while world.asking.load(Ordering::SeqCst) == 0 && start.elapsed() < REQUEST_PATIENCE {
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    std::thread::sleep(Duration::from_micros(fastrand::u64(0..5_000)));
 }
 
 /// Waits until every device has caught up and nothing arrives any more. Gives the time until the last arrival.

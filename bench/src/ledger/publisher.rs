@@ -121,7 +121,10 @@ impl Publisher<'_> {
         let start = Instant::now();
         let (answer, incarnation) = loop {
             let from = self.world.incarnation();
-            match self.attempt(&body)? {
+            self.world.asking.fetch_add(1, Ordering::SeqCst);
+            let answer = self.attempt(&body);
+            self.world.asking.fetch_sub(1, Ordering::SeqCst);
+            match answer? {
                 Some(answer) => break (answer, self.world.incarnation()),
                 None => unanswered.push((from, self.world.incarnation())),
             }
@@ -141,6 +144,11 @@ impl Publisher<'_> {
         );
         for (publication, item) in batch.iter_mut().zip(answer.results) {
             publication.unanswered.clone_from(&unanswered);
+            let in_state = |state| {
+                let devices = item.devices.iter().filter(|answer| answer.state == state);
+                devices.fold(0, |mask, answer| mask | 1u32.wrapping_shl(answer.device.wrapping_sub(1)))
+            };
+            (publication.confirmed, publication.stored) = (in_state("confirmed"), in_state("stored"));
             publication.outcome = self.outcome(item, incarnation)?;
         }
         self.published.publications.extend(batch);
@@ -159,7 +167,15 @@ impl Publisher<'_> {
             0 => 1 << fastrand::u32(0..devices),
             _ => (1 << devices) - 1,
         };
-        Publication { number, user, asked, unanswered: Vec::new(), outcome: Outcome::Refused }
+        Publication {
+            number,
+            user,
+            asked,
+            confirmed: 0,
+            stored: 0,
+            unanswered: Vec::new(),
+            outcome: Outcome::Refused,
+        }
     }
 
     fn push(&self, publication: &Publication) -> serde_json::Value {

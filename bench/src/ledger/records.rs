@@ -13,6 +13,9 @@ pub(crate) struct Publication {
     pub(crate) user: u32,
     /// The devices that it was meant for: bit `n` for device `n`.
     pub(crate) asked: u32,
+    /// Of the devices that will have it, those that the answer called `confirmed`, and those that it called `stored`.
+    pub(crate) confirmed: u32,
+    pub(crate) stored: u32,
     /// Attempts without an answer: the first and last incarnation that may have seen each of them.
     pub(crate) unanswered: Vec<(u32, u32)>,
     pub(crate) outcome: Outcome,
@@ -40,11 +43,22 @@ pub(crate) enum Outcome {
 pub(crate) struct Receipt {
     /// The device's sessions are counted over all incarnations.
     pub(crate) session: u32,
+    /// Whether the session acknowledges promptly, slowly or never, and had been told that it has caught up.
+    pub(crate) manner: Manner,
+    pub(crate) caught_up: bool,
     pub(crate) incarnation: u32,
     pub(crate) seq: u64,
     pub(crate) id: u128,
     /// From the content, or what is wrong with it.
     pub(crate) content: Result<Number, Forgery>,
+}
+
+/// When a session acknowledges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    Promptly,
+    Slowly,
+    Never,
 }
 
 /// Why a content is not what was published.

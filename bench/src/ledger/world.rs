@@ -35,6 +35,8 @@ pub(crate) struct World {
     incarnation: AtomicU32,
     /// Messages that were accepted.
     pub(crate) accepted: AtomicU64,
+    /// Requests that are on their way now.
+    pub(crate) asking: AtomicU64,
     /// Requests that were not answered.
     pub(crate) unanswered: AtomicU64,
     /// Messages that were delivered.
@@ -69,6 +71,7 @@ impl World {
             phase: AtomicU8::new(0),
             incarnation: AtomicU32::new(0),
             accepted: zero(),
+            asking: zero(),
             unanswered: zero(),
             receipts: zero(),
             sessions: zero(),

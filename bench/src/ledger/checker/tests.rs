@@ -1,6 +1,7 @@
 //! Each kind of breach is planted into records that are in order, and must be found, alone.
 
 use super::*;
+use crate::ledger::records::Manner;
 
 /// User 0 has devices 0 and 1, user 1 has device 0. Message `n` is for all devices of user `n % 2`, has id `100 + n` and
 /// number `10 + n`.
@@ -19,7 +20,7 @@ impl Story {
             let incarnation = u32::from(number > 3);
             let outcome =
                 Outcome::Accepted { id: 100 + u128::from(number), taken: asked, failed: 0, incarnation };
-            Publication { number, user, asked, unanswered: Vec::new(), outcome }
+            Publication { number, user, asked, confirmed: 0, stored: 0, unanswered: Vec::new(), outcome }
         };
         let device = |user, device| Device { user, device, receipts: Vec::new() };
         let mut records = Records {
@@ -58,7 +59,15 @@ impl Story {
 }
 
 fn receipt(session: u32, incarnation: u32, number: u64) -> Receipt {
-    Receipt { session, incarnation, seq: 10 + number, id: 100 + u128::from(number), content: Ok(number) }
+    Receipt {
+        session,
+        manner: Manner::Promptly,
+        caught_up: true,
+        incarnation,
+        seq: 10 + number,
+        id: 100 + u128::from(number),
+        content: Ok(number),
+    }
 }
 
 #[test]
