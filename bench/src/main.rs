@@ -1,10 +1,12 @@
-//! Says what this machine allows and, against that, how close the gateway comes.
+//! Says what this machine allows and, against that, how close the gateway comes; and whether it keeps its word when it
+//! is killed.
 //!
 //! Every figure is printed as a table and, with `--json`, written as a [`report::Report`].
 
 mod floor;
 mod gateway;
 mod kernel_memory;
+mod ledger;
 mod report;
 
 use clap::{Parser, Subcommand};
@@ -25,11 +27,14 @@ enum Benchmark {
     /// What the gateway reaches, beside the floor.
     #[command(subcommand)]
     Gateway(gateway::Gateway),
+    /// Whether anything is lost, reordered or stored twice when the gateway is killed again and again.
+    Ledger(ledger::Ledger),
 }
 
 fn main() -> anyhow::Result<()> {
     match CommandLine::parse().benchmark {
         Benchmark::Floor(floor) => floor.run(),
         Benchmark::Gateway(gateway) => gateway.run(),
+        Benchmark::Ledger(ledger) => ledger.run(),
     }
 }
