@@ -378,6 +378,7 @@ impl Shard {
         let meant = self.meant_by(user, &envelopes);
         let mut devices = Vec::with_capacity(meant.len());
         let mut stored = Vec::with_capacity(meant.len());
+        let mut behind = Vec::new();
         let mut shared: Option<(Bytes, Frames)> = None;
         for (device, slot) in meant {
             let Some(slot) = slot else {
@@ -394,6 +395,9 @@ impl Shard {
             };
             let body = body.clone();
             let sent = slot != NONE && self.send_live(slot, seq, body.len(), frames);
+            if slot != NONE && !sent {
+                behind.push(slot);
+            }
             devices.push((device, if sent { Outcome::Sent } else { Outcome::Stored }));
             stored.push(Envelope { device, body, confirmed: false });
         }
@@ -412,6 +416,10 @@ impl Shard {
         let appending = Appending { place, user, seq, devices, bytes };
         let tag = self.storage.await_answer(Awaiting::Append(appending));
         self.storage.ask(Operation::Append(tag, append));
+        // Only now: what they read from here on has the message.
+        for slot in behind {
+            self.deliver_waiting(slot);
+        }
     }
 
     /// Which devices a push is for: each with the slot of its session or [`NONE`]; `None` for one that is not
@@ -446,9 +454,6 @@ impl Shard {
         let mail = session.mail.get_or_insert_with(|| Box::new(Mail::live(seq - 1)));
         let Some(frame) = frame else {
             mail.fall_behind(seq);
-            if keeps_up {
-                self.deliver_waiting(slot);
-            }
             return false;
         };
         if session.acknowledges {

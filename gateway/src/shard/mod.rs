@@ -415,6 +415,7 @@ impl Core for Shard {
     }
 
     fn has_mail(&self) -> bool {
-        self.inbox.has_mail() || self.storage.has_completions()
+        // The receipt of an ephemeral sync is written only after the submission that it tells of.
+        self.inbox.has_mail() || self.storage.has_completions() || !self.outbox.is_empty()
     }
 }
