@@ -116,8 +116,7 @@ impl<M: Mailbox> Store<M> {
                 continue;
             }
             any = true;
-            let mut batch =
-                Batch { shard, now_ms, appends: Vec::new(), tags: Vec::new(), answers: Vec::new() };
+            let mut batch = Batch { shard, now_ms, appends: Vec::new(), tags: Vec::new(), answers: Vec::new() };
             self.spare(&mut operations);
             for operation in operations {
                 self.execute_one(&mut batch, operation);

@@ -283,9 +283,7 @@ impl Shard {
     pub(super) fn deliveries_broke(&mut self, broken: u32) {
         for sent in self.sent.iter().filter(|sent| sent.slot == broken) {
             if let Some(Reply { answer: Answer::Pushed(pushed), .. }) = self.answers.get_mut(sent.answer) {
-                if let Ok(pushed) = &mut pushed[sent.push] {
-                    pushed.devices[sent.device].1 = Outcome::Broken;
-                }
+                if let Ok(pushed) = &mut pushed[sent.push] { pushed.devices[sent.device].1 = Outcome::Broken; }
                 self.counters.messages_broken.add(1);
             }
         }

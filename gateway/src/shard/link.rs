@@ -298,7 +298,12 @@ impl Shards {
     ///
     /// # Errors
     /// When the shard takes no more work, or the store does not work.
-    pub async fn list(&self, address: Address, after: u64, messages_max: usize) -> Result<Page, Unavailable> {
+    pub async fn list(
+        &self,
+        address: Address,
+        after: u64,
+        messages_max: usize,
+    ) -> Result<Page, Unavailable> {
         let user = address.user.clone();
         match self.ask_home(&user, RequestBody::List { address, after, messages_max }).await? {
             Answer::Listed(page) => page,

@@ -18,10 +18,7 @@ fn one_shard() -> (Arc<Inbox>, Arc<Shards>) {
 /// Takes every place of the permits. The askers go away; their places stay taken until the shard answers.
 fn fill(shards: &Shards) {
     let link = &shards.links[0];
-    while link
-        .ask(Bell::new(Arc::clone(&shards.answers_waker)), RequestBody::Broadcast(Arc::default()))
-        .is_ok()
-    {}
+    while link.ask(Bell::new(Arc::clone(&shards.answers_waker)), RequestBody::Broadcast(Arc::default())).is_ok() {}
 }
 
 fn drained(inbox: &Inbox) -> Vec<RequestBody> {
@@ -68,12 +65,8 @@ async fn whoever_asks_a_shard_that_has_ended_is_told_at_once() {
 async fn what_a_shard_answered_before_its_end_is_delivered() {
     let (inbox, shards) = one_shard();
     let link = &shards.links[0];
-    let answered = link
-        .ask(Bell::new(Arc::clone(&shards.answers_waker)), RequestBody::Broadcast(Arc::default()))
-        .unwrap();
-    let unanswered = link
-        .ask(Bell::new(Arc::clone(&shards.answers_waker)), RequestBody::Broadcast(Arc::default()))
-        .unwrap();
+    let answered = link.ask(Bell::new(Arc::clone(&shards.answers_waker)), RequestBody::Broadcast(Arc::default())).unwrap();
+    let unanswered = link.ask(Bell::new(Arc::clone(&shards.answers_waker)), RequestBody::Broadcast(Arc::default())).unwrap();
     inbox.answer(inbox.take().unwrap().ticket, Answer::Disconnected(3));
     inbox.end();
     link.deliver_answers();
