@@ -6,8 +6,9 @@ mod common;
 use campanile_protocol::{
     frame::{Decoder, Limits, Message, close_code},
     messages::{
-        Ack, ClientFrame, Content, DecodeError, Deliver, Device, Drain, Encoding, Error, Event, Hello,
-        JSON_DEPTH_MAX, JsonError, Payload, Ping, Pong, ServerFrame, Welcome,
+        Ack, CaughtUp, ClientFrame, Content, DecodeError, Deliver, Device, DeviceState, Drain, Encoding,
+        Error, Event, Hello, JSON_DEPTH_MAX, JsonError, Payload, Ping, Pong, Receipt, ServerFrame, Sync,
+        Welcome, encode_deliver_frame,
     },
 };
 use common::{Owned, decode};
@@ -199,7 +200,14 @@ fn server_frame() -> impl Strategy<Value = ServerFrame> {
             })
         ),
         any::<u32>().prop_map(|reconnect_after_ms| ServerFrame::Drain(Drain { reconnect_after_ms })),
-        any::<(u32, String)>().prop_map(|(code, message)| ServerFrame::Error(Error { code, message })),
+        any::<(u32, String, String, String)>().prop_map(|(code, message, reason, r#ref)| {
+            ServerFrame::Error(Error { code, message, reason, r#ref })
+        }),
+        any::<(String, String, Vec<(u32, String, String)>)>().prop_map(|(r#ref, id, devices)| {
+            let state = |(device, state, reason)| DeviceState { device, state, reason };
+            ServerFrame::Receipt(Receipt { r#ref, id, devices: devices.into_iter().map(state).collect() })
+        }),
+        any::<u64>().prop_map(|seq| ServerFrame::CaughtUp(CaughtUp { seq })),
         any::<u64>().prop_map(|nonce| ServerFrame::Pong(Pong { nonce })),
     ]
 }
@@ -211,6 +219,11 @@ fn client_frame() -> impl Strategy<Value = ClientFrame> {
         }),
         any::<u64>().prop_map(|seq| ClientFrame::Ack(Ack { seq })),
         any::<u64>().prop_map(|nonce| ClientFrame::Ping(Ping { nonce })),
+        (any::<(String, String, u32, String, u32, bool)>(), payload()).prop_map(
+            |((r#ref, kind, device, topic, ttl_seconds, ephemeral), payload)| {
+                ClientFrame::Sync(Sync { r#ref, kind, device, topic, ttl_seconds, ephemeral, payload })
+            }
+        ),
     ]
 }
 
@@ -245,4 +258,28 @@ proptest! {
             prop_assert!(input.is_empty());
         }
     }
+}
+
+proptest! {
+    #[test]
+    fn a_message_that_is_encoded_already_becomes_the_same_frame(
+        (id, seq, kind) in any::<(String, u64, String)>(),
+        payload in payload(),
+    ) {
+        let deliver = Deliver { id, seq, kind, payload, ..Deliver::default() };
+        let body = prost::Message::encode_to_vec(&deliver);
+        for encoding in [Encoding::Protobuf, Encoding::Json] {
+            let (mut direct, mut stored) = (Vec::new(), Vec::new());
+            ServerFrame::Deliver(deliver.clone()).encode_frame(encoding, &mut direct).unwrap();
+            encode_deliver_frame(&body, encoding, &mut stored).unwrap();
+            prop_assert_eq!(direct, stored);
+        }
+    }
+}
+
+#[test]
+fn what_is_no_message_becomes_no_json_frame() {
+    let mut out = Vec::new();
+    assert!(encode_deliver_frame(b"\xff\xff", Encoding::Json, &mut out).is_err());
+    assert!(out.is_empty());
 }

@@ -103,6 +103,7 @@ impl Api {
             thread::spawn(move || answering.hand_out_answers().unwrap()),
         ];
         let mut context = Context {
+            store: Arc::default(),
             shards,
             keys: ApiKeys::parse(&format!("{KEY}\n{OTHER_KEY}")).unwrap(),
             verifier: Verifier::hs256(SECRET).unwrap(),

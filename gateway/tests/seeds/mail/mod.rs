@@ -10,7 +10,6 @@ mod life;
 mod sessions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use campanile::mailbox::{Address, MailboxLimits};
@@ -169,7 +168,7 @@ impl Mail {
 
     /// Whether the store has failed in this life.
     fn store_failed(&self) -> bool {
-        self.gateway.store.counters.failures.load(Ordering::Relaxed) > 0
+        self.gateway.store.counters.failures.get() > 0
     }
 
     fn now_ms(&self) -> u64 {
@@ -290,7 +289,7 @@ fn started(
     let mut setup = Setup::shards(shards).faults(rules.faults).limits(|limits| {
         limits.devices_per_user_max = DEVICES_MAX;
         limits.window_messages_max = rules.window_messages_max as u32;
-        limits.window_bytes_max = rules.window_bytes_max;
+        limits.window_bytes_max = rules.window_bytes_max as u32;
         limits.acknowledge_timeout_ms = rules.acknowledge_timeout_ms;
         limits.ping_interval_ms = 10_000;
         limits.pong_timeout_ms = 4_000;
