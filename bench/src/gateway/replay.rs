@@ -58,9 +58,7 @@ struct Series {
 
 impl ReplayBench {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        // A client may send so many frames a second: each acknowledgement is one.
-        let gateway =
-            Gateway::start_with(&self.setup, &["limits.frames_per_second_max = 100000"], &["--shards", "1"])?;
+        let gateway = Gateway::start(&self.setup, &["--shards", "1"])?;
         for &bytes in &self.bytes {
             for turn in 0..self.repeat {
                 self.store(&gateway, bytes, turn)?;
