@@ -99,6 +99,9 @@ fn idle_publishers_do_not_hold_up_the_end() {
 fn a_second_node_on_either_port_is_an_error_that_names_it() {
     let (_dir, mut config) = config("epoll");
     let first = Node::start(&config.validate().unwrap()).unwrap();
+    // Its own data: two processes on one directory are another error.
+    let second = config.data_dir.join("second");
+    let shared = std::mem::replace(&mut config.data_dir, second);
     config.listen = first.listen().to_string();
     let error = Node::start(&config.validate().unwrap()).err().unwrap();
     assert!(matches!(&error, StartError::Listen(ListenError::InUse(address)) if *address == first.listen()));
@@ -106,6 +109,10 @@ fn a_second_node_on_either_port_is_an_error_that_names_it() {
     config.api_listen = first.api_listen().to_string();
     let error = Node::start(&config.validate().unwrap()).err().unwrap().to_string();
     assert!(error.contains(&first.api_listen().to_string()), "{error}");
+    (config.listen, config.api_listen) = ("127.0.0.1:0".into(), "127.0.0.1:0".into());
+    config.data_dir = shared;
+    let error = Node::start(&config.validate().unwrap()).err().unwrap().to_string();
+    assert!(error.contains("another process"), "{error}");
     first.serve(async {}, async {}).unwrap();
 }
 

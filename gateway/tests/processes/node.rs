@@ -162,11 +162,16 @@ pub(crate) fn token(user: &str, device: u32) -> String {
     Signer::hs256(SECRET.as_bytes()).unwrap().sign(&user, device, now, now + 3_600)
 }
 
-/// The next JSON message.
+/// The next frame. The end of a replay is passed over: it follows every welcome.
 pub(crate) fn read_json(socket: &mut Socket) -> Value {
-    match socket.read().unwrap() {
-        Message::Text(text) => serde_json::from_str(&text).unwrap(),
-        other => panic!("expected a text message, got {other:?}"),
+    loop {
+        let frame: Value = match socket.read().unwrap() {
+            Message::Text(text) => serde_json::from_str(&text).unwrap(),
+            other => panic!("expected a text message, got {other:?}"),
+        };
+        if frame.get("caughtUp").is_none() {
+            return frame;
+        }
     }
 }
 

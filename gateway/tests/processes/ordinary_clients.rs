@@ -60,6 +60,7 @@ fn tungstenite_receives_a_push_as_protobuf() {
             other => panic!("expected a binary message, got {other:?}"),
         };
         assert!(matches!(next(), ServerFrame::Welcome(_)));
+        assert!(matches!(next(), ServerFrame::CaughtUp(_)));
         let data = "AAECAwQFBgcICQ==";
         node.post("/v2/push", &json!({"user": "ada", "device": 7, "payload": {"data": data}})).unwrap();
         let ServerFrame::Deliver(deliver) = next() else { panic!("expected a message") };
