@@ -5,6 +5,7 @@
 mod floor;
 mod gateway;
 mod kernel_memory;
+mod mailbox;
 mod report;
 
 use clap::{Parser, Subcommand};
@@ -25,11 +26,15 @@ enum Benchmark {
     /// What the gateway reaches, beside the floor.
     #[command(subcommand)]
     Gateway(gateway::Gateway),
+    /// The embedded mailbox alone, beside the disk that it writes to.
+    #[command(subcommand)]
+    Mailbox(mailbox::Mailbox),
 }
 
 fn main() -> anyhow::Result<()> {
     match CommandLine::parse().benchmark {
         Benchmark::Floor(floor) => floor.run(),
         Benchmark::Gateway(gateway) => gateway.run(),
+        Benchmark::Mailbox(mailbox) => mailbox.run(),
     }
 }
