@@ -4,6 +4,7 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use campanile::mailbox::embedded::OpenError;
 use campanile::mailbox::{Mailbox, Trim};
@@ -194,8 +195,13 @@ fn damaged_tables_are_passed_over_and_do_not_stand_in_the_way_of_others() {
             mailbox.append(&appends, NOW_MS).expect("an append");
             mailbox.sync().expect("a sync");
         }
-        drop(mailbox);
         let tables = directory.path().join("store/keyspaces");
+        let patience = Instant::now() + Duration::from_secs(10);
+        while tables_in(&tables).is_empty() {
+            assert!(Instant::now() < patience, "nothing is sorted into tables");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        drop(mailbox);
         let files = tables_in(&tables);
         let (path, len) = &files[rng.usize(..files.len())];
         let file = OpenOptions::new().write(true).open(path).expect("it is there");
@@ -220,7 +226,8 @@ fn tables_in(directory: &Path) -> Vec<(PathBuf, u64)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).expect("a directory") {
         let entry = entry.expect("an entry");
-        let metadata = entry.metadata().expect("its size");
+        // A merge removes what it has read.
+        let Ok(metadata) = entry.metadata() else { continue };
         if metadata.is_dir() {
             found.extend(tables_in(&entry.path()));
         } else if metadata.len() > 30_000 {
