@@ -1,12 +1,12 @@
 //! The mailbox in a log-structured database of this node's disk.
 //!
-//! [`FjallMailbox`] keeps its [layout](files) in one directory, [keys](keys) in the order in which they are read, and a
-//! checksum with [every value](records). What always holds:
-//! - What belongs together is one [batch](changes): an append with its deduplication record and with the message that
+//! [`FjallMailbox`] keeps its layout in one directory, keys in the order in which they are read, and a
+//! checksum with every value. What always holds:
+//! - What belongs together is one batch: an append with its deduplication record and with the message that
 //!   it replaces; a watermark with the removals that it stands for; a removal with the count that misses it.
 //! - A watermark moves in memory and is written later, together with others. Reads honour the one in memory. A crash
 //!   takes it back to an earlier one: messages are then delivered again, and none is lost.
-//! - What [is known](known) of a mailbox in memory can be found out again by reading, at the cost of a few hundred
+//! - What is known of a mailbox in memory can be found out again by reading, at the cost of a few hundred
 //!   entries.
 //! - A record that is damaged is reported, counted and passed over. It never stands in the way of others.
 //!
@@ -235,12 +235,10 @@ impl FjallMailbox {
     }
 
     fn look_at_room(&mut self, tables: &Arc<Tables>) -> Result<(), MailboxError> {
-        if !self.room.is_stale() {
-            return Ok(());
+        if self.room.is_stale() {
+            self.room.look(tables.used_bytes(self.directory.path()));
         }
-        let used_bytes = tables.used_bytes(self.directory.path());
-        self.room.look(used_bytes);
-        if self.room.full() && self.reclaim.is_due(used_bytes) {
+        if self.room.full() && self.reclaim.is_due(self.room.used_bytes()) {
             self.write_watermarks(tables)?;
             self.reclaim.start(Arc::clone(tables), self.room.free_bytes());
         }
