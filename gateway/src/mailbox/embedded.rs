@@ -10,7 +10,7 @@
 //!   entries.
 //! - A record that is damaged is reported, counted and passed over. It never stands in the way of others.
 //!
-//! Nobody else may touch the directory; a lock sees to it. Callers must [`reopen`](Mailbox::reopen) after an error.
+//! Nobody else may touch the directory; a lock sees to it. Callers must `reopen` after an error.
 
 mod appending;
 mod changes;
