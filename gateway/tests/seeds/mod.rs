@@ -1,6 +1,10 @@
 //! Worlds from seeds: hostile networks, clients and operators, and a model of what must hold all the same.
+//!
+//! In a [`crowd`] everybody connects, talks and stalls, and what is pushed is not kept. In a [`mail`] world it is kept,
+//! the disk fails, and the power is cut.
 
 mod crowd;
+mod mail;
 mod model;
 
 use std::env;
@@ -17,19 +21,18 @@ fn number(name: &str) -> Option<u64> {
         .map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is not a number: {value}")))
 }
 
-fn run(seed: u64) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| crowd::live(seed))) {
+fn run(test: &str, live: fn(u64) -> String, seed: u64) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| live(seed))) {
         eprintln!(
-            "\nrepeat: CAMPANILE_SEED={seed} cargo test -p campanile --test simulation any_seed -- --nocapture\n"
+            "\nrepeat: CAMPANILE_SEED={seed} cargo test -p campanile --test simulation {test} -- --nocapture\n"
         );
         resume_unwind(panic);
     }
 }
 
-#[test]
-fn any_seed_keeps_the_promises() {
+fn run_seeds(test: &str, live: fn(u64) -> String) {
     if let Some(seed) = number("CAMPANILE_SEED") {
-        return run(seed);
+        return run(test, live, seed);
     }
     let seeds = number("CAMPANILE_SEEDS").unwrap_or(SEEDS);
     let next = AtomicU64::new(0);
@@ -42,7 +45,7 @@ fn any_seed_keeps_the_promises() {
                     if seed >= seeds {
                         return;
                     }
-                    run(seed);
+                    run(test, live, seed);
                 }
             });
         }
@@ -50,8 +53,19 @@ fn any_seed_keeps_the_promises() {
 }
 
 #[test]
+fn any_seed_keeps_the_promises() {
+    run_seeds("any_seed_keeps_the_promises", crowd::live);
+}
+
+#[test]
+fn any_seed_delivers_the_mail() {
+    run_seeds("any_seed_delivers_the_mail", mail::live);
+}
+
+#[test]
 fn a_seed_repeats_its_world() {
     for seed in [3, 4] {
         assert_eq!(crowd::live(seed), crowd::live(seed));
+        assert_eq!(mail::live(seed), mail::live(seed));
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Device {
     pub(crate) client: Client,
     pub(crate) encoding: Encoding,
     pub(crate) entry: Entry,
+    /// What it has got before, and of which epoch: part of its first frame, if it is above 0.
+    pub(crate) resumes: (u64, u64),
     /// Bytes that the connection has not taken yet.
     pub(crate) outgoing: Vec<u8>,
     /// Everything received, as it came, piece by piece.
@@ -65,6 +67,7 @@ impl Device {
             client,
             encoding,
             entry,
+            resumes: (0, 0),
             outgoing: Vec::new(),
             pieces: Vec::new(),
             seen: Vec::new(),
@@ -115,7 +118,8 @@ impl Device {
     }
 
     pub(crate) fn say_hello(&mut self, token: &str) {
-        self.say(&ClientFrame::Hello(Hello { token: token.to_owned(), ..Hello::default() }));
+        let (last, epoch) = self.resumes;
+        self.say(&ClientFrame::Hello(Hello { token: token.to_owned(), last, epoch, ..Hello::default() }));
     }
 
     /// Writes a WebSocket frame.
@@ -154,8 +158,10 @@ impl Device {
             }
             Err(error) => panic!("{error}: {}", String::from_utf8_lossy(&self.head)),
         }
-        if let Entry::Hello(token) = self.entry.clone() {
-            self.say_hello(&token);
+        match self.entry.clone() {
+            Entry::Hello(token) => self.say_hello(&token),
+            _ if self.resumes.0 > 0 => self.say_hello(""),
+            _ => {}
         }
         self.take_frames(&mut rest);
     }

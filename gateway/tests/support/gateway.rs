@@ -75,6 +75,8 @@ pub(crate) struct Setup {
     pub(crate) echo: bool,
     pub(crate) auto_register: bool,
     pub(crate) mailbox_limits: MailboxLimits,
+    /// How long deduplication ids of publishers are remembered at most, in milliseconds.
+    pub(crate) dedup_window_ms: u64,
     /// How often the store leaves out a turn, in a thousand.
     pub(crate) store_slowness: u16,
     /// What an earlier gateway left; an empty one if there was none.
@@ -101,6 +103,7 @@ impl Setup {
                 bytes_per_device_max: 1 << 30,
                 bytes_total_max: 1 << 40,
             },
+            dedup_window_ms: 600_000,
             store_slowness: 0,
             mailbox: None,
             born_ms: BORN_MS,
@@ -129,7 +132,7 @@ impl Setup {
             connections: Arc::new(AtomicU32::new(0)),
             auto_register: self.auto_register,
             message_ttl_ms: 30 * 24 * 3_600_000,
-            dedup_window_ms: 600_000,
+            dedup_window_ms: self.dedup_window_ms,
         })
     }
 
