@@ -484,12 +484,11 @@ impl Shard {
             Ok(stored) => {
                 let appended = devices.iter_mut().filter(|(_, outcome)| *outcome != Outcome::UnknownDevice);
                 for ((device, outcome), stored) in appended.zip(stored) {
-                    let confirmed = self.state_of(number, *device, seq);
-                    *outcome = match (confirmed, stored) {
-                        (Outcome::Confirmed, _) => Outcome::Confirmed,
-                        (state, Stored::Yes) => state,
-                        (_, Stored::MailboxFull) => Outcome::MailboxFull,
-                        (_, Stored::StorageFull) => Outcome::StorageFull,
+                    *outcome = match stored {
+                        Stored::Yes => self.state_of(number, *device, seq),
+                        // A session that has nothing to confirm says nothing about what was refused.
+                        Stored::MailboxFull => Outcome::MailboxFull,
+                        Stored::StorageFull => Outcome::StorageFull,
                     };
                 }
                 let id = MessageId { epoch: self.settings.epoch, seq };
