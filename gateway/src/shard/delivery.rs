@@ -376,6 +376,8 @@ impl Shard {
         message.id = MessageId { epoch: self.settings.epoch, seq }.to_string();
         message.seq = seq;
         let meant = self.meant_by(user, &envelopes);
+        // One that was parked for long may have expired meanwhile: the store keeps it from being delivered.
+        let expired = u64::try_from(message.expires_at_ms).is_ok_and(|at_ms| at_ms <= self.now.unix_ms);
         let mut devices = Vec::with_capacity(meant.len());
         let mut stored = Vec::with_capacity(meant.len());
         let mut behind = Vec::new();
@@ -394,8 +396,9 @@ impl Shard {
                 _ => shared.get_or_insert_with(|| encoded(&mut message, envelopes.payload(device))),
             };
             let body = body.clone();
-            let sent = slot != NONE && self.send_live(slot, seq, body.len(), frames);
-            if slot != NONE && !sent {
+            let live = slot != NONE && !expired;
+            let sent = live && self.send_live(slot, seq, body.len(), frames);
+            if live && !sent {
                 behind.push(slot);
             }
             devices.push((device, if sent { Outcome::Sent } else { Outcome::Stored }));
