@@ -8,12 +8,15 @@
 //! - A connection is closed only after its close frame has left, or its time is over.
 
 mod connection;
+mod control;
 pub mod counters;
 mod delivery;
 mod directory;
+mod ephemeral;
 mod frames;
 mod handoff;
 mod handshake;
+mod jobs;
 pub mod link;
 mod mail;
 mod opening;
@@ -44,8 +47,9 @@ use slab::Slab;
 pub use self::connection::Parcel;
 use self::connection::{Connection, State};
 use self::counters::ShardCounters;
-use self::delivery::{Job, Place, Reply, Sent};
 use self::directory::Directory;
+use self::ephemeral::Sent;
+use self::jobs::{Job, Place, Reply};
 use self::link::{HomeShard, Inbox};
 use self::outbox::Outbox;
 use self::passes::Pass;

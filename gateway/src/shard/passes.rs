@@ -6,8 +6,8 @@ use campanile_protocol::frame::{close_code, close_frame};
 use campanile_protocol::messages::{Drain, Encoding, Event, ServerFrame};
 
 use super::Shard;
-use super::delivery::Asker;
 use super::frames::Frames;
+use super::jobs::Asker;
 use super::requests::Answer;
 
 /// Slots looked at in one slice, whether or not they have a session.

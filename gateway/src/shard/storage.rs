@@ -14,7 +14,8 @@ use campanile_protocol::ids::{DeviceId, UserId};
 use rustc_hash::FxBuildHasher;
 use slab::Slab;
 
-use super::delivery::{Appending, Asker};
+use super::delivery::Appending;
+use super::jobs::Asker;
 use crate::mailbox::operations::{Completion, Operation, Port, Tag};
 use crate::mailbox::{Address, Trim};
 

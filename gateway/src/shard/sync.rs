@@ -9,7 +9,7 @@ use prost::Message as _;
 use sha2::{Digest, Sha256};
 
 use super::Shard;
-use super::delivery::{Asker, Place};
+use super::jobs::{Asker, Place};
 use super::requests::{Durability, Envelopes, Push, PushError, Pushed, Unavailable};
 use crate::mailbox::{Dedup, DedupKey, DedupScope};
 

@@ -10,8 +10,8 @@ use campanile_protocol::ids::{DeviceId, MessageId};
 use rustc_hash::FxBuildHasher;
 
 use super::Shard;
-use super::delivery::Place;
 use super::directory::{Known, NONE};
+use super::jobs::Place;
 use super::requests::{Outcome, Push, PushError, Pushed, Unavailable};
 use super::storage::Awaiting;
 use crate::mailbox::operations::{Operation, Registration, StoreFailed};
