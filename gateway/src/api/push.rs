@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-pub(super) use self::answer::{PushAnswer, state};
+pub(super) use self::answer::PushAnswer;
 pub(super) use self::json::Sent;
 pub use self::request::{DEVICES_LISTED_MAX, PushRules};
 pub(super) use self::request::{PushRequest, invalid, now_ms};

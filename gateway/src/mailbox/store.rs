@@ -242,9 +242,11 @@ impl<M: Mailbox> Store<M> {
         let now_ms = batch.now_ms;
         Ok(Some(match operation {
             Operation::Append(..) => return Ok(None),
-            Operation::Recall(tag, user, key) => {
-                Answer::Durable(Completion::Recalled(tag, Ok(self.mailbox.recall(&user, &key, now_ms)?)))
-            }
+            Operation::Recall(tag, user, key) => match self.mailbox.recall(&user, &key, now_ms)? {
+                // What was answered then must be true now; that there is nothing promises nothing.
+                Some(remembered) => Answer::Durable(Completion::Recalled(tag, Ok(Some(remembered)))),
+                None => Answer::Now(Completion::Recalled(tag, Ok(None))),
+            },
             Operation::Trim(trims) => {
                 self.counters.trims.add(trims.len() as u64);
                 self.mailbox.trim(&trims)?;

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use campanile_protocol::ids::{DeviceId, MessageId};
-use campanile_protocol::messages::{Deliver, Payload};
+use campanile_protocol::messages::{Content, Deliver, Payload};
 use prost::Message as _;
 
 use super::Shard;
@@ -43,7 +43,7 @@ impl Shard {
         message.id = MessageId { epoch: self.settings.epoch, seq }.to_string();
         message.seq = seq;
         let meant = self.meant_by(user, &envelopes);
-        // One that was parked for long may have expired meanwhile: the store keeps it from being delivered.
+        // One that was parked for long may have expired meanwhile: whether it is delivered is left to the store.
         let expired = u64::try_from(message.expires_at_ms).is_ok_and(|at_ms| at_ms <= self.now.unix_ms);
         let mut devices = Vec::with_capacity(meant.len());
         let mut stored = Vec::with_capacity(meant.len());
@@ -63,9 +63,9 @@ impl Shard {
                 _ => shared.get_or_insert_with(|| encoded(&mut message, envelopes.payload(device))),
             };
             let body = body.clone();
-            let live = slot != NONE && !expired;
-            let sent = live && self.send_live(slot, seq, body.len(), frames);
-            if live && !sent {
+            let frames = Some(frames).filter(|_| !expired);
+            let sent = slot != NONE && self.send_live(slot, seq, body.len(), frames);
+            if slot != NONE && !sent {
                 behind.push(slot);
             }
             devices.push((device, if sent { Outcome::Sent } else { Outcome::Stored }));
@@ -108,9 +108,9 @@ impl Shard {
         envelopes.listed().map(|device| (device, slot(device))).collect()
     }
 
-    /// Sends a durable message to a session, if it is live, its window has room and its socket keeps up. Otherwise the
-    /// session finds it in its mailbox.
-    fn send_live(&mut self, slot: u32, seq: u64, bytes: usize, frames: &mut Frames) -> bool {
+    /// Sends a durable message to a session, if there are frames of it, the session is live, its window has room and its
+    /// socket keeps up. Otherwise the session finds it in its mailbox.
+    fn send_live(&mut self, slot: u32, seq: u64, bytes: usize, frames: Option<&mut Frames>) -> bool {
         let (window, now) = (self.window(), self.now.time);
         let Some(session) = self.connections.get_mut(slot).and_then(|connection| connection.session()) else {
             return false;
@@ -120,7 +120,7 @@ impl Shard {
             Some(mail) => mail.is_live() && mail.has_room(bytes, window),
         };
         let keeps_up = session.unsent.is_none();
-        let frame = if room && keeps_up { frames.get(session.encoding) } else { None };
+        let frame = frames.filter(|_| room && keeps_up).and_then(|frames| frames.get(session.encoding));
         let mail = session.mail.get_or_insert_with(|| Box::new(Mail::live(seq - 1)));
         let Some(frame) = frame else {
             mail.fall_behind(seq);
@@ -193,6 +193,19 @@ impl Envelopes {
             Envelopes::PerDevice(each) => {
                 each.iter().find(|(meant, _)| *meant == device).map(|(_, payload)| payload)
             }
+        }
+    }
+
+    /// The bytes of all payloads.
+    pub(super) fn bytes(&self) -> usize {
+        let bytes = |payload: &Payload| match &payload.content {
+            Some(Content::Data(data)) => data.len(),
+            Some(Content::Text(text) | Content::Json(text)) => text.len(),
+            None => 0,
+        };
+        match self {
+            Envelopes::All(payload) | Envelopes::Listed(_, payload) => bytes(payload),
+            Envelopes::PerDevice(each) => each.iter().map(|(_, payload)| bytes(payload)).sum(),
         }
     }
 

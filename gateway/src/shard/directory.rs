@@ -155,7 +155,8 @@ impl Directory {
         user.queued = true;
         user.used = false;
         self.away.push_back(number);
-        while self.away.len() > AWAY_USERS_MAX {
+        // Whoever came last stays, also when all others are given another chance.
+        while self.away.len() > AWAY_USERS_MAX && self.away.front() != Some(&number) {
             self.forget_one();
         }
     }

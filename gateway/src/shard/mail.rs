@@ -46,8 +46,10 @@ pub(super) struct Mail {
     confirmed_bytes: u64,
     /// The newest message that was assigned to the session while it was behind.
     head: u64,
-    /// The replay that the session began with is not over.
-    pub(super) replaying: bool,
+    /// The replay that the session began with ends with this number; `None` when it is over.
+    pub(super) replay_until: Option<u64>,
+    /// It waits until the shard may read for it.
+    pub(super) queued: bool,
     /// Since when the window is shut while messages wait, in the wrapping milliseconds of the monotonic clock.
     pub(super) shut_since_ms: Option<u32>,
 }
@@ -83,7 +85,7 @@ impl Mail {
 
     /// Whether nothing is owed: the session needs no [`Mail`].
     pub(super) fn is_settled(&self) -> bool {
-        self.is_live() && self.flight.is_empty() && self.reading.is_none() && !self.replaying
+        self.is_live() && self.flight.is_empty() && self.reading.is_none() && self.replay_until.is_none()
     }
 
     /// Whether the window has room for a message of `bytes`.
@@ -170,20 +172,30 @@ impl Mail {
         Some(waiting)
     }
 
+    /// Whether the replay that the session began with is over now. Says so once.
+    pub(super) fn ends_replay(&mut self) -> bool {
+        let over = self.replay_until.is_some_and(|until| self.sent >= until) || self.is_live();
+        over && self.replay_until.take().is_some()
+    }
+
+    /// Whether [`Mail::read_on`] has something to ask for.
+    pub(super) fn wants_to_read(&self, window: Window, ahead: bool) -> bool {
+        let ahead = ahead && self.confirmed_bytes >= READ_AHEAD_AFTER_BYTES;
+        let next = self.page.is_empty() && self.has_room(1, window);
+        self.behind && self.reading.is_none() && (next || (ahead && self.page_bytes < PAGE_BYTES_LOW))
+    }
+
     /// Where to read on, if it is time to: the caller asks the store. As much as the window has room for, or `ahead` of
     /// it for a session that confirms what it gets.
     pub(super) fn read_on(&mut self, window: Window, ahead: bool) -> Option<ReadOn> {
-        if !self.behind || self.reading.is_some() {
+        if !self.wants_to_read(window, ahead) {
             return None;
         }
-        let ahead = ahead && self.confirmed_bytes >= READ_AHEAD_AFTER_BYTES;
-        let (messages_max, bytes_max) = if ahead && self.page_bytes < PAGE_BYTES_LOW {
+        let (messages_max, bytes_max) = if ahead && self.confirmed_bytes >= READ_AHEAD_AFTER_BYTES {
             (PAGE_MESSAGES_MAX, PAGE_BYTES_MAX)
-        } else if self.page.is_empty() && self.has_room(1, window) {
+        } else {
             let messages_max = window.messages_max.saturating_sub(self.flight.len());
             (messages_max.max(1), window.bytes_max.saturating_sub(self.flight_bytes))
-        } else {
-            return None;
         };
         let after = self.last();
         self.reading = Some(after);

@@ -70,6 +70,8 @@ const TICK: Duration = Duration::from_millis(100);
 const REQUESTS_PER_TURN_MAX: usize = 64;
 /// Sends that requests and passes may cause in one turn: about 2 ms, so that nothing waits behind them for long.
 const SENDS_PER_TURN: usize = 384;
+/// Answers of the store that cost about as much as one send.
+const COMPLETIONS_PER_SEND: usize = 8;
 /// The part of them that a pass gets even while pushes wait.
 const SENDS_PER_PASS_MIN: usize = SENDS_PER_TURN / 4;
 /// How long a driver that is to end goes on after the last close, so that the last close frame is read.
@@ -110,6 +112,10 @@ pub struct Shard {
     sends_of_pushes: usize,
     /// Durable pushes that wait for what the store knows of their user.
     parked: usize,
+    /// The bytes of their payloads.
+    parked_bytes: usize,
+    /// Users whose parked pushes are executed further in the next turn.
+    unparking: Vec<u32>,
     recent: RecentIds,
     storage: Storage,
     /// Answers of the store that have not had their turn.
@@ -119,7 +125,9 @@ pub struct Shard {
     /// Bytes that were read for sessions and not sent.
     read_ahead_bytes: usize,
     /// Sessions that are sent more of their mail in the next turn.
-    continuing: Vec<Conn>,
+    continuing: VecDeque<Conn>,
+    /// Sessions that wait until the shard may read for them; each at most once.
+    readers: VecDeque<Conn>,
     /// The sessions that a push is for; kept for its memory.
     meant: Vec<(u32, Encoding, DeviceId)>,
     /// Which answers the sends of this turn decide.
@@ -185,12 +193,15 @@ impl Shard {
             pushing_at: Place { job: 0, index: 0 },
             sends_of_pushes: 0,
             parked: 0,
+            parked_bytes: 0,
+            unparking: Vec::new(),
             recent,
             storage: Storage::new(parts.port, parts.numbers),
             completions: VecDeque::new(),
             store_life: 1,
             read_ahead_bytes: 0,
-            continuing: Vec::new(),
+            continuing: VecDeque::new(),
+            readers: VecDeque::new(),
             meant: Vec::new(),
             held_bytes: 0,
             sent: Vec::new(),
@@ -241,15 +252,21 @@ impl Shard {
 }
 
 impl Shard {
-    /// Takes what the store has answered, until about as many sends as one turn may have. How many there were.
+    /// Takes what the store has answered, until about as much as one turn may cost. How many sends there were.
     fn take_completions(&mut self, commands: &mut Commands<Parcel>) -> usize {
         let before = self.sends_of_pushes;
-        for conn in std::mem::take(&mut self.continuing) {
+        self.unpark_on();
+        for _ in 0..self.continuing.len() {
+            if self.sends_of_pushes - before >= SENDS_PER_TURN {
+                break;
+            }
+            let Some(conn) = self.continuing.pop_front() else { break };
             if self.tenant(conn).is_some() {
                 self.deliver_waiting(conn.slot);
             }
         }
-        while self.sends_of_pushes - before < SENDS_PER_TURN {
+        let mut taken = 0;
+        while self.sends_of_pushes - before + taken / COMPLETIONS_PER_SEND < SENDS_PER_TURN {
             if self.completions.is_empty() {
                 match self.storage.take_completions() {
                     Some(completions) => self.completions.extend(completions),
@@ -257,9 +274,11 @@ impl Shard {
                 }
             }
             if let Some(completion) = self.completions.pop_front() {
+                taken += 1;
                 self.complete(completion, commands);
             }
         }
+        self.read_for_those_who_wait();
         self.sends_of_pushes - before
     }
 
@@ -300,7 +319,7 @@ impl Shard {
                 self.reply(asker, Answer::Registered(result.map_err(Unavailable::from)));
             }
             (Completion::Registered(..), Some(Awaiting::Reregister { user })) => self.ended_for(user),
-            (Completion::Read(_, result), Some(Awaiting::Read { conn, head })) => {
+            (Completion::Read(_, result), Some(Awaiting::Read { conn, head, .. })) => {
                 self.page_read(conn, head, result)
             }
             (Completion::Read(_, result), Some(Awaiting::Mail { asker })) => {
@@ -389,7 +408,8 @@ impl Core for Shard {
         if stop || self.is_drained() {
             return Next::Stop;
         }
-        let continues = !self.continuing.is_empty() || !self.completions.is_empty();
+        let continues =
+            !self.continuing.is_empty() || !self.completions.is_empty() || !self.unparking.is_empty();
         if continues || !self.passes.is_empty() || self.has_requests() || self.storage.has_completions() {
             return Next::Now;
         }

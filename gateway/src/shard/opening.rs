@@ -73,9 +73,6 @@ impl Shard {
         result: Result<Opened, StoreFailed>,
         commands: &mut Commands<Parcel>,
     ) {
-        if let Some(user) = self.directory.user_mut(user) {
-            user.awaited -= 1;
-        }
         if let Ok(opened) = &result {
             self.set_devices(user, &opened.user);
         }
@@ -91,7 +88,8 @@ impl Shard {
                 Err((status, code, message)) => self.refuse_parcel(conn.slot, &parcel, status, code, message),
             }
         }
-        self.directory.rest(user);
+        // Only now: until here the user must not be forgotten, whoever else rests meanwhile.
+        self.ended_for(user);
     }
 
     /// Whether the device may open a session, and what waits for it. An older session of the device is replaced.
@@ -151,7 +149,8 @@ impl Shard {
         let may_wait = count.messages > 0 || self.directory.user(user).is_some_and(|user| user.appends > 0);
         let mut mail =
             if may_wait { Mail::behind(count.acknowledged) } else { Mail::live(count.acknowledged) };
-        mail.replaying = true;
+        // What waits was numbered before now.
+        mail.replay_until = Some(self.storage.last_number());
         session.mail = Some(Box::new(mail));
         self.enter_directory(slot, user, session);
         self.post(slot, greeting.into());

@@ -16,6 +16,8 @@ use crate::mailbox::{Address, Page};
 /// Bytes that are read ahead for all sessions of a shard together. Beyond it each is read only what its window has room
 /// for.
 const READ_AHEAD_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes that a shard asks the store for at a time, so that those who come back together do not hold up everything else.
+const READS_BYTES_WAITING_MAX: usize = 8 * 1024 * 1024;
 
 impl Shard {
     pub(super) fn window(&self) -> Window {
@@ -57,8 +59,7 @@ impl Shard {
             }
             self.read_on(slot, &mut mail, user, device);
         }
-        if mail.is_live() && mail.replaying {
-            mail.replaying = false;
+        if mail.ends_replay() {
             let caught_up = ServerFrame::CaughtUp(CaughtUp { seq: mail.last_sent() });
             let encoded = caught_up.encode_frame(encoding, &mut frames);
             debug_assert!(encoded.is_ok(), "no payload that could fail");
@@ -83,14 +84,21 @@ impl Shard {
         }
     }
 
-    /// Asks the store for what comes next, if it is time to.
+    /// Asks the store for what comes next, if it is time to, or queues the session until the shard may.
     fn read_on(&mut self, slot: u32, mail: &mut Mail, user: u32, device: u32) {
-        let ahead = self.read_ahead_bytes < READ_AHEAD_BYTES_MAX;
-        let Some(read_on) = mail.read_on(self.window(), ahead) else { return };
+        let (window, ahead) = (self.window(), self.read_ahead_bytes < READ_AHEAD_BYTES_MAX);
         let conn = self.connections.get(slot).map(|connection| connection.conn(slot));
         let (Some(conn), Some(id)) = (conn, self.directory.id(user).cloned()) else { return };
         let Ok(device) = DeviceId::try_from(device) else { return };
-        let tag = self.storage.await_answer(Awaiting::Read { conn, head: read_on.head });
+        if self.storage.read_bytes_waiting() >= READS_BYTES_WAITING_MAX && mail.wants_to_read(window, ahead) {
+            if !std::mem::replace(&mut mail.queued, true) {
+                self.readers.push_back(conn);
+            }
+            return;
+        }
+        let Some(read_on) = mail.read_on(window, ahead) else { return };
+        let awaiting = Awaiting::Read { conn, head: read_on.head, bytes: read_on.bytes_max };
+        let tag = self.storage.await_answer(awaiting);
         self.storage.ask(Operation::Read {
             tag,
             address: Address { user: id, device },
@@ -98,6 +106,18 @@ impl Shard {
             messages_max: read_on.messages_max,
             bytes_max: read_on.bytes_max,
         });
+    }
+
+    /// Reads for the sessions that wait for it, as far as the shard may.
+    pub(super) fn read_for_those_who_wait(&mut self) {
+        while self.storage.read_bytes_waiting() < READS_BYTES_WAITING_MAX
+            && let Some(conn) = self.readers.pop_front()
+        {
+            let mail = self.tenant(conn).and_then(|connection| connection.session()?.mail.as_mut());
+            if mail.is_some_and(|mail| std::mem::take(&mut mail.queued)) {
+                self.deliver_waiting(conn.slot);
+            }
+        }
     }
 
     /// A page has come for a session.

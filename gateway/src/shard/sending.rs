@@ -176,7 +176,8 @@ impl Shard {
         match &mut connection.state {
             State::Session(session) if error.is_none() => {
                 let (echo, held) = (session.is_echo(), rest.len());
-                session.unsent = Some(Box::new(rest));
+                // A copy: the rest would keep the memory of all that was sent with it.
+                session.unsent = Some(Box::new(Bytes::copy_from_slice(&rest)));
                 session.stalled_ms = now_ms;
                 commands.push(Command::WatchWritable { conn });
                 if echo {

@@ -183,9 +183,12 @@ impl Shard {
             }
             Ok(ClientFrame::Ack(ack)) => {
                 self.acknowledge(slot, ack.seq);
-                true
+                self.has_session(slot)
             }
-            Ok(ClientFrame::Sync(sync)) => self.take_sync(slot, sync),
+            Ok(ClientFrame::Sync(sync)) => {
+                self.take_sync(slot, sync);
+                self.has_session(slot)
+            }
             Ok(ClientFrame::Hello(hello)) => self.take_hello(slot, &hello),
             Err(error) => {
                 self.counters.sessions_malformed.add(1);
@@ -215,7 +218,11 @@ impl Shard {
                 }
             }
         }
-        hello.token.is_empty() || self.renew(slot, &hello.token)
+        self.has_session(slot) && (hello.token.is_empty() || self.renew(slot, &hello.token))
+    }
+
+    fn has_session(&self, slot: u32) -> bool {
+        self.connections.get(slot).is_some_and(|connection| connection.as_session().is_some())
     }
 
     /// A later hello brings a new token for the same device, so that the session outlives the old one.

@@ -42,8 +42,8 @@ pub(super) enum Awaiting {
     Open { conn: Conn, user: u32 },
     /// A connected device is registered again after the store lost it.
     Reregister { user: u32 },
-    /// Mail for a session. `head` is the newest message that it will have found.
-    Read { conn: Conn, head: u64 },
+    /// Mail for a session: up to so many bytes. `head` is the newest message that it will have found.
+    Read { conn: Conn, head: u64, bytes: usize },
     /// The control plane asks for the user's devices.
     Devices { asker: Asker, user: UserId },
     /// The control plane registers a device.
@@ -59,6 +59,7 @@ pub(super) struct Storage {
     awaiting: Slab<Awaiting>,
     appends_waiting: usize,
     append_bytes_waiting: usize,
+    read_bytes_waiting: usize,
     numbers: Range<u64>,
     next_numbers: Option<Range<u64>>,
     numbers_asked: bool,
@@ -76,6 +77,7 @@ impl Storage {
             awaiting: Slab::new(),
             appends_waiting: 0,
             append_bytes_waiting: 0,
+            read_bytes_waiting: 0,
             numbers,
             next_numbers: None,
             numbers_asked: false,
@@ -102,6 +104,11 @@ impl Storage {
     /// Whether the store lags so far behind that publishes are refused.
     pub(super) fn is_overloaded(&self) -> bool {
         self.appends_waiting >= APPENDS_WAITING_MAX || self.append_bytes_waiting >= APPEND_BYTES_WAITING_MAX
+    }
+
+    /// Bytes that were asked for and have not come.
+    pub(super) fn read_bytes_waiting(&self) -> usize {
+        self.read_bytes_waiting
     }
 
     /// A number higher than all before. `None` if the store gives out no more.
@@ -133,9 +140,13 @@ impl Storage {
 
     /// Waits for an answer, to which the tag belongs.
     pub(super) fn await_answer(&mut self, awaiting: Awaiting) -> Tag {
-        if let Awaiting::Append(appending) = &awaiting {
-            self.appends_waiting += 1;
-            self.append_bytes_waiting += appending.bytes;
+        match &awaiting {
+            Awaiting::Append(appending) => {
+                self.appends_waiting += 1;
+                self.append_bytes_waiting += appending.bytes;
+            }
+            Awaiting::Read { bytes, .. } => self.read_bytes_waiting += bytes,
+            _ => {}
         }
         Tag(self.awaiting.insert(awaiting) as u32)
     }
@@ -144,9 +155,13 @@ impl Storage {
     pub(super) fn answered(&mut self, tag: Tag) -> Option<Awaiting> {
         let awaiting = self.awaiting.try_remove(tag.0 as usize);
         debug_assert!(awaiting.is_some(), "the store answered twice");
-        if let Some(Awaiting::Append(appending)) = &awaiting {
-            self.appends_waiting -= 1;
-            self.append_bytes_waiting -= appending.bytes;
+        match &awaiting {
+            Some(Awaiting::Append(appending)) => {
+                self.appends_waiting -= 1;
+                self.append_bytes_waiting -= appending.bytes;
+            }
+            Some(Awaiting::Read { bytes, .. }) => self.read_bytes_waiting -= bytes,
+            _ => {}
         }
         awaiting
     }

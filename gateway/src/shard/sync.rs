@@ -22,14 +22,14 @@ const FORWARD: &str = "forward";
 const READ_SYNC: &str = "read-sync";
 
 impl Shard {
-    /// A device writes to its siblings. Whether the session goes on.
-    pub(super) fn take_sync(&mut self, slot: u32, sync: Sync) -> bool {
+    /// A device writes to its siblings.
+    pub(super) fn take_sync(&mut self, slot: u32, sync: Sync) {
         self.counters.syncs_received.add(1);
         let reference = sync.r#ref.clone();
         match self.sync_push(slot, sync) {
             Ok(Some(push)) => {
                 let Some(conn) = self.connections.get(slot).map(|connection| connection.conn(slot)) else {
-                    return false;
+                    return;
                 };
                 let job = self.begin_job(Asker::Session { conn, reference }, 1);
                 let place = Place { job, index: 0 };
@@ -42,7 +42,6 @@ impl Shard {
             Ok(None) => self.send_receipt(slot, Receipt { r#ref: reference, ..Receipt::default() }),
             Err((reason, message)) => self.refuse_frame(slot, reason, message, &reference),
         }
-        true
     }
 
     /// An ephemeral sync is not given back when a sibling is sent a lot this turn: it is dropped for that one.

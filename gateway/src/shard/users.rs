@@ -19,6 +19,10 @@ use crate::mailbox::{Dedup, DedupScope, Remembered, Stored, UserRecord};
 
 /// Pushes that may be parked, of all users of a shard.
 const PARKED_MAX: usize = 16_384;
+/// The bytes of their payloads.
+const PARKED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Parked pushes of one user that are executed in one go.
+const UNPARKED_PER_GO: usize = 256;
 
 /// Pushes of one user that wait for the store.
 #[derive(Default)]
@@ -31,23 +35,32 @@ pub(super) struct Parked {
 impl Shard {
     /// Executes a durable push, or parks it.
     pub(super) fn push_durable(&mut self, place: Place, push: Push) {
-        if self.parked >= PARKED_MAX {
+        let bytes = push.envelopes.bytes();
+        if self.parked >= PARKED_MAX || self.parked_bytes + bytes > PARKED_BYTES_MAX {
             return self.finish_push(place, Err(Unavailable::Overloaded.into()));
         }
         let number = self.directory.find_or_add(&push.user);
         let Some(user) = self.directory.user_mut(number) else { return };
         let waits = user.parked.is_some();
         self.parked += 1;
+        self.parked_bytes += bytes;
         user.parked.get_or_insert_default().pushes.push_back((place, push));
         if !waits {
             self.unpark(number);
         }
     }
 
-    /// Executes the user's parked pushes until one has to wait.
+    /// Executes the parked pushes of users for whom there were too many in one go.
+    pub(super) fn unpark_on(&mut self) {
+        for number in std::mem::take(&mut self.unparking) {
+            self.unpark(number);
+        }
+    }
+
+    /// Executes the user's parked pushes until one has to wait, or they are many.
     fn unpark(&mut self, number: u32) {
         let is_read = self.is_read(number);
-        loop {
+        for _ in 0..UNPARKED_PER_GO {
             let Some(user) = self.directory.user_mut(number) else { return };
             let Some(parked) = &mut user.parked else { return };
             let Some((_, push)) = parked.pushes.front() else {
@@ -74,9 +87,11 @@ impl Shard {
             }
             if let Some((place, push)) = parked.pushes.pop_front() {
                 self.parked -= 1;
+                self.parked_bytes -= push.envelopes.bytes();
                 self.deliver(number, place, push);
             }
         }
+        self.unparking.push(number);
     }
 
     fn is_read(&self, number: u32) -> bool {
@@ -101,7 +116,8 @@ impl Shard {
         let Some(user) = self.directory.user_mut(number) else { return };
         let pushes = user.parked.take().map(|parked| parked.pushes).unwrap_or_default();
         self.parked -= pushes.len();
-        for (place, _) in pushes {
+        for (place, push) in pushes {
+            self.parked_bytes -= push.envelopes.bytes();
             self.counters.pushes_failed_store.add(1);
             self.finish_push(place, Err(why.into()));
         }
@@ -174,9 +190,10 @@ impl Shard {
         };
         if let Some((place, push)) = parked.pushes.pop_front() {
             self.parked -= 1;
-            let same = push.dedup.is_some_and(|dedup| dedup.digest == remembered.digest);
+            self.parked_bytes -= push.envelopes.bytes();
+            let same = push.dedup.as_ref().is_some_and(|dedup| dedup.digest == remembered.digest);
             let result = match same {
-                true => Ok(self.as_before(&remembered)),
+                true => Ok(self.as_before(&remembered, &push)),
                 false => Err(PushError::DedupConflict),
             };
             self.counters.pushes_duplicate.add(u64::from(same));
@@ -185,7 +202,8 @@ impl Shard {
         self.unpark(number);
     }
 
-    fn as_before(&self, remembered: &Remembered) -> Pushed {
+    /// What became of a push when it came first.
+    fn as_before(&self, remembered: &Remembered, push: &Push) -> Pushed {
         let outcome = |&(device, stored): &(DeviceId, Stored)| {
             let outcome = match stored {
                 Stored::Yes => Outcome::Stored,
@@ -194,11 +212,13 @@ impl Shard {
             };
             (device, outcome)
         };
-        Pushed {
-            id: MessageId { epoch: self.settings.epoch, seq: remembered.seq },
-            devices: remembered.outcomes.iter().map(outcome).collect(),
-            duplicate: true,
+        let mut devices: Vec<(DeviceId, Outcome)> = remembered.outcomes.iter().map(outcome).collect();
+        for device in push.envelopes.listed() {
+            if !devices.iter().any(|&(known, _)| known == device) {
+                devices.push((device, Outcome::UnknownDevice));
+            }
         }
+        Pushed { id: MessageId { epoch: self.settings.epoch, seq: remembered.seq }, devices, duplicate: true }
     }
 }
 

@@ -89,11 +89,13 @@ impl EddsaKeys {
         self.0.len()
     }
 
-    /// The keys that a token with this `kid` may be signed with: those of the same name, and those that have none.
+    /// The keys that a token with this `kid` may be signed with: those of the same name, and those that have none. A
+    /// token without a name is tried on those that have none, or on the only one: each try costs a signature.
     pub(super) fn candidates(&self, kid: Option<&str>) -> impl Iterator<Item = &DecodingKey> {
         let fits = move |key: &&Key| match (kid, key.id.as_deref()) {
             (Some(named), Some(id)) => named == id,
-            _ => true,
+            (None, Some(_)) => self.0.len() == 1,
+            (_, None) => true,
         };
         self.0.iter().filter(fits).map(|key| &key.key)
     }

@@ -505,3 +505,91 @@ fn a_connected_device_that_the_store_forgot_is_registered_again() {
         gateway.ends_empty();
     }
 }
+
+#[test]
+fn a_session_keeps_its_user_while_many_who_are_away_are_pushed_to() {
+    let mut gateway = Setup::shards(1).start();
+    let mut ada = gateway.device("ada", 1);
+    let bob = gateway.device("bob", 2);
+    gateway.hang_up(bob, false);
+    gateway.settle();
+    // As many as are remembered, each needed twice.
+    for _ in 0..2 {
+        for part in 0..32 {
+            let pushes = (0..512).map(|number| {
+                let name = format!("nobody {part} {number}");
+                a_push(&name, Targets::All, message("x"), Durability::Durable)
+            });
+            let ticket = gateway.ask(0, RequestBody::Push(pushes.collect()));
+            gateway.settled_answer(ticket);
+        }
+    }
+    // Coming back replaces the older session.
+    for _ in 0..3 {
+        ada = gateway.device("ada", 1);
+    }
+    assert_eq!(gateway.stored("bob", Targets::All, "for bob"), [(2, Outcome::Stored)]);
+    assert_eq!(gateway.stored("ada", Targets::All, "for ada"), [(1, Outcome::Sent)]);
+    assert_eq!(gateway[ada].kinds(), ["for ada"]);
+    gateway.ends_empty();
+}
+
+#[test]
+fn the_end_of_the_replay_is_told_although_new_messages_keep_coming() {
+    let mut gateway = Setup::shards(1).limits(|limits| limits.window_messages_max = 2).start();
+    let ada = gateway.device("ada", 1);
+    gateway.hang_up(ada, false);
+    gateway.settle();
+    for kind in ["one", "two", "three"] {
+        gateway.stored("ada", Targets::All, kind);
+    }
+    let ada = gateway.device("ada", 1);
+    // Two messages for each that is confirmed: the device never has everything.
+    for number in 0..6 {
+        gateway.stored("ada", Targets::All, &format!("new {number}"));
+        gateway.stored("ada", Targets::All, &format!("newer {number}"));
+        let last = gateway[ada].delivered().last().map(|message| message.seq).unwrap();
+        ack(&mut gateway, ada, last - 1);
+    }
+    assert!(is_caught_up(&gateway, ada));
+    let caught_up = gateway[ada].frames().filter(|frame| matches!(frame, ServerFrame::CaughtUp(_))).count();
+    assert_eq!(caught_up, 1);
+    gateway.ends_empty();
+}
+
+#[test]
+fn a_retry_is_told_of_unknown_devices_as_the_first_was() {
+    let mut gateway = ada_has(1);
+    let mut push = a_push("ada", listed(&[1, 9]), message("one"), Durability::Durable);
+    push.dedup = Some(Dedup {
+        key: DedupKey { scope: DedupScope::Publisher(1), id: "id".into() },
+        digest: [1; 16],
+        until_ms: u64::MAX,
+    });
+    let first = outcomes(&gateway.store_push(push.clone()).unwrap());
+    assert_eq!(first, [(1, Outcome::Stored), (9, Outcome::UnknownDevice)]);
+    assert_eq!(outcomes(&gateway.store_push(push).unwrap()), first);
+    gateway.ends_empty();
+}
+
+#[test]
+fn many_pushes_that_waited_for_one_user_are_all_executed_in_order() {
+    let mut gateway = ada_has(1);
+    let ada = gateway.device("ada", 1);
+    gateway[ada].say_close(1000);
+    gateway.settle();
+    // A new gateway knows nobody: everything waits until the store has told who ada is.
+    let mailbox = gateway.store.cut();
+    let mut setup = Setup::shards(1);
+    setup.mailbox = Some(mailbox);
+    let mut gateway = setup.start();
+    let pushes = (0..900)
+        .map(|number: u32| a_push("ada", Targets::All, message(&number.to_string()), Durability::Durable));
+    let ticket = gateway.ask(0, RequestBody::Push(pushes.collect()));
+    gateway.settle();
+    let Some(Answer::Pushed(pushed)) = gateway.answer(ticket) else { panic!("no answer") };
+    let seqs: Vec<u64> = pushed.iter().map(|pushed| pushed.as_ref().unwrap().id.seq).collect();
+    assert_eq!(seqs.len(), 900);
+    assert!(seqs.is_sorted());
+    gateway.ends_empty();
+}

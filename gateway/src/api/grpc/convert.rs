@@ -12,7 +12,7 @@ use super::wire::{
 };
 use crate::api::error::ApiError;
 use crate::api::fields::{DedupId, Name};
-use crate::api::push::{PushAnswer, PushRequest, Sent, invalid, state};
+use crate::api::push::{PushAnswer, PushRequest, Sent, invalid};
 use crate::api::receipts::Receipt;
 use crate::shard::requests::{Durability, UserDevice};
 
@@ -129,7 +129,7 @@ impl From<PushAnswer> for PushMessageResponse {
             reason: reason.unwrap_or_default().into(),
         };
         let devices = answer.0.devices.iter().map(|&(device, outcome)| {
-            let (state, reason) = state(outcome);
+            let (state, reason) = (outcome.state(), outcome.reason());
             pushed(device, state, reason)
         });
         PushMessageResponse {

@@ -39,7 +39,7 @@ impl PushAnswer {
 
     /// The devices that failed.
     pub(in crate::api) fn failed(&self) -> impl Iterator<Item = (DeviceId, &'static str)> {
-        self.0.devices.iter().filter_map(|&(device, outcome)| Some((device, state(outcome).1?)))
+        self.0.devices.iter().filter_map(|&(device, outcome)| Some((device, outcome.reason()?)))
     }
 
     /// What went wrong, if anything did, in words.
@@ -50,22 +50,6 @@ impl PushAnswer {
             (failed, all) if failed == all => Some("none of the devices could be reached".into()),
             (failed, all) => Some(format!("{failed} of {all} devices could not be reached")),
         }
-    }
-}
-
-/// The name of a device's state, and why it failed if it did.
-pub(in crate::api) fn state(outcome: Outcome) -> (&'static str, Option<&'static str>) {
-    match outcome {
-        Outcome::Confirmed => ("confirmed", None),
-        Outcome::Sent => ("sent", None),
-        Outcome::Stored => ("stored", None),
-        Outcome::UnknownDevice => ("failed", Some("unknown_device")),
-        Outcome::MailboxFull => ("failed", Some("mailbox_full")),
-        Outcome::StorageFull => ("failed", Some("storage_full")),
-        Outcome::NotConnected => ("failed", Some("not_connected")),
-        Outcome::NotKeepingUp => ("failed", Some("not_keeping_up")),
-        Outcome::Broken => ("failed", Some("connection_broken")),
-        Outcome::NotEncodable => ("failed", Some("not_encodable")),
     }
 }
 
@@ -120,7 +104,7 @@ impl Serialize for Devices<'_> {
             reason: Option<&'static str>,
         }
         to.collect_seq(self.0.0.devices.iter().map(|&(device, outcome)| {
-            let (state, reason) = state(outcome);
+            let (state, reason) = (outcome.state(), outcome.reason());
             Device { device: device.get(), state, reason }
         }))
     }
