@@ -86,7 +86,8 @@ pub enum OpenError {
 /// How much memory the database takes.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct TableOptions {
-    /// Blocks of files that are kept in memory, in bytes. Replays read each block once, so there is little to gain.
+    /// Blocks of files that are kept in memory, in bytes. Replays read each block once, so there is little to gain,
+    /// and what is looked for and not there is mostly told by filters.
     pub cache_bytes: u64,
     /// Messages are sorted into a file when they take so much memory, in bytes; up to four more such heaps wait to be
     /// written. The larger, the more messages are confirmed before they would be written a second time.

@@ -110,11 +110,13 @@ impl Tables {
         };
         Ok(Tables {
             messages: keyspace("messages", options.messages_memtable_bytes, 16 << 10)?,
-            mailboxes: keyspace("mailboxes", 4 << 20, 4 << 10)?,
-            topics: keyspace("topics", 2 << 20, 4 << 10)?,
-            dedup: keyspace("dedup", 4 << 20, 4 << 10)?,
-            dedup_order: keyspace("dedup_order", 2 << 20, 4 << 10)?,
-            users: keyspace("users", 2 << 20, 4 << 10)?,
+            // A heap takes about twice as much memory as is counted here, and one that is sorted away costs two syncs.
+            mailboxes: keyspace("mailboxes", 2 << 20, 4 << 10)?,
+            topics: keyspace("topics", 1 << 20, 4 << 10)?,
+            dedup: keyspace("dedup", 2 << 20, 4 << 10)?,
+            dedup_order: keyspace("dedup_order", 1 << 20, 4 << 10)?,
+            // Each connection may register its device: what is left of that in memory is paid for by all of them.
+            users: keyspace("users", 512 << 10, 4 << 10)?,
             database,
         })
     }
