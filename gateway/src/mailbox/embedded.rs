@@ -25,6 +25,7 @@ mod reclaim;
 mod records;
 mod removing;
 mod room;
+mod scan;
 mod tables;
 
 use std::io;
@@ -96,7 +97,7 @@ pub struct TableOptions {
 
 impl Default for TableOptions {
     fn default() -> TableOptions {
-        TableOptions { cache_bytes: 16 << 20, messages_memtable_bytes: 16 << 20 }
+        TableOptions { cache_bytes: 2 << 20, messages_memtable_bytes: 16 << 20 }
     }
 }
 
