@@ -12,6 +12,10 @@ mod report;
 
 use clap::{Parser, Subcommand};
 
+/// The gateway's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures what this machine allows.
 #[derive(Parser)]
 #[command(name = "bench", version)]

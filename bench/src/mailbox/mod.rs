@@ -1,6 +1,7 @@
 //! The embedded mailbox alone, without a gateway around it.
 
 mod append;
+mod registrations;
 mod restart;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ const NOW_MS: u64 = 1_700_000_000_000;
 pub(crate) enum Mailbox {
     /// Appending and syncing batches, against writing the same bytes to one file and syncing that.
     Append(append::Options),
+    /// Registering devices: how fast, and what of it stays in memory.
+    Registrations(registrations::Options),
     /// Opening a store that holds many messages.
     Restart(restart::Options),
 }
@@ -32,6 +35,7 @@ impl Mailbox {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self {
             Mailbox::Append(options) => append::run(&options),
+            Mailbox::Registrations(options) => registrations::run(&options),
             Mailbox::Restart(options) => restart::run(&options),
         }
     }

@@ -25,6 +25,7 @@ mod reclaim;
 mod records;
 mod removing;
 mod room;
+mod scan;
 mod tables;
 
 use std::io;
@@ -86,7 +87,8 @@ pub enum OpenError {
 /// How much memory the database takes.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct TableOptions {
-    /// Blocks of files that are kept in memory, in bytes. Replays read each block once, so there is little to gain.
+    /// Blocks of files that are kept in memory, in bytes. Replays read each block once, so there is little to gain,
+    /// and what is looked for and not there is mostly told by filters.
     pub cache_bytes: u64,
     /// Messages are sorted into a file when they take so much memory, in bytes; up to four more such heaps wait to be
     /// written. The larger, the more messages are confirmed before they would be written a second time.
@@ -95,7 +97,7 @@ pub struct TableOptions {
 
 impl Default for TableOptions {
     fn default() -> TableOptions {
-        TableOptions { cache_bytes: 16 << 20, messages_memtable_bytes: 16 << 20 }
+        TableOptions { cache_bytes: 2 << 20, messages_memtable_bytes: 16 << 20 }
     }
 }
 

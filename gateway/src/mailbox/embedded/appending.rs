@@ -4,7 +4,7 @@ use super::FjallMailbox;
 use super::changes::Place;
 use super::keys::AddressKey;
 use super::known::Recent;
-use super::records::{self, Message};
+use super::records;
 use super::tables::{Tables, get};
 use crate::mailbox::{Append, Envelope, MailboxError, Stored};
 
@@ -63,9 +63,7 @@ impl FjallMailbox {
             self.changes.remove(tables, Place::Messages, address.message(replaced.seq));
             self.reclaim.removed(replaced.bytes.into());
         }
-        let key = address.message(append.seq);
-        let value = Message::encode(&key, append.expires_at_ms, &append.topic, &envelope.body);
-        self.changes.insert(tables, Place::Messages, key, value);
+        self.changes.insert_message(tables, &address, append, &envelope.body);
         if has_topic {
             let key = address.topic(append.topic.as_bytes());
             let value = records::encode_topic(&key, append.seq);

@@ -2,14 +2,18 @@
 
 use std::collections::HashSet;
 
+use bytes::{Bytes, BytesMut};
 use fjall::OwnedWriteBatch;
 
 use super::journal::OPENER;
 use super::keys::AddressKey;
 use super::known::{Known, Recent};
-use super::records::{Checkpoint, decode_topic};
+use super::records::{Checkpoint, Message, decode_topic};
 use super::tables::{Tables, failed, get};
-use crate::mailbox::MailboxError;
+use crate::mailbox::{Append, MailboxError};
+
+/// Memory that messages share, in bytes: whoever keeps one of them keeps it all, as with a block that was read.
+const MEMORY_BYTES: usize = 16 << 10;
 
 /// What is written with the next [`Changes::commit`]. Reads do not see it before.
 ///
@@ -26,6 +30,10 @@ pub(super) struct Changes {
     pub(super) bytes: usize,
     /// The batch that is committed is the first since a sync.
     pub(super) opens: bool,
+    /// For the next messages, and for their keys: those are compared for every message that comes, and lie close to
+    /// each other for that.
+    memory: BytesMut,
+    key_memory: BytesMut,
 }
 
 impl Changes {
@@ -37,11 +45,34 @@ impl Changes {
     pub(super) fn insert(&mut self, tables: &Tables, keyspace: Place, key: Vec<u8>, value: Vec<u8>) {
         self.bytes += key.len() + value.len();
         let batch = self.batch.get_or_insert_with(|| tables.batch());
-        batch.insert(keyspace.of(tables), key, value);
+        batch.insert(keyspace.of(tables), exact(key), exact(value));
+    }
+
+    /// Adds a message. Messages share their memory with the next ones, which spares them allocations of their own, and
+    /// the database those of its references.
+    pub(super) fn insert_message(
+        &mut self,
+        tables: &Tables,
+        address: &AddressKey,
+        append: &Append,
+        body: &[u8],
+    ) {
+        let key_bytes = address.as_slice().len() + 8;
+        let value_bytes = Message::encoded_bytes_max(&append.topic, body);
+        make_room(&mut self.key_memory, key_bytes);
+        make_room(&mut self.memory, value_bytes);
+        address.push_message(append.seq, &mut self.key_memory);
+        let key = self.key_memory.split().freeze();
+        Message::encode(&key, append.expires_at_ms, &append.topic, body, &mut self.memory);
+        let value = self.memory.split().freeze();
+        self.bytes += key_bytes + value_bytes;
+        let batch = self.batch.get_or_insert_with(|| tables.batch());
+        batch.insert(&tables.messages, key, value);
     }
 
     pub(super) fn remove(&mut self, tables: &Tables, keyspace: Place, key: Vec<u8>) {
         self.bytes += key.len();
+        let key = exact(key);
         let batch = self.batch.get_or_insert_with(|| tables.batch());
         match keyspace {
             // Its key is written once and removed once, as a number is never given out again and only what is there is
@@ -106,13 +137,25 @@ impl Changes {
     /// Writes all of it. How many bytes that were.
     pub(super) fn commit(&mut self, tables: &Tables) -> Result<usize, MailboxError> {
         let Some(mut batch) = self.batch.take() else { return Ok(0) };
-        let Changes { bytes, opens, .. } = std::mem::take(self);
+        let Changes { bytes, opens, memory, key_memory, .. } = std::mem::take(self);
+        (self.memory, self.key_memory) = (memory, key_memory);
         if opens {
             batch.insert(Place::Mailboxes.of(tables), OPENER, []);
         }
         batch.commit().map_err(failed)?;
         Ok(bytes)
     }
+}
+
+fn make_room(memory: &mut BytesMut, bytes: usize) {
+    if memory.capacity() < bytes {
+        *memory = BytesMut::with_capacity(bytes.max(MEMORY_BYTES));
+    }
+}
+
+/// Keys and values stay in memory for long: without what was allocated beyond them.
+fn exact(bytes: Vec<u8>) -> Bytes {
+    bytes.into_boxed_slice().into()
 }
 
 /// A keyspace that is changed.

@@ -8,6 +8,7 @@ use campanile_protocol::ids::UserId;
 
 use super::changes::Place;
 use super::keys::{self, AddressKey};
+use super::known::Known;
 use super::tables::{self, Tables, get};
 use super::{FjallMailbox, OpenError, SYNCS_PER_WATERMARKS, WATERMARKS_AHEAD_MAX, records};
 use crate::mailbox::{
@@ -133,8 +134,21 @@ impl Mailbox for FjallMailbox {
 
     fn count(&mut self, address: &Address) -> Result<Count, MailboxError> {
         let tables = self.tables()?;
-        let known = self.load(&tables, &AddressKey::of(address))?;
-        let count = Count { messages: known.messages, bytes: known.bytes, acknowledged: known.acknowledged };
+        let address = AddressKey::of(address);
+        let count = |known: &Known| Count {
+            messages: known.messages,
+            bytes: known.bytes,
+            acknowledged: known.acknowledged,
+        };
+        if let Some(known) = self.known.get(&address) {
+            return Ok(count(known));
+        }
+        let known = self.read_known(&tables, &address)?;
+        let count = count(&known);
+        // Of most devices that connect nothing waits, and for most of them nothing comes for long.
+        if count.messages > 0 {
+            self.known.insert(&address, known);
+        }
         self.forget_old(&tables)?;
         Ok(count)
     }

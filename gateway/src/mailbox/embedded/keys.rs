@@ -18,6 +18,7 @@
 //!         └─────┴──────────┘
 //! ```
 
+use bytes::BytesMut;
 use campanile_protocol::ids::{DeviceId, USER_ID_BYTES_MAX, UserId};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -75,8 +76,14 @@ impl AddressKey {
         [self.as_slice(), &seq.to_be_bytes()].concat()
     }
 
+    pub(super) fn push_message(&self, seq: u64, key: &mut BytesMut) {
+        key.extend_from_slice(self.as_slice());
+        key.extend_from_slice(&seq.to_be_bytes());
+    }
+
     pub(super) fn topic(&self, topic: &[u8]) -> Vec<u8> {
-        let mut key = self.as_slice().to_vec();
+        let mut key = Vec::with_capacity(usize::from(self.len) + topic.len().min(TEXT_BYTES_MAX));
+        key.extend_from_slice(self.as_slice());
         push_text(&mut key, topic);
         key
     }
@@ -88,8 +95,13 @@ pub(super) fn seq(key: &[u8]) -> u64 {
 }
 
 pub(super) fn user(user: &UserId) -> Vec<u8> {
+    user_with_room(user, 0)
+}
+
+/// A key that so many bytes will be added to: what is allocated is kept as long as the key.
+fn user_with_room(user: &UserId, room: usize) -> Vec<u8> {
     let user = user.as_str().as_bytes();
-    let mut key = Vec::with_capacity(1 + user.len() + 1 + 8 + TEXT_BYTES_MAX);
+    let mut key = Vec::with_capacity(1 + user.len() + room);
     key.push(user.len() as u8);
     key.extend_from_slice(user);
     key
@@ -97,14 +109,14 @@ pub(super) fn user(user: &UserId) -> Vec<u8> {
 
 /// Begins the keys of the order in which a user's deduplication ids of one kind came.
 pub(super) fn dedup_order(user_id: &UserId, scope: DedupScope) -> Vec<u8> {
-    let mut key = user(user_id);
+    let mut key = user_with_room(user_id, 1);
     key.push(kind(scope).0);
     key
 }
 
 pub(super) fn dedup(user_id: &UserId, dedup: &DedupKey) -> Vec<u8> {
     let (kind, scope) = kind(dedup.scope);
-    let mut key = user(user_id);
+    let mut key = user_with_room(user_id, 1 + 8 + dedup.id.len().min(TEXT_BYTES_MAX));
     key.push(kind);
     key.extend_from_slice(&scope.to_be_bytes());
     push_text(&mut key, dedup.id.as_bytes());

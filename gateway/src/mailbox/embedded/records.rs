@@ -18,7 +18,7 @@
 //!         └──────────┴─────────────┴─────────────────────────────────────────────┘
 //! ```
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use campanile_protocol::ids::DeviceId;
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -27,6 +27,7 @@ use crate::mailbox::{DeviceRecord, Remembered, Stored, UserRecord};
 const CHECKSUM_BYTES: usize = 8;
 /// What a message's record has before its topic and body.
 const MESSAGE_HEAD_BYTES: usize = CHECKSUM_BYTES + 8 + 2;
+const DEVICE_BYTES: usize = 4 + 8 + 8;
 
 /// A record is not what was written.
 #[derive(Debug)]
@@ -97,16 +98,23 @@ impl<'a> Reader<'a> {
 }
 
 impl Message {
-    pub(super) fn encode(key: &[u8], expires_at_ms: u64, topic: &str, body: &[u8]) -> Vec<u8> {
+    /// The most that [`Message::encode`] adds.
+    pub(super) fn encoded_bytes_max(topic: &str, body: &[u8]) -> usize {
+        MESSAGE_HEAD_BYTES + topic.len() + body.len()
+    }
+
+    /// Writes a message to the end of a buffer that has room for it.
+    pub(super) fn encode(key: &[u8], expires_at_ms: u64, topic: &str, body: &[u8], value: &mut BytesMut) {
         // Longer ones cannot be asked for; what is cut here only would not replace.
         let topic = &topic.as_bytes()[..topic.len().min(u16::MAX.into())];
-        let mut value = Vec::with_capacity(MESSAGE_HEAD_BYTES + topic.len() + body.len());
+        let start = value.len();
         value.extend_from_slice(&[0; CHECKSUM_BYTES]);
         value.extend_from_slice(&expires_at_ms.to_le_bytes());
         value.extend_from_slice(&(topic.len() as u16).to_le_bytes());
         value.extend_from_slice(topic);
         value.extend_from_slice(body);
-        seal(key, value)
+        let sum = checksum(key, &value[start + CHECKSUM_BYTES..]);
+        value[start..start + CHECKSUM_BYTES].copy_from_slice(&sum);
     }
 
     /// The parts share the value's memory.
@@ -127,7 +135,8 @@ impl Message {
 
 impl Checkpoint {
     pub(super) fn encode(&self, key: &[u8]) -> Vec<u8> {
-        let mut value = vec![0; CHECKSUM_BYTES];
+        let mut value = Vec::with_capacity(CHECKSUM_BYTES + 5 * 8);
+        value.extend_from_slice(&[0; CHECKSUM_BYTES]);
         for number in [self.acknowledged, self.as_of, self.messages, self.bytes, self.earliest] {
             value.extend_from_slice(&number.to_le_bytes());
         }
@@ -215,7 +224,8 @@ pub(super) fn decode_order<'a>(key: &[u8], value: &'a [u8]) -> Result<(u64, &'a 
 }
 
 pub(super) fn encode_user(key: &[u8], record: &UserRecord) -> Vec<u8> {
-    let mut value = vec![0; CHECKSUM_BYTES];
+    let mut value = Vec::with_capacity(CHECKSUM_BYTES + 4 + record.devices.len() * DEVICE_BYTES);
+    value.extend_from_slice(&[0; CHECKSUM_BYTES]);
     value.extend_from_slice(&record.last_device.to_le_bytes());
     for known in &record.devices {
         value.extend_from_slice(&known.device.get().to_le_bytes());
@@ -244,7 +254,9 @@ mod tests {
 
     #[test]
     fn a_flipped_bit_or_another_key_is_damage() {
-        let value = Message::encode(b"key", 7, "topic", b"body");
+        let mut value = BytesMut::new();
+        Message::encode(b"key", 7, "topic", b"body", &mut value);
+        let value = value.to_vec();
         let message = Message::decode(b"key", value.clone().into()).unwrap();
         assert_eq!(
             (message.expires_at_ms, &message.topic[..], &message.body[..]),

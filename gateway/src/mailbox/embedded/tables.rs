@@ -23,8 +23,9 @@ use fjall::config::{BlockSizePolicy, CompressionPolicy};
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 
 use super::files::sync_directory;
-use super::keys::{self, AddressKey};
+use super::keys::AddressKey;
 use super::records::{Checkpoint, Damaged, Message};
+use super::scan::Scan;
 use super::{OpenError, TableOptions};
 use crate::mailbox::MailboxError;
 
@@ -110,11 +111,13 @@ impl Tables {
         };
         Ok(Tables {
             messages: keyspace("messages", options.messages_memtable_bytes, 16 << 10)?,
-            mailboxes: keyspace("mailboxes", 4 << 20, 4 << 10)?,
-            topics: keyspace("topics", 2 << 20, 4 << 10)?,
-            dedup: keyspace("dedup", 4 << 20, 4 << 10)?,
-            dedup_order: keyspace("dedup_order", 2 << 20, 4 << 10)?,
-            users: keyspace("users", 2 << 20, 4 << 10)?,
+            // A heap takes about twice as much memory as is counted here, and one that is sorted away costs two syncs.
+            mailboxes: keyspace("mailboxes", 2 << 20, 4 << 10)?,
+            topics: keyspace("topics", 1 << 20, 4 << 10)?,
+            dedup: keyspace("dedup", 2 << 20, 4 << 10)?,
+            dedup_order: keyspace("dedup_order", 1 << 20, 4 << 10)?,
+            // Each connection may register its device: what is left of that in memory is paid for by all of them.
+            users: keyspace("users", 512 << 10, 4 << 10)?,
             database,
         })
     }
@@ -153,62 +156,12 @@ impl Tables {
         address: &AddressKey,
         after: u64,
         up_to: u64,
-        mut visit: impl FnMut(Found) -> ControlFlow<()>,
+        visit: impl FnMut(Found) -> ControlFlow<()>,
     ) -> Result<u64, MailboxError> {
-        let Some(mut start) = after.checked_add(1) else { return Ok(0) };
-        let mut damages = 0;
-        while start <= up_to {
-            let mut damage = false;
-            for item in self.messages.range(address.message(start)..=address.message(up_to)) {
-                match item.into_inner() {
-                    Ok((key, value)) => {
-                        let seq = keys::seq(&key);
-                        let message = Message::decode(&key, value.clone().into());
-                        let bytes = message.as_ref().map_or(value.len(), |message| message.body.len()) as u32;
-                        damages += u64::from(message.is_err());
-                        if visit(Found { seq, bytes, message }).is_break() {
-                            return Ok(damages);
-                        }
-                        start = seq.saturating_add(1);
-                    }
-                    Err(error) => {
-                        bearable(error)?;
-                        damage = true;
-                        break;
-                    }
-                }
-            }
-            if !damage {
-                break;
-            }
-            damages += 1;
-            let Some(next) = self.beyond_damage(address, start, up_to) else { break };
-            start = next;
-        }
-        Ok(damages)
-    }
-
-    /// The first number from which the mailbox can be read again, found by trying: a damaged block holds numbers that
-    /// nobody knows.
-    fn beyond_damage(&self, address: &AddressKey, damaged: u64, up_to: u64) -> Option<u64> {
-        let readable = |start: u64| {
-            let mut items = self.messages.range(address.message(start)..=address.message(up_to));
-            items.next().is_none_or(|item| item.into_inner().is_ok())
-        };
-        let (mut low, mut step) = (damaged, 1u64);
-        let mut high = loop {
-            let high = damaged.checked_add(step).filter(|high| *high <= up_to)?;
-            if readable(high) {
-                break high;
-            }
-            low = high;
-            step = step.saturating_mul(2);
-        };
-        while high - low > 1 {
-            let middle = low + (high - low) / 2;
-            if readable(middle) { high = middle } else { low = middle }
-        }
-        Some(high)
+        let Some(start) = after.checked_add(1) else { return Ok(0) };
+        let mut scan = Scan { tables: self, address, start, up_to, damages: 0, visit };
+        scan.run()?;
+        Ok(scan.damages)
     }
 
     /// One message, if it is there.

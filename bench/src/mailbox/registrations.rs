@@ -1,0 +1,72 @@
+//! What the mailbox keeps in memory of devices that are registered and for which nothing comes.
+//!
+//! Each device does what a connection that registers does: its user is looked for and written, and what waits is counted.
+//! In between the store syncs and looks for what has expired, as its thread does.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use campanile::mailbox::{Address, DeviceRecord, Mailbox as _, UserRecord};
+use clap::Args;
+
+use super::{NOW_MS, Place, open};
+use crate::report::Report;
+
+/// Connections that one sync is for.
+const GROUP: u64 = 64;
+const EXPIRE_LOOKS_MAX: usize = 512;
+
+/// What is measured.
+#[derive(Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    place: Place,
+    /// Devices, each of a user of its own.
+    #[arg(long, default_value_t = 100_000)]
+    devices: u64,
+}
+
+pub(super) fn run(options: &Options) -> anyhow::Result<()> {
+    let directory = options.place.directory()?;
+    let before = resident_bytes()?;
+    let mut mailbox = open(directory.path())?;
+    let opened = resident_bytes()?;
+    let mut report = Report::new();
+    report.add("open_kib", kib(opened, before));
+    for round in ["new", "known"] {
+        let started = Instant::now();
+        for device in 0..options.devices {
+            let address = Address { user: format!("user-{device:08}").parse()?, device: 1.try_into()? };
+            if mailbox.user(&address.user)?.is_none() {
+                let device = address.device;
+                let known = DeviceRecord { device, created_at_ms: NOW_MS, last_seen_at_ms: NOW_MS };
+                let record = UserRecord { devices: vec![known], last_device: device.get() };
+                mailbox.put_user(&address.user, &record)?;
+            }
+            anyhow::ensure!(mailbox.count(&address)?.messages == 0, "a message waits");
+            if device % GROUP == 0 {
+                mailbox.sync()?;
+                mailbox.expire(NOW_MS, EXPIRE_LOOKS_MAX)?;
+            }
+        }
+        mailbox.sync()?;
+        let rate = options.devices as f64 / started.elapsed().as_secs_f64();
+        report.add(&format!("{round}_devices_per_second"), rate);
+        report.add(&format!("{round}_kib"), kib(resident_bytes()?, opened));
+        std::thread::sleep(Duration::from_secs(1));
+        report.add(&format!("{round}_a_second_later_kib"), kib(resident_bytes()?, opened));
+    }
+    report.publish(options.place.json.as_deref())
+}
+
+fn kib(now: u64, before: u64) -> f64 {
+    (now as f64 - before as f64) / 1024.0
+}
+
+/// Memory of this process that is resident and its own, in bytes.
+fn resident_bytes() -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib * 1024)
+}
