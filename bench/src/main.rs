@@ -7,6 +7,7 @@ mod floor;
 mod gateway;
 mod kernel_memory;
 mod ledger;
+mod mailbox;
 mod report;
 
 use clap::{Parser, Subcommand};
@@ -29,6 +30,9 @@ enum Benchmark {
     Gateway(gateway::Gateway),
     /// Whether anything is lost, reordered or stored twice when the gateway is killed again and again.
     Ledger(ledger::Ledger),
+    /// The embedded mailbox alone, beside the disk that it writes to.
+    #[command(subcommand)]
+    Mailbox(mailbox::Mailbox),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -36,5 +40,6 @@ fn main() -> anyhow::Result<()> {
         Benchmark::Floor(floor) => floor.run(),
         Benchmark::Gateway(gateway) => gateway.run(),
         Benchmark::Ledger(ledger) => ledger.run(),
+        Benchmark::Mailbox(mailbox) => mailbox.run(),
     }
 }

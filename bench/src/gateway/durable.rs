@@ -43,6 +43,8 @@ enum Part {
     Batches,
     /// Batches at a fixed rate, half of what is asked for
     Half,
+    /// The rate of `half`, to devices that acknowledge every message at once: some writes are spared
+    Eager,
     /// As many as possible, one in each request, on 64 connections
     Single,
     /// As many as possible, in batches, to devices that are registered and not connected
@@ -57,7 +59,7 @@ impl Durable {
         let mut report = Report::new();
         report.add("devices", self.devices.into());
         report.add("payload_bytes", self.bytes.into());
-        let all = [Part::Batches, Part::Half, Part::Single, Part::Offline];
+        let all = [Part::Batches, Part::Half, Part::Eager, Part::Single, Part::Offline];
         let mut lost = 0.0;
         for part in all.into_iter().filter(|part| self.only.is_empty() || self.only.contains(part)) {
             lost += self.measure(part, &mut report)?;
@@ -74,13 +76,14 @@ impl Durable {
         let batch_ms = f64::from(*batch) * 1e3 / f64::from(*half_rate);
         let how = match part {
             Part::Batches => format!("--max {batches}"),
-            Part::Half => format!("--rate {half_rate} {batches} --batch-ms {batch_ms}"),
+            Part::Half | Part::Eager => format!("--rate {half_rate} {batches} --batch-ms {batch_ms}"),
             Part::Single => format!("--max --single --publishers {SINGLE_CONNECTIONS}"),
             Part::Offline => format!("--max --offline {batches}"),
         };
+        let ack_every = if part == Part::Eager { 1 } else { 32 };
         words(&format!(
-            "--connections {devices} --payload-bytes {bytes} --durability durable --ack-every 32 --ack-within-ms 50 \
-             --pause 1 --duration {seconds} {how}"
+            "--connections {devices} --payload-bytes {bytes} --durability durable --ack-every {ack_every} \
+             --ack-within-ms 50 --pause 1 --duration {seconds} {how}"
         ))
     }
 
@@ -91,6 +94,8 @@ impl Durable {
         let found = gateway.load(&self.arguments(part), Duration::from_secs(self.seconds + 120))?;
         let cpu = gateway.process.cpu_seconds()? - cpu_before;
         let data_bytes = gateway.data_bytes();
+        let spared = gateway.api.counter("campanile_store_envelopes_spared_total")?;
+        let commits = gateway.api.counter("campanile_store_commits_total")?;
         gateway.stop()?;
         let figure = |path| load_figure(&found, path);
         let (accepted, rate) = (figure("/pushes/accepted")?, figure("/pushes/accepted_per_second")?);
@@ -98,6 +103,7 @@ impl Durable {
         let (name, asked_rate, asked_p99) = match part {
             Part::Batches => ("batches", Some(50_000.0), None),
             Part::Half => ("half", Some(f64::from(self.half_rate) * 0.99), Some(25.0)),
+            Part::Eager => ("eager", None, None),
             Part::Single => ("single", Some(20_000.0), None),
             Part::Offline => ("offline", Some(40_000.0), None),
         };
@@ -128,6 +134,8 @@ impl Durable {
         add("lost", Some(Asked::AtMost(0.0)), lost);
         add("gateway_cpu_usec_per_message", None, cpu * 1e6 / accepted);
         add("load_cpu_usec_per_message", None, figure("/process/cpu_publish_seconds")? * 1e6 / accepted);
+        add("messages_per_commit", None, accepted / commits.max(1) as f64);
+        add("writes_spared_percent", None, spared as f64 * 100.0 / accepted);
         add("disk_bytes_per_message", None, data_bytes as f64 / accepted);
         Ok(lost)
     }

@@ -233,6 +233,23 @@ impl Gateway {
         self.folder.path(name)
     }
 
+    /// What the kernel keeps for data in the sockets of devices, on the gateway's side only, in bytes. Asks `ss`, of
+    /// iproute2.
+    pub(super) fn socket_bytes(&self) -> anyhow::Result<u64> {
+        let port = format!("sport = :{}", self.listen.port());
+        let output = Command::new("ss").args(["-tmnH", &port]).output().context("ss (iproute2) is needed")?;
+        ensure!(output.status.success(), "ss ended with {}", output.status);
+        let text = String::from_utf8_lossy(&output.stdout);
+        // skmem:(r<received>,rb<limit>,t<sent>,tb<limit>,f<kept>,w<to be sent>,o<options>,bl<backlog>,d<drops>)
+        let memory = text.split("skmem:(").skip(1).filter_map(|rest| rest.split(')').next());
+        let of = |field: &str| -> Option<u64> {
+            let digits = field.trim_start_matches(|letter: char| letter.is_ascii_alphabetic());
+            let counts = matches!(&field[..field.len() - digits.len()], "r" | "f" | "w" | "o" | "bl");
+            digits.parse().ok().filter(|_| counts)
+        };
+        Ok(memory.flat_map(|fields| fields.split(',')).filter_map(of).sum())
+    }
+
     /// What the load generator found, after its end.
     pub(super) fn load_report(&self) -> anyhow::Result<serde_json::Value> {
         self.named_load_report("load")

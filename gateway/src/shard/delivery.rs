@@ -376,6 +376,8 @@ impl Shard {
         message.id = MessageId { epoch: self.settings.epoch, seq }.to_string();
         message.seq = seq;
         let meant = self.meant_by(user, &envelopes);
+        // One that was parked for long may have expired meanwhile: the store keeps it from being delivered.
+        let expired = u64::try_from(message.expires_at_ms).is_ok_and(|at_ms| at_ms <= self.now.unix_ms);
         let mut devices = Vec::with_capacity(meant.len());
         let mut stored = Vec::with_capacity(meant.len());
         let mut behind = Vec::new();
@@ -394,8 +396,9 @@ impl Shard {
                 _ => shared.get_or_insert_with(|| encoded(&mut message, envelopes.payload(device))),
             };
             let body = body.clone();
-            let sent = slot != NONE && self.send_live(slot, seq, body.len(), frames);
-            if slot != NONE && !sent {
+            let live = slot != NONE && !expired;
+            let sent = live && self.send_live(slot, seq, body.len(), frames);
+            if live && !sent {
                 behind.push(slot);
             }
             devices.push((device, if sent { Outcome::Sent } else { Outcome::Stored }));
@@ -484,12 +487,11 @@ impl Shard {
             Ok(stored) => {
                 let appended = devices.iter_mut().filter(|(_, outcome)| *outcome != Outcome::UnknownDevice);
                 for ((device, outcome), stored) in appended.zip(stored) {
-                    let confirmed = self.state_of(number, *device, seq);
-                    *outcome = match (confirmed, stored) {
-                        (Outcome::Confirmed, _) => Outcome::Confirmed,
-                        (state, Stored::Yes) => state,
-                        (_, Stored::MailboxFull) => Outcome::MailboxFull,
-                        (_, Stored::StorageFull) => Outcome::StorageFull,
+                    *outcome = match stored {
+                        Stored::Yes => self.state_of(number, *device, seq),
+                        // A session that has nothing to confirm says nothing about what was refused.
+                        Stored::MailboxFull => Outcome::MailboxFull,
+                        Stored::StorageFull => Outcome::StorageFull,
                     };
                 }
                 let id = MessageId { epoch: self.settings.epoch, seq };

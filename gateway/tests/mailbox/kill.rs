@@ -1,7 +1,7 @@
 //! A process that is killed at any moment loses nothing that it was told is durable.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write, stdout};
+use std::io::{Read, Write, stdout};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -65,15 +65,18 @@ fn what_was_durable_survives_a_kill_and_no_number_comes_twice() {
     let mut remembered = Vec::new();
     for round in 0..ROUNDS {
         let mut child = child("kill::writer", directory.path(), &[]);
-        let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-        let listener = std::thread::spawn(move || lines.map_while(Result::ok).collect::<Vec<_>>());
+        let mut output = child.stdout.take().expect("its output");
+        let listener = std::thread::spawn(move || {
+            let mut said = String::new();
+            output.read_to_string(&mut said).map(|_| said)
+        });
         sleep(Duration::from_millis(rng.u64(20..180)));
         child.kill().expect("it is killed");
         child.wait().expect("it ends");
-        let mut lines = listener.join().expect("what it said");
-        // The last line may be half of one.
-        lines.pop();
-        for line in lines.iter().filter_map(|line| line.strip_prefix(':')) {
+        let said = listener.join().expect("a listener").expect("what it said");
+        // Behind the last end of a line there may be half a line.
+        let whole = said.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        for line in whole.lines().filter_map(|line| line.strip_prefix(':')) {
             let (what, numbers) = line.split_once(' ').expect("a line");
             let numbers: Vec<u64> =
                 numbers.split(' ').map(|number| number.parse().expect("a number")).collect();

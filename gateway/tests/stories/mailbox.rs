@@ -430,3 +430,78 @@ fn an_unknown_device_is_refused_where_tokens_do_not_register() {
     assert_eq!(gateway[ada].kinds(), ["x"]);
     gateway.ends_empty();
 }
+
+#[test]
+fn a_message_that_does_not_fit_the_window_waits_and_is_not_passed_over() {
+    let mut gateway = Setup::shards(1).limits(|limits| limits.window_bytes_max = 1_000).start();
+    let ada = gateway.device("ada", 1);
+    for kind in ["one", "two", "three"] {
+        let payload = Some(Payload::data(vec![0; 600]));
+        let message = Deliver { kind: kind.into(), payload, ..Deliver::default() };
+        gateway.store("ada", Targets::All, message).unwrap();
+    }
+    assert_eq!(gateway[ada].kinds(), ["one"], "there is room, but not for another of that size");
+    for seen in [2, 3] {
+        ack_all(&mut gateway, ada);
+        assert_eq!(gateway[ada].kinds(), ["one", "two", "three"][..seen]);
+    }
+    gateway.ends_empty();
+}
+
+#[test]
+fn what_was_refused_is_not_confirmed_by_a_session_that_has_nothing_to_confirm() {
+    let mut gateway = ada_has(1);
+    gateway.store.mailbox().fill(1);
+    let push = a_push("ada", Targets::All, message("refused"), Durability::Durable);
+    let ticket = gateway.ask_home("ada", RequestBody::Push(vec![push]));
+    let token = gateway.token("ada", 1, 60);
+    let ada = gateway.enter(0, Protobuf, Entry::Header(token));
+    // The session opens and catches up before the sync that the answer waits for.
+    for _ in 0..30 {
+        gateway.world.steps(4);
+        gateway.pump();
+        let now_ms = gateway.world.now().unix_ms;
+        gateway.store.execute(now_ms);
+    }
+    assert!(is_caught_up(&gateway, ada) && !gateway.has_answer(ticket));
+    let Answer::Pushed(pushed) = gateway.settled_answer(ticket) else { panic!("another answer") };
+    assert_eq!(outcomes(pushed[0].as_ref().unwrap()), [(1, Outcome::StorageFull)]);
+    assert_eq!(gateway[ada].kinds().len(), 0);
+    gateway.ends_empty();
+}
+
+#[test]
+fn the_receipt_of_an_ephemeral_sync_does_not_wait_for_something_else_to_send() {
+    let mut gateway = Setup::shards(1).start();
+    let (one, two) = (gateway.device("ada", 1), gateway.device("ada", 2));
+    let sync = Sync { r#ref: "r".into(), kind: "typing".into(), ephemeral: true, ..Sync::default() };
+    gateway[one].say(&ClientFrame::Sync(sync));
+    // A shard with nothing to do sleeps; what it does then all the same, no driver would have woken it for.
+    gateway.settle();
+    let receipt = gateway[one].frames().find_map(|frame| match frame {
+        ServerFrame::Receipt(receipt) => Some(receipt.devices[0].state.clone()),
+        _ => None,
+    });
+    assert_eq!(receipt.as_deref(), Some("sent"));
+    assert_eq!(gateway[two].kinds(), ["typing"]);
+    gateway.ends_empty();
+}
+
+#[test]
+fn a_connected_device_that_the_store_forgot_is_registered_again() {
+    for seed in 0..8 {
+        let mut setup = Setup::shards(1);
+        setup.seed = seed;
+        let mut gateway = setup.start();
+        let ada = gateway.device("ada", 1);
+        // That it is registered is not synced yet.
+        gateway.store.mailbox().fail_next(Call::Sync);
+        let refused = gateway.store("ada", Targets::All, message("refused"));
+        assert!(matches!(refused, Err(PushError::Unavailable(_))), "{refused:?}");
+        gateway.wait(Duration::from_secs(1));
+        assert_eq!(gateway.stored("ada", Targets::All, "kept"), [(1, Outcome::Sent)]);
+        assert_eq!(gateway[ada].kinds().last(), Some(&"kept"));
+        ack_all(&mut gateway, ada);
+        gateway.ends_empty();
+    }
+}

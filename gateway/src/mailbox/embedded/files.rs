@@ -33,7 +33,7 @@ pub(super) struct Directory {
     path: PathBuf,
     epoch: u64,
     numbers: Numbers,
-    _lock: File,
+    lock: File,
 }
 
 impl Directory {
@@ -70,7 +70,7 @@ impl Directory {
             write_whole(path, "numbers", &slots).map_err(refused)?;
         }
         let numbers = Numbers::open(&numbers)?;
-        Ok(Directory { path: path.into(), epoch, numbers, _lock: lock })
+        Ok(Directory { path: path.into(), epoch, numbers, lock })
     }
 
     pub(super) fn epoch(&self) -> u64 {
@@ -93,6 +93,13 @@ impl Directory {
         // What was written but not synced may have been lost; what was given out in this process never comes again.
         self.numbers.next = self.numbers.next.max(range_end);
         Ok(())
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Closing it is not enough while a child process that was just forked still has it.
+        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
     }
 }
 

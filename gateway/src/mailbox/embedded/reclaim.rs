@@ -19,7 +19,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Reclaim {
     removed_bytes: u64,
     started_at: Option<Instant>,
-    merge: Option<JoinHandle<()>>,
+    merge: Option<JoinHandle<bool>>,
 }
 
 impl Reclaim {
@@ -33,8 +33,11 @@ impl Reclaim {
     }
 
     /// Whether a merge would give back much of what is in use.
-    pub(super) fn is_due(&self, used_bytes: u64) -> bool {
-        self.merge.as_ref().is_none_or(JoinHandle::is_finished)
+    pub(super) fn is_due(&mut self, used_bytes: u64) -> bool {
+        if self.merge.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.wait();
+        }
+        self.merge.is_none()
             && self.started_at.is_none_or(|at| at.elapsed() >= INTERVAL)
             && self.removed_bytes >= REMOVED_BYTES_MIN.max(used_bytes / 16)
     }
@@ -45,9 +48,10 @@ impl Reclaim {
         self.removed_bytes = 0;
         self.started_at = Some(Instant::now());
         let merge = move || {
-            if let Err(error) = tables.compact(free_bytes) {
+            tables.compact(free_bytes).unwrap_or_else(|error| {
                 tracing::warn!(%error, "the store could not give back room");
-            }
+                false
+            })
         };
         match thread::Builder::new().name("store-merge".into()).spawn(merge) {
             Ok(thread) => self.merge = Some(thread),
@@ -58,8 +62,10 @@ impl Reclaim {
     /// Waits until no merge is under way, so that the database can be closed.
     pub(super) fn wait(&mut self) {
         if let Some(merge) = self.merge.take() {
-            // A merge that panicked has failed; the database says so itself.
-            let _ = merge.join();
+            // One that has failed or did not fit is tried again; one that panicked has failed.
+            if !merge.join().unwrap_or(false) {
+                self.removed_bytes = u64::MAX;
+            }
         }
     }
 }

@@ -225,14 +225,22 @@ impl Tables {
         })
     }
 
-    /// Makes the database give back the room of what was removed, if the rest fits into `free_bytes` meanwhile. It takes
-    /// a while; not for the store's thread.
-    pub(super) fn compact(&self, free_bytes: u64) -> fjall::Result<()> {
+    /// Makes the database give back the room of what was removed, if the rest fits into `free_bytes` meanwhile. Whether
+    /// it did. It takes a while; not for the store's thread.
+    pub(super) fn compact(&self, free_bytes: u64) -> fjall::Result<bool> {
         let alive = self.alive_bytes()?;
         if alive + alive / 8 + MERGE_MARGIN_BYTES > free_bytes {
             tracing::info!(alive, free_bytes, "too much is alive to be merged in the room that there is");
-            return Ok(());
+            return Ok(false);
         }
+        self.rotate()?;
+        self.messages.major_compact()?;
+        // Files that were merged are removed with the next rotation only.
+        self.rotate().map(|()| true)
+    }
+
+    /// Sorts all that is in memory into tables, and waits until that is done.
+    fn rotate(&self) -> fjall::Result<()> {
         let all =
             [&self.messages, &self.mailboxes, &self.topics, &self.dedup, &self.dedup_order, &self.users];
         let mut batch = self.batch();
@@ -249,7 +257,7 @@ impl Tables {
         while all.iter().any(|keyspace| keyspace.sealed_memtable_count() > 0) && Instant::now() < patience {
             std::thread::sleep(Duration::from_millis(10));
         }
-        self.messages.major_compact()
+        Ok(())
     }
 }
 

@@ -37,7 +37,7 @@ impl Mail {
             _ => {}
         }
         let shards = self.rng.usize(1..=3);
-        self.is_cut(shards)
+        self.begins_again(shards)
     }
 
     /// So long that what was confirmed is durable, unless the store fails.
@@ -59,7 +59,7 @@ impl Mail {
         }
     }
 
-    pub(super) fn is_cut(mut self, shards: usize) -> Mail {
+    pub(super) fn begins_again(mut self, shards: usize) -> Mail {
         for session in &mut self.sessions {
             session.at = None;
             session.syncs.clear();
@@ -136,7 +136,7 @@ fn what_is_published_after_a_power_cut_is_not_taken_for_acknowledged() {
             mail.gateway.store.execute(now_ms);
         }
         assert!(mail.gateway.store.mailbox().unsynced() > 5);
-        let mut mail = mail.is_cut(shards);
+        let mut mail = mail.begins_again(shards);
         // The device is registered, whatever became of that.
         let again = mail.connects(owner);
         let at = mail.sessions[again].at.unwrap();

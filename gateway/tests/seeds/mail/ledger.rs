@@ -46,7 +46,6 @@ pub(super) struct Key {
 /// One time that an item was pushed.
 pub(super) struct Attempt {
     pub(super) item: usize,
-    pub(super) life: u32,
     /// The connection that sent it, for a sync.
     pub(super) session: Option<usize>,
     /// Where it stands among all that was asked and answered.
@@ -193,23 +192,13 @@ impl Item {
 
 impl Ledger {
     /// An item is pushed. The index of the attempt.
-    pub(super) fn asks(&mut self, item: usize, life: u32, session: Option<usize>) -> usize {
+    pub(super) fn asks(&mut self, item: usize, session: Option<usize>) -> usize {
         self.clock += 1;
         let user = self.items[item].user;
         let known = self.registered.iter().filter(|owner| owner.0 == user).map(|owner| owner.1).collect();
         let (asked, floor) = (self.clock, self.highest[user]);
         let (answered, answered_ms, answer) = (u64::MAX, u64::MAX, None);
-        self.attempts.push(Attempt {
-            item,
-            life,
-            session,
-            asked,
-            floor,
-            known,
-            answered,
-            answered_ms,
-            answer,
-        });
+        self.attempts.push(Attempt { item, session, asked, floor, known, answered, answered_ms, answer });
         self.attempts.len() - 1
     }
 
@@ -273,12 +262,6 @@ impl Ledger {
         self.highest[user]
     }
 
-    /// The highest number that is known.
-    pub(super) fn highest(&self) -> u64 {
-        let messages = self.numbers.last_key_value().map_or(0, |(&seq, _)| seq);
-        messages.max(self.generations.last().copied().unwrap_or(0))
-    }
-
     /// All numbers of a user's messages.
     pub(super) fn numbers_of(&self, user: usize) -> impl Iterator<Item = u64> + '_ {
         let of = move |(&seq, &item): (&u64, &usize)| (self.items[item].user == user).then_some(seq);
@@ -313,6 +296,11 @@ impl Ledger {
                 self.gives(seq, number);
             }
         }
+    }
+
+    /// Whether an item is pushed, or was not answered at that time.
+    pub(super) fn is_under_way_since(&self, item: usize, clock: u64) -> bool {
+        self.attempts.iter().any(|attempt| attempt.item == item && attempt.answered > clock)
     }
 
     /// A number belongs to one message.

@@ -13,7 +13,7 @@ use crate::support::gateway::EPOCH;
 use crate::support::store::StoreFaults;
 use crate::support::{Entry, user};
 
-/// How far above everything that was given out a number is that was never given out.
+/// How far above all ranges of numbers one is that is not given out in this life.
 const ABSURD: u64 = 5_000;
 
 impl Mail {
@@ -44,7 +44,8 @@ impl Mail {
                 self.connects(owner);
             }
             16..42 => {
-                for _ in 0..self.rng.u32(1..4) {
+                let burst = self.rules.large && self.one_in(6);
+                for _ in 0..if burst { 30 } else { self.rng.u32(1..4) } {
                     self.is_pushed();
                 }
             }
@@ -108,12 +109,14 @@ impl Mail {
             _ => Habit::Wild,
         };
         session.floor = self.durable.get(&owner).copied().unwrap_or(0);
+        session.dialed = self.ledger.clock;
         session.dialed_ms = if self.rules.faults.clock_jump > 0 { 0 } else { self.now_ms() };
         let earlier: Vec<&Session> = self.sessions.iter().filter(|other| other.owner == owner).collect();
         session.after_generation = earlier.iter().filter_map(|other| other.generation).max().unwrap_or(0);
         let of_life = earlier.iter().filter(|other| other.life == self.life);
         session.soft_floor = of_life.clone().map(|other| other.heard).max().unwrap_or(0);
         session.is_exact = owner.0 == PLAIN
+            && !careless
             && of_life.clone().all(|other| !other.lied && other.acknowledged.max(other.hello) <= other.heard);
         if let Some((last, epoch)) = hello {
             self.gateway[at].resumes = (last, epoch);
@@ -134,8 +137,14 @@ impl Mail {
             5..9 => Some((got, EPOCH)),
             9 => Some((1 + self.rng.u64(0..got), EPOCH)),
             10 => Some((got, EPOCH + 1)),
-            _ => Some((self.ledger.highest() + ABSURD, EPOCH)),
+            _ => Some((self.an_absurd_number(), EPOCH)),
         }
+    }
+
+    /// A number that was never given out. To acknowledge it confirms nothing.
+    fn an_absurd_number(&mut self) -> u64 {
+        let next = self.gateway.store.mailbox().next_number();
+        [u64::MAX, next, next + ABSURD][self.rng.usize(0..3)]
     }
 
     /// The highest number that a device has received.
@@ -147,7 +156,6 @@ impl Mail {
     /// What follows from it.
     fn says_what_it_has(&mut self, session: &mut Session, with_hello: bool, last: u64, epoch: u64) {
         if last > self.got(session.owner) {
-            self.lies.push((session.owner, last, self.life, true));
             session.lied = true;
             return;
         }
@@ -182,8 +190,7 @@ impl Mail {
                 // What other devices of the user have got, perhaps.
                 2 => self.ledger.highest_of(owner.0).max(last),
                 3 => {
-                    let seq = [u64::MAX, self.ledger.highest() + ABSURD][self.rng.usize(0..2)];
-                    self.lies.push((owner, seq, self.life, true));
+                    let seq = self.an_absurd_number();
                     return self.sessions[index].acknowledge_absurdly(&mut self.gateway[at], seq);
                 }
                 _ => last,
@@ -191,11 +198,15 @@ impl Mail {
             _ => return,
         };
         if seq > last {
-            self.lies.push((owner, seq, self.life, false));
+            self.lies.push((owner, seq));
         }
         self.nonces += 1;
         let nonce = (seq > 0 && self.one_in(3)).then_some(self.nonces);
         self.sessions[index].acknowledge(&mut self.gateway[at], seq, nonce);
+        // Perhaps between the count and the replay of a newer one.
+        for (other, session) in self.sessions.iter_mut().enumerate() {
+            session.is_exact &= other == index || session.owner != owner;
+        }
     }
 
     fn some_devices(&mut self) -> Vec<u32> {
@@ -223,7 +234,14 @@ impl Mail {
             false => 30 * 24 * 3_600_000,
         };
         let expires_at_ms = if from.is_some() { 0 } else { self.now_ms() + ttl_ms };
-        let bytes = if self.one_in(6) { self.rng.usize(0..1_500) } else { self.rng.usize(0..200) };
+        let large = self.rules.large && user == PLAIN;
+        let bytes = if large {
+            self.rng.usize(4_000..12_000)
+        } else if self.one_in(6) {
+            self.rng.usize(0..1_500)
+        } else {
+            self.rng.usize(0..200)
+        };
         Item { user, to, from, kind: "message", topic, bytes, durability, expires_at_ms, key: None }
     }
 
@@ -280,7 +298,7 @@ impl Mail {
             let (first, last) = self.ledger.keys[key].until_ms.unwrap_or((until_ms, until_ms));
             self.ledger.keys[key].until_ms = Some((first.min(until_ms), last.max(until_ms)));
         }
-        let attempt = self.ledger.asks(number, self.life, None);
+        let attempt = self.ledger.asks(number, None);
         let ticket = self.gateway.ask_home(name, RequestBody::Push(vec![push]));
         self.ledger.tickets.insert(ticket, attempt);
     }
@@ -323,7 +341,7 @@ impl Mail {
             return;
         }
         self.gateway[at].say(&ClientFrame::Sync(item.sync(number, &name)));
-        let attempt = self.ledger.asks(number, self.life, Some(index));
+        let attempt = self.ledger.asks(number, Some(index));
         self.sessions[index].syncs.insert(name, attempt);
     }
 

@@ -9,9 +9,6 @@ use super::ledger::Ledger;
 use super::{Owner, Rules};
 use crate::support::{Device, Seen};
 
-/// A push is executed within so long, if the clock does not jump.
-const EXECUTED_WITHIN_MS: u64 = 1_000;
-
 /// How a device acknowledges.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Habit {
@@ -39,6 +36,8 @@ pub(super) struct Session {
     pub(super) floor: u64,
     /// Nothing up to this is delivered while the store works: it was confirmed on an earlier session.
     pub(super) soft_floor: u64,
+    /// When it dialed, by the clock of the ledger.
+    pub(super) dialed: u64,
     /// The wall clock when it dialed, if that only goes forward; else 0.
     pub(super) dialed_ms: u64,
     /// An earlier session had the number.
@@ -80,6 +79,7 @@ impl Session {
             hello: 0,
             floor: 0,
             soft_floor: 0,
+            dialed: 0,
             dialed_ms: 0,
             after_generation: 0,
             is_exact: false,
@@ -129,7 +129,7 @@ impl Session {
                     assert!(self.last() <= caught_up.seq, "caught up before its replay was over");
                     let count = self.received.len() as u64;
                     let all = !self.is_exact || self.lied || store_failed || count >= self.waiting;
-                    assert!(all, "caught up after {count} of {}", self.waiting);
+                    assert!(all, "{:?} caught up after {count} of {}", self.owner, self.waiting);
                     self.caught_up = Some((caught_up.seq, count));
                 }
                 ServerFrame::Pong(pong) => {
@@ -166,8 +166,9 @@ impl Session {
             assert!(seq > caught_up, "{seq} after it has caught up with {caught_up}");
         }
         let expires_at_ms = ledger.items[number].expires_at_ms;
-        let dead = expires_at_ms > 0 && expires_at_ms + EXECUTED_WITHIN_MS <= self.dialed_ms;
-        assert!(!dead, "{seq} had expired before the session began");
+        let dead = expires_at_ms > 0 && expires_at_ms <= self.dialed_ms;
+        let is_new = ledger.is_under_way_since(number, self.dialed);
+        assert!(!dead || is_new, "{seq} had expired before the session began");
         self.received.push(seq);
         if !self.acknowledges || seq <= self.acknowledged {
             return;
@@ -187,7 +188,9 @@ impl Session {
         self.acknowledged = self.acknowledged.max(seq);
         self.unacknowledged.retain(|&(unacknowledged, _)| unacknowledged > seq);
         if let Some(nonce) = nonce {
-            self.pings.insert(nonce, self.acknowledged);
+            // A number below everything that it got says nothing new.
+            let heard = self.received.iter().rfind(|&&received| received <= self.acknowledged);
+            self.pings.insert(nonce, heard.copied().unwrap_or(0));
             device.say(&ClientFrame::Ping(Ping { nonce }));
         }
     }

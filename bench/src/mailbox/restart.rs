@@ -1,0 +1,56 @@
+//! How long a store takes to open that holds many messages.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use campanile::mailbox::{Address, Mailbox as _};
+use clap::Args;
+
+use super::{BODY_BYTES, DEVICES, NOW_MS, Place, messages, open};
+use crate::report::Report;
+
+/// Messages in a batch while the store is filled.
+const BATCH: u64 = 1_000;
+
+/// What is measured.
+#[derive(Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    place: Place,
+    /// Messages that the store holds.
+    #[arg(long, default_value_t = 1_000_000)]
+    messages: u64,
+    /// How often it is opened.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+}
+
+pub(super) fn run(options: &Options) -> anyhow::Result<()> {
+    let directory = options.place.directory()?;
+    let body: Bytes = vec![0x5a; BODY_BYTES].into();
+    let mut mailbox = open(directory.path())?;
+    let mut seq = 1;
+    while seq <= options.messages {
+        mailbox.append(&messages(seq..seq + BATCH, &body)?, NOW_MS)?;
+        mailbox.sync()?;
+        seq += BATCH;
+    }
+    drop(mailbox);
+    let (mut opened, mut counted) = (Vec::new(), Vec::new());
+    for _ in 0..options.rounds {
+        // A journal that holds something is what takes time to open.
+        let started = Instant::now();
+        let mut mailbox = open(directory.path())?;
+        opened.push(started.elapsed().as_secs_f64() * 1e3);
+        let started = Instant::now();
+        let address = Address { user: "user-00000001".parse()?, device: 1.try_into()? };
+        let count = mailbox.count(&address)?.messages;
+        counted.push(started.elapsed().as_secs_f64() * 1e3);
+        anyhow::ensure!(count == options.messages / DEVICES, "{count} messages wait");
+    }
+    let mut report = Report::new();
+    report.add("messages", options.messages as f64);
+    report.add_spread("open", "ms", &opened);
+    report.add_spread("first_count", "ms", &counted);
+    report.publish(options.place.json.as_deref())
+}
