@@ -55,8 +55,7 @@ impl Terminal {
 
     /// The block of the README in which this stands.
     fn block(&self, says: &str) -> String {
-        let found: Vec<_> =
-            blocks(README, "sh").into_iter().filter(|block| block.contains(says)).collect();
+        let found: Vec<_> = blocks(README, "sh").into_iter().filter(|block| block.contains(says)).collect();
         let [block] = found[..] else { panic!("{} blocks of the README say {says}", found.len()) };
         let replace = |block: String, (from, to): &(&str, String)| block.replace(from, to);
         self.replacements.iter().fold(block.to_owned(), replace)
@@ -143,12 +142,16 @@ fn the_frames_of_the_documentation_are_of_the_schema() {
     let decoded = |frame: &str, from_client: bool| {
         let message = Message::Text(frame);
         match from_client {
-            true => ClientFrame::decode(Encoding::Json, &message).map(|frame| written(|out| {
-                frame.encode_frame(Encoding::Json, [0; 4], out).unwrap();
-            })),
-            false => ServerFrame::decode(Encoding::Json, &message).map(|frame| written(|out| {
-                frame.encode_frame(Encoding::Json, out).unwrap();
-            })),
+            true => ClientFrame::decode(Encoding::Json, &message).map(|frame| {
+                written(|out| {
+                    frame.encode_frame(Encoding::Json, [0; 4], out).unwrap();
+                })
+            }),
+            false => ServerFrame::decode(Encoding::Json, &message).map(|frame| {
+                written(|out| {
+                    frame.encode_frame(Encoding::Json, out).unwrap();
+                })
+            }),
         }
     };
     for (file, text) in FRAMES {
