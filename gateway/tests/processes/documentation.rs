@@ -5,7 +5,7 @@ use std::io::BufReader;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::node::{PATIENCE, folder, free_address};
 use campanile_protocol::frame::Message;
@@ -77,14 +77,25 @@ impl Terminal {
     /// Starts the gateway and waits until it is ready. Gives its place among the groups.
     fn serve(&mut self) -> usize {
         let mut shell = self.shell(&self.block("campanile serve"));
-        let mut shell = shell.process_group(0).stdout(Stdio::null()).spawn().unwrap();
+        // Among the groups at once, so that it is killed whatever happens.
+        self.groups.push(shell.process_group(0).stdout(Stdio::null()).spawn().unwrap());
+        let group = self.groups.len() - 1;
         let deadline = Instant::now() + PATIENCE;
-        while shell.try_wait().unwrap().is_none() {
+        while self.groups[group].try_wait().unwrap().is_none() {
             assert!(Instant::now() < deadline, "the gateway does not become ready");
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
         }
-        self.groups.push(shell);
-        self.groups.len() - 1
+        group
+    }
+
+    /// Waits until a gateway that was killed has let go of its data: a signal is only the beginning of an end.
+    fn wait_for_the_end(&self) {
+        let lock = fs::File::open(self.folder.join("data/mailbox/lock")).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+            assert!(Instant::now() < deadline, "the gateway does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Starts a block that goes on, and gives what it prints.
@@ -123,6 +134,7 @@ fn the_readmes_commands_store_a_message_and_deliver_it_when_the_device_connects(
     assert_eq!(stored[0]["devices"], json!([{"device": 1, "state": "stored"}]), "{stored:?}");
     // The README says that this may happen.
     terminal.kill(gateway);
+    terminal.wait_for_the_end();
     terminal.serve();
     let mut device = terminal.start("venv/bin/python");
     let mut next = || device.next().expect("the device has ended");
