@@ -26,6 +26,8 @@ async def main(url: str, api: str, key: str, token: str) -> None:
         assert socket.subprotocol == "campanile.v2+json"
         welcome = json.loads(await asyncio.wait_for(socket.recv(), 30))
         assert welcome["welcome"]["device"] == {"user": "guido", "device": 1}, welcome
+        caught_up = json.loads(await asyncio.wait_for(socket.recv(), 30))
+        assert "caughtUp" in caught_up, caught_up
         await asyncio.wait_for(await socket.ping(), 30)
         answer = await asyncio.to_thread(push, api, key, {"user": "guido", "payload": {"text": "hi"}})
         assert answer["deliveredCount"] == 1, answer
