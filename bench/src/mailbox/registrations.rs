@@ -51,10 +51,10 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
         }
         mailbox.sync()?;
         let rate = options.devices as f64 / started.elapsed().as_secs_f64();
-        report.add(&format!("{round}_devices_per_second"), rate);
-        report.add(&format!("{round}_kib"), kib(resident_bytes()?, opened));
+        report.add(format!("{round}_devices_per_second"), rate);
+        report.add(format!("{round}_kib"), kib(resident_bytes()?, opened));
         std::thread::sleep(Duration::from_secs(1));
-        report.add(&format!("{round}_a_second_later_kib"), kib(resident_bytes()?, opened));
+        report.add(format!("{round}_a_second_later_kib"), kib(resident_bytes()?, opened));
     }
     report.publish(options.place.json.as_deref())
 }

@@ -48,7 +48,7 @@ pub struct ServeArgs {
     /// An address or network that speaks PROXY protocol v2; repeat for more
     #[arg(long, value_name = "NETWORK")]
     pub proxy_protocol_from: Vec<String>,
-    /// A level, or directives like warn,campanile=debug [default: RUST_LOG, or info]
+    /// A level, or directives like warn,campanile=debug [default: RUST_LOG, or info without the database's]
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
 }

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use bytes::Bytes;
 use campanile_engine::Waker;
@@ -140,10 +141,24 @@ pub struct Opened {
     pub count: Count,
 }
 
+/// Whether the store takes messages at the moment. A hint: what is asked meanwhile is answered all the same.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Takes {
+    /// It does.
+    Messages,
+    /// The storage is full: messages are refused.
+    NoMessages,
+    /// It does not work: everything is refused.
+    Nothing,
+}
+
 /// Between one shard and the store: what is asked, and what is answered.
 pub struct Port {
     operations: SegQueue<Vec<Operation>>,
     completions: SegQueue<Vec<Completion>>,
+    /// Whether the store takes messages at the moment, as a [`Takes`].
+    takes: AtomicU8,
     shard: Arc<Waker>,
     store: Arc<Waker>,
 }
@@ -151,7 +166,8 @@ pub struct Port {
 impl Port {
     /// Empty queues between the two threads that sleep on these wakers.
     pub fn new(shard: Arc<Waker>, store: Arc<Waker>) -> Arc<Port> {
-        Arc::new(Port { operations: SegQueue::new(), completions: SegQueue::new(), shard, store })
+        let takes = AtomicU8::new(Takes::Messages as u8);
+        Arc::new(Port { operations: SegQueue::new(), completions: SegQueue::new(), takes, shard, store })
     }
 
     /// Asks, in order. Only the shard calls it.
@@ -173,6 +189,20 @@ impl Port {
     /// The oldest operations that wait. Only the store calls it.
     pub fn take_operations(&self) -> Option<Vec<Operation>> {
         self.operations.pop()
+    }
+
+    /// Whether the store takes messages.
+    pub fn takes(&self) -> Takes {
+        match self.takes.load(Ordering::Relaxed) {
+            takes if takes == Takes::Messages as u8 => Takes::Messages,
+            takes if takes == Takes::NoMessages as u8 => Takes::NoMessages,
+            _ => Takes::Nothing,
+        }
+    }
+
+    /// Says whether messages are taken. Only the store calls it.
+    pub fn set_takes(&self, takes: Takes) {
+        self.takes.store(takes as u8, Ordering::Relaxed);
     }
 
     /// Whether operations wait.

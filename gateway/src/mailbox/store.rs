@@ -11,7 +11,7 @@ use campanile_protocol::ids::{DeviceId, UserId};
 
 pub use super::counters::StoreCounters;
 use super::operations::{
-    Completion, Open, Opened, Operation, Port, RegisterError, Registration, StoreFailed, Tag,
+    Completion, Open, Opened, Operation, Port, RegisterError, Registration, StoreFailed, Tag, Takes,
 };
 use super::{Address, Append, DeviceRecord, Mailbox, MailboxError, Stored, Trim, UserRecord};
 
@@ -117,7 +117,18 @@ impl<M: Mailbox> Store<M> {
             self.counters.storage_bytes.set(status.bytes);
             self.counters.storage_full.set(status.full.into());
         }
+        self.say_what_is_taken();
         any
+    }
+
+    /// So that nobody is sent what is going to be refused.
+    fn say_what_is_taken(&self) {
+        let takes = match (self.failed, self.counters.storage_full.get()) {
+            (true, _) => Takes::Nothing,
+            (false, 0) => Takes::Messages,
+            (false, _) => Takes::NoMessages,
+        };
+        self.ports.iter().for_each(|port| port.set_takes(takes));
     }
 
     /// Makes durable what was executed, and says so to the shards. Whether there was anything.
@@ -359,6 +370,7 @@ impl<M: Mailbox> Store<M> {
         tracing::error!(%error, "the store failed; it is opened anew");
         self.counters.failures.add(1);
         self.counters.failed.set(1);
+        self.say_what_is_taken();
         self.dirty_since_ms = None;
         for (port, promised) in self.ports.iter().zip(&mut self.promised) {
             let refused: Vec<Completion> = promised.drain(..).filter_map(broken).collect();

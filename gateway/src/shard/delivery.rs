@@ -13,7 +13,7 @@ use super::jobs::Place;
 use super::mail::Mail;
 use super::requests::{Envelopes, Outcome, Push, PushError, Pushed, Unavailable};
 use super::storage::Awaiting;
-use crate::mailbox::operations::{Operation, StoreFailed};
+use crate::mailbox::operations::{Operation, StoreFailed, Takes};
 use crate::mailbox::{Append, Envelope, Stored};
 
 /// A durable push whose append is under way.
@@ -33,6 +33,10 @@ impl Shard {
         if known.devices.is_empty() {
             return self.finish_push(place, Err(PushError::NoDevices));
         }
+        if self.storage.takes() == Takes::Nothing {
+            self.counters.pushes_failed_store.add(1);
+            return self.finish_push(place, Err(Unavailable::StoreFailed.into()));
+        }
         if self.storage.is_overloaded() {
             return self.finish_push(place, Err(Unavailable::Overloaded.into()));
         }
@@ -43,8 +47,10 @@ impl Shard {
         message.id = MessageId { epoch: self.settings.epoch, seq }.to_string();
         message.seq = seq;
         let meant = self.meant_by(user, &envelopes);
-        // One that was parked for long may have expired meanwhile: whether it is delivered is left to the store.
+        // One that was parked for long may have expired meanwhile, and a full store is going to refuse it: whether it is
+        // delivered is left to the store.
         let expired = u64::try_from(message.expires_at_ms).is_ok_and(|at_ms| at_ms <= self.now.unix_ms);
+        let now = !expired && self.storage.takes() == Takes::Messages;
         let mut devices = Vec::with_capacity(meant.len());
         let mut stored = Vec::with_capacity(meant.len());
         let mut behind = Vec::new();
@@ -63,7 +69,7 @@ impl Shard {
                 _ => shared.get_or_insert_with(|| encoded(&mut message, envelopes.payload(device))),
             };
             let body = body.clone();
-            let frames = Some(frames).filter(|_| !expired);
+            let frames = Some(frames).filter(|_| now);
             let sent = slot != NONE && self.send_live(slot, seq, body.len(), frames);
             if slot != NONE && !sent {
                 behind.push(slot);

@@ -154,6 +154,11 @@ impl Shard {
         session.mail = Some(Box::new(mail));
         self.enter_directory(slot, user, session);
         self.post(slot, greeting.into());
+        if parcel.last > 0 && parcel.last_epoch != self.settings.epoch {
+            self.refuse_frame(slot, "other_epoch", "`last` is of another epoch than the welcome's", "");
+        } else if parcel.last > self.storage.last_number() {
+            self.refuse_frame(slot, "not_handed_out", "`last` was never handed out", "");
+        }
         self.start_pings(slot);
         commands.push(Command::Watch { conn });
         self.deliver_waiting(slot);

@@ -64,9 +64,9 @@ impl Shard {
             let encoded = caught_up.encode_frame(encoding, &mut frames);
             debug_assert!(encoded.is_ok(), "no payload that could fail");
         }
-        let now_ms = self.now_ms();
+        let (now_ms, mut shuts) = (self.now_ms(), false);
         if mail.next_bytes().is_some_and(|bytes| !mail.has_room(bytes, window)) || mail.is_shut(window) {
-            mail.shut_since_ms.get_or_insert(now_ms);
+            shuts = mail.shut_since_ms.replace(mail.shut_since_ms.unwrap_or(now_ms)).is_none();
         }
         self.read_ahead_bytes = self.read_ahead_bytes - paged + mail.page_bytes();
         // A turn takes only so much.
@@ -77,6 +77,9 @@ impl Shard {
             && !mail.is_settled()
         {
             session.mail = Some(mail);
+        }
+        if shuts {
+            self.expect_acknowledgement(slot);
         }
         if !frames.is_empty() {
             self.sends_of_pushes += 1;

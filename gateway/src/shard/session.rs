@@ -304,6 +304,15 @@ impl Shard {
         self.wheel.set(slot, at.min(self.now.time + Duration::from_millis(left_ms)));
     }
 
+    /// The window is shut from now on: the timer looks in time, if the next ping would be too late.
+    pub(super) fn expect_acknowledgement(&mut self, slot: u32) {
+        let limits = &self.settings.limits;
+        let timeout = limits.acknowledge_timeout_ms;
+        if timeout < limits.ping_interval_ms.max(limits.pong_timeout_ms) {
+            self.set_session_timer(slot, self.now.time + Duration::from_millis(timeout.into()));
+        }
+    }
+
     pub(super) fn session_timer(&mut self, slot: u32) {
         let limits = &self.settings.limits;
         let (interval, patience) = (limits.ping_interval_ms, limits.pong_timeout_ms);

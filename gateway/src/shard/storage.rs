@@ -16,7 +16,7 @@ use slab::Slab;
 
 use super::delivery::Appending;
 use super::jobs::Asker;
-use crate::mailbox::operations::{Completion, Operation, Port, Tag};
+use crate::mailbox::operations::{Completion, Operation, Port, Tag, Takes};
 use crate::mailbox::{Address, Trim};
 
 /// Appends that the store has not confirmed; beyond it publishes are refused.
@@ -104,6 +104,11 @@ impl Storage {
     /// Whether the store lags so far behind that publishes are refused.
     pub(super) fn is_overloaded(&self) -> bool {
         self.appends_waiting >= APPENDS_WAITING_MAX || self.append_bytes_waiting >= APPEND_BYTES_WAITING_MAX
+    }
+
+    /// Whether the store takes messages at the moment.
+    pub(super) fn takes(&self) -> Takes {
+        self.port.takes()
     }
 
     /// Bytes that were asked for and have not come.

@@ -593,3 +593,40 @@ fn many_pushes_that_waited_for_one_user_are_all_executed_in_order() {
     assert!(seqs.is_sorted());
     gateway.ends_empty();
 }
+
+#[test]
+fn what_a_full_or_failed_store_is_going_to_refuse_is_not_sent_either() {
+    let mut gateway = Setup::shards(1).start();
+    let ada = gateway.device("ada", 1);
+    gateway.store.mailbox().fill(3);
+    gateway.wait(Duration::from_millis(300));
+    assert_eq!(gateway.stored("ada", Targets::All, "refused"), [(1, Outcome::StorageFull)]);
+    gateway.store.mailbox().fill(0);
+    gateway.wait(Duration::from_millis(300));
+    assert_eq!(gateway.stored("ada", Targets::All, "kept"), [(1, Outcome::Sent)]);
+    gateway.store.mailbox().fail_for(1_000);
+    gateway.wait(Duration::from_millis(300));
+    let refused = gateway.store("ada", Targets::All, message("failed"));
+    assert!(matches!(refused, Err(PushError::Unavailable(_))), "{refused:?}");
+    assert_eq!(gateway[ada].kinds(), ["kept"]);
+    gateway.ends_empty();
+}
+
+#[test]
+fn a_window_that_stays_shut_ends_the_session_in_time() {
+    let mut gateway = Setup::shards(1)
+        .limits(|limits| {
+            limits.window_messages_max = 1;
+            limits.acknowledge_timeout_ms = 2_000;
+        })
+        .start();
+    let ada = gateway.device("ada", 1);
+    for kind in ["one", "two"] {
+        gateway.stored("ada", Targets::All, kind);
+    }
+    gateway.wait(Duration::from_millis(1_700));
+    assert!(gateway[ada].is_connected());
+    gateway.wait(Duration::from_millis(600));
+    assert_eq!(gateway[ada].code(), Some(4414));
+    gateway.ends_empty();
+}
