@@ -150,7 +150,7 @@ impl FjallMailbox {
         options: MailboxOptions,
     ) -> Result<FjallMailbox, OpenError> {
         let directory = Directory::open(directory)?;
-        let tables = Tables::open(directory.path(), &options.tables)?;
+        let tables = Tables::open(directory.path(), directory.secret(), &options.tables)?;
         let mut room = Room::new(directory.path(), limits.bytes_total_max, options.room);
         room.look(tables.used_bytes(directory.path()));
         Ok(FjallMailbox {
@@ -160,7 +160,7 @@ impl FjallMailbox {
             tables: Some(Arc::new(tables)),
             room,
             reclaim: Reclaim::new(),
-            changes: Changes::after_sync(),
+            changes: Changes::default(),
             known: KnownMailboxes::default(),
             ahead: Vec::new(),
             dedup_counts: DedupCounts::default(),
@@ -314,7 +314,7 @@ impl FjallMailbox {
     }
 
     fn forget_everything(&mut self) {
-        self.changes = Changes::after_sync();
+        self.changes = Changes::default();
         self.known = KnownMailboxes::default();
         self.ahead = Vec::new();
         self.dedup_counts = DedupCounts::default();

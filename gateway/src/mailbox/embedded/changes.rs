@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use fjall::OwnedWriteBatch;
 
-use super::journal::OPENER;
 use super::keys::AddressKey;
 use super::known::{Known, Recent};
 use super::records::{Checkpoint, decode_topic};
@@ -24,16 +23,9 @@ pub(super) struct Changes {
     pub(super) dedups: HashSet<Vec<u8>>,
     /// Bytes of keys and values.
     pub(super) bytes: usize,
-    /// The batch that is committed is the first since a sync.
-    pub(super) opens: bool,
 }
 
 impl Changes {
-    /// No changes, before the first after a sync.
-    pub(super) fn after_sync() -> Changes {
-        Changes { opens: true, ..Changes::default() }
-    }
-
     pub(super) fn insert(&mut self, tables: &Tables, keyspace: Place, key: Vec<u8>, value: Vec<u8>) {
         self.bytes += key.len() + value.len();
         let batch = self.batch.get_or_insert_with(|| tables.batch());
@@ -105,12 +97,9 @@ impl Changes {
 
     /// Writes all of it. How many bytes that were.
     pub(super) fn commit(&mut self, tables: &Tables) -> Result<usize, MailboxError> {
-        let Some(mut batch) = self.batch.take() else { return Ok(0) };
-        let Changes { bytes, opens, .. } = std::mem::take(self);
-        if opens {
-            batch.insert(Place::Mailboxes.of(tables), OPENER, []);
-        }
-        batch.commit().map_err(failed)?;
+        let Some(batch) = self.batch.take() else { return Ok(0) };
+        let Changes { bytes, .. } = std::mem::take(self);
+        tables.commit(batch).map_err(failed)?;
         Ok(bytes)
     }
 }

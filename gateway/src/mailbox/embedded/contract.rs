@@ -179,9 +179,7 @@ impl Mailbox for FjallMailbox {
             self.write_watermarks(&tables)?;
         }
         self.appended = false;
-        tables.sync()?;
-        self.changes.opens = true;
-        Ok(())
+        tables.sync()
     }
 
     fn reopen(&mut self) -> Result<(), MailboxError> {
@@ -195,7 +193,8 @@ impl Mailbox for FjallMailbox {
         self.room.look(self.room.used_bytes());
         let failed = |error: OpenError| MailboxError::Storage(Box::new(error));
         self.directory.reload().map_err(failed)?;
-        let tables = Tables::open(self.directory.path(), &self.options.tables).map_err(failed)?;
+        let tables = Tables::open(self.directory.path(), self.directory.secret(), &self.options.tables)
+            .map_err(failed)?;
         self.room.look(tables.used_bytes(self.directory.path()));
         self.tables = Some(Arc::new(tables));
         Ok(())
