@@ -132,6 +132,10 @@ impl Numbers {
         }
         let (generation, next) =
             newest.ok_or_else(|| OpenError::Damaged("no slot of the numbers file is intact".into()))?;
+        // After a sync that failed, here or in an earlier process, memory may hold a slot that the disk does not, and
+        // the kernel takes it for written. The next write would be to the other slot, the only one that is there.
+        let again = file.write_all_at(&slot(generation, next)[..24], (generation % 2) * SLOT_BYTES);
+        again.and_then(|()| file.sync_data()).map_err(refused)?;
         Ok(Numbers { file, generation, next })
     }
 
