@@ -190,6 +190,8 @@ pub struct StorageStatus {
     pub bytes: u64,
     /// Whether appends are refused for want of room.
     pub full: bool,
+    /// Damaged places that were passed over since the mailbox was opened first.
+    pub damages: u64,
 }
 
 /// A mailbox failed. Nothing is known of what was not synced before.

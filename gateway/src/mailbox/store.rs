@@ -60,6 +60,16 @@ impl<M: Mailbox> Store<M> {
         }
     }
 
+    /// Makes durable what nobody waits for, and closes the mailbox. One that has failed is only closed: what it holds
+    /// in memory may be what was answered as failed.
+    pub fn close(mut self) {
+        if !self.failed
+            && let Err(error) = self.mailbox.sync()
+        {
+            tracing::error!(%error, "the last changes of the store are lost");
+        }
+    }
+
     /// The mailbox, for who takes the store apart.
     pub fn into_mailbox(self) -> M {
         self.mailbox
@@ -116,6 +126,7 @@ impl<M: Mailbox> Store<M> {
             let status = self.mailbox.status();
             self.counters.storage_bytes.set(status.bytes);
             self.counters.storage_full.set(status.full.into());
+            self.counters.damages.set(status.damages);
         }
         any
     }

@@ -73,10 +73,7 @@ fn run<M: Mailbox>(mut store: Store<M>, waker: &Waker, stopping: &AtomicBool) ->
         }
         sleep(&store, waker, stopping)?;
     }
-    // The watermarks that nobody waits for.
-    if let Err(error) = store.into_mailbox().sync() {
-        tracing::error!(%error, "the last changes of the store are lost");
-    }
+    store.close();
     Ok(())
 }
 

@@ -105,7 +105,7 @@ fn full_storage_refuses_and_takes_again_after_trims() {
     assert_eq!(store(&mut mailbox, message(2, &[1])), [Stored::StorageFull]);
     mailbox.trim(&[trim(1, 1)]).unwrap();
     assert_eq!(store(&mut mailbox, message(3, &[3])), [YES]);
-    assert_eq!(mailbox.status(), StorageStatus { bytes: 20, full: false });
+    assert_eq!(mailbox.status(), StorageStatus { bytes: 20, full: false, damages: 0 });
     mailbox.fill(1);
     assert!(mailbox.status().full);
     mailbox.trim(&[trim(2, 1)]).unwrap();

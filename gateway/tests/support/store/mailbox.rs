@@ -260,6 +260,6 @@ impl Mailbox for ModelMailbox {
 
     fn status(&mut self) -> StorageStatus {
         let bytes = self.live.bytes();
-        StorageStatus { bytes, full: self.fate.is_full() || bytes >= self.limits.bytes_total_max }
+        StorageStatus { bytes, full: self.fate.is_full() || bytes >= self.limits.bytes_total_max, damages: 0 }
     }
 }
