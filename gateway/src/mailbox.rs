@@ -135,7 +135,7 @@ pub struct Page {
 /// What waits for a device.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Count {
-    /// Messages. Expired ones count until they are removed.
+    /// Messages. Expired ones count until they are removed, at the latest when the mailbox would be full.
     pub messages: u64,
     /// Their bodies, in bytes.
     pub bytes: u64,
@@ -192,6 +192,15 @@ pub struct StorageStatus {
     pub full: bool,
     /// Damaged places that were passed over since the mailbox was opened first.
     pub damages: u64,
+}
+
+/// What one look for expired entries has come to.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// Messages removed, since the last call.
+    pub messages: u64,
+    /// Much of what was looked at had expired, and there is more: it is worth to go on at once.
+    pub behind: bool,
 }
 
 /// A mailbox failed. Nothing is known of what was not synced before.
@@ -289,11 +298,11 @@ pub trait Mailbox {
     fn put_user(&mut self, user: &UserId, record: &UserRecord) -> Result<(), MailboxError>;
 
     /// Removes messages and deduplication ids whose time is over. It looks at about `looks_max` entries and goes on
-    /// there with the next call. How many messages were removed.
+    /// there with the next call.
     ///
     /// # Errors
     /// [`MailboxError`].
-    fn expire(&mut self, now_ms: u64, looks_max: usize) -> Result<u64, MailboxError>;
+    fn expire(&mut self, now_ms: u64, looks_max: usize) -> Result<Expired, MailboxError>;
 
     /// Makes everything durable that was done so far.
     ///

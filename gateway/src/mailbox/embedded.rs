@@ -39,7 +39,7 @@ pub use self::room::RoomOptions;
 
 use self::changes::Changes;
 use self::dedup::DedupCounts;
-use self::expiry::{Partway, Walk};
+use self::expiry::{LOOKS_FOR_ROOM_MAX, Partway, Walk};
 use self::files::Directory;
 use self::keys::AddressKey;
 use self::known::{Known, KnownMailboxes, Recent};
@@ -129,6 +129,9 @@ pub struct FjallMailbox {
     dedup_counts: DedupCounts,
     mail_walk: Walk,
     partway: Option<Partway>,
+    /// Looks that appends may still take to find room in full mailboxes, and what they have removed.
+    looks_for_room: usize,
+    expired_for_room: u64,
     dedup_walk: Walk,
     /// Whether something was appended since the last sync, and how many syncs there were.
     appended: bool,
@@ -172,6 +175,8 @@ impl FjallMailbox {
             dedup_counts: DedupCounts::default(),
             mail_walk: Walk::new(),
             partway: None,
+            looks_for_room: LOOKS_FOR_ROOM_MAX,
+            expired_for_room: 0,
             dedup_walk: Walk::new(),
             appended: false,
             syncs: 0,

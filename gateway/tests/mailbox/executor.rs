@@ -10,8 +10,8 @@ use campanile::mailbox::operations::{Completion, Open, Operation, Port, StoreFai
 use campanile::mailbox::store::{Store, StoreCounters};
 use campanile::mailbox::thread::StoreThread;
 use campanile::mailbox::{
-    Address, Append, Count, DedupKey, Mailbox, MailboxError, Page, Remembered, StorageStatus, Stored, Trim,
-    UserRecord,
+    Address, Append, Count, DedupKey, Expired, Mailbox, MailboxError, Page, Remembered, StorageStatus,
+    Stored, Trim, UserRecord,
 };
 use campanile_engine::Waker;
 use campanile_protocol::ids::UserId;
@@ -88,7 +88,7 @@ impl Mailbox for Fragile {
         self.mailbox.put_user(user, record)
     }
 
-    fn expire(&mut self, now_ms: u64, looks_max: usize) -> Result<u64, MailboxError> {
+    fn expire(&mut self, now_ms: u64, looks_max: usize) -> Result<Expired, MailboxError> {
         self.mailbox.expire(now_ms, looks_max)
     }
 

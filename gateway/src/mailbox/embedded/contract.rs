@@ -8,11 +8,12 @@ use bytes::Bytes;
 use campanile_protocol::ids::UserId;
 
 use super::changes::Place;
+use super::expiry::LOOKS_FOR_ROOM_MAX;
 use super::keys::{self, AddressKey};
 use super::tables::{self, Tables, get};
 use super::{FjallMailbox, OpenError, SYNCS_PER_WATERMARKS, WATERMARKS_AHEAD_MAX, records};
 use crate::mailbox::{
-    Address, Append, Count, DedupKey, Mailbox, MailboxError, Page, READ_MESSAGES_MAX, Remembered,
+    Address, Append, Count, DedupKey, Expired, Mailbox, MailboxError, Page, READ_MESSAGES_MAX, Remembered,
     StorageStatus, Stored, Trim, UserRecord, Waiting,
 };
 
@@ -33,6 +34,7 @@ impl Mailbox for FjallMailbox {
             let mut outcomes = Vec::with_capacity(appends.len());
             for append in appends {
                 mailbox.look_at_room(tables)?;
+                mailbox.make_room(tables, append, now_ms)?;
                 if !append.topic.is_empty() {
                     mailbox.prepare_topics(tables, append)?;
                 }
@@ -169,13 +171,15 @@ impl Mailbox for FjallMailbox {
         })
     }
 
-    fn expire(&mut self, now_ms: u64, looks_max: usize) -> Result<u64, MailboxError> {
+    fn expire(&mut self, now_ms: u64, looks_max: usize) -> Result<Expired, MailboxError> {
         self.attempt(|mailbox, tables| {
             mailbox.look_at_room(tables)?;
-            let looks = mailbox.expire_dedups(tables, now_ms, looks_max.div_ceil(2))?;
-            let removed = mailbox.expire_messages(tables, now_ms, (looks_max - looks).max(1))?;
+            mailbox.looks_for_room = LOOKS_FOR_ROOM_MAX;
+            let ids = mailbox.expire_dedups(tables, now_ms, looks_max.div_ceil(2))?;
+            let mail = mailbox.expire_messages(tables, now_ms, (looks_max - ids.looks).max(1))?;
             mailbox.forget_old(tables)?;
-            Ok(removed)
+            let for_room = std::mem::take(&mut mailbox.expired_for_room);
+            Ok(Expired { messages: mail.removed + for_room, behind: ids.is_behind() || mail.is_behind() })
         })
     }
 
