@@ -15,6 +15,7 @@ pub mod embedded;
 pub mod operations;
 pub mod store;
 pub mod thread;
+mod watchdog;
 
 use std::ops::Range;
 
