@@ -49,8 +49,10 @@ impl Mailbox for Fragile {
     }
 
     fn append(&mut self, appends: &[Append], now_ms: u64) -> Result<Vec<Vec<Stored>>, MailboxError> {
-        while self.appends_hang {
-            std::thread::park();
+        if self.appends_hang {
+            loop {
+                std::thread::park();
+            }
         }
         if self.appends_fail { broken() } else { self.mailbox.append(appends, now_ms) }
     }
