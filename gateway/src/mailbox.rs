@@ -15,6 +15,7 @@ pub mod embedded;
 pub mod operations;
 pub mod store;
 pub mod thread;
+mod watchdog;
 
 use std::ops::Range;
 
@@ -135,7 +136,7 @@ pub struct Page {
 /// What waits for a device.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Count {
-    /// Messages. Expired ones count until they are removed.
+    /// Messages. Expired ones count until they are removed, at the latest when the mailbox would be full.
     pub messages: u64,
     /// Their bodies, in bytes.
     pub bytes: u64,
@@ -190,6 +191,17 @@ pub struct StorageStatus {
     pub bytes: u64,
     /// Whether appends are refused for want of room.
     pub full: bool,
+    /// Damaged places that were passed over since the mailbox was opened first.
+    pub damages: u64,
+}
+
+/// What one look for expired entries has come to.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// Messages removed, since the last call.
+    pub messages: u64,
+    /// Much of what was looked at had expired, and there is more: it is worth to go on at once.
+    pub behind: bool,
 }
 
 /// A mailbox failed. Nothing is known of what was not synced before.
@@ -287,11 +299,11 @@ pub trait Mailbox {
     fn put_user(&mut self, user: &UserId, record: &UserRecord) -> Result<(), MailboxError>;
 
     /// Removes messages and deduplication ids whose time is over. It looks at about `looks_max` entries and goes on
-    /// there with the next call. How many messages were removed.
+    /// there with the next call.
     ///
     /// # Errors
     /// [`MailboxError`].
-    fn expire(&mut self, now_ms: u64, looks_max: usize) -> Result<u64, MailboxError>;
+    fn expire(&mut self, now_ms: u64, looks_max: usize) -> Result<Expired, MailboxError>;
 
     /// Makes everything durable that was done so far.
     ///

@@ -24,6 +24,8 @@ counters! {
     Counter commits
     /// Times that the store failed and was reopened or is to be.
     Counter failures
+    /// Damaged places of the store that were passed over since the start.
+    Gauge damages
     /// Bytes in use on disk.
     Gauge storage_bytes
     /// 1 while appends are refused for want of room.

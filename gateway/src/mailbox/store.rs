@@ -25,6 +25,8 @@ const REOPEN_INTERVAL_MS: u64 = 500;
 const EXPIRE_INTERVAL_MS: u64 = 100;
 /// Entries that are looked at each time.
 const EXPIRE_LOOKS_MAX: usize = 512;
+/// As long as much has expired, it is done between any two commits, with so many looks: a few milliseconds.
+const EXPIRE_LOOKS_BEHIND_MAX: usize = 2_048;
 /// The last time seen is written down again after so many milliseconds.
 const LAST_SEEN_GRAIN_MS: u64 = 600_000;
 
@@ -42,6 +44,8 @@ pub struct Store<M> {
     /// When it was last tried to open the mailbox anew.
     reopen_tried_at_ms: Option<u64>,
     expired_at_ms: Option<u64>,
+    /// There was much to be removed the last time, and there is more.
+    expiry_behind: bool,
 }
 
 impl<M: Mailbox> Store<M> {
@@ -57,6 +61,17 @@ impl<M: Mailbox> Store<M> {
             failed: false,
             reopen_tried_at_ms: None,
             expired_at_ms: None,
+            expiry_behind: false,
+        }
+    }
+
+    /// Makes durable what nobody waits for, and closes the mailbox. One that has failed is only closed: what it holds
+    /// in memory may be what was answered as failed.
+    pub fn close(mut self) {
+        if !self.failed
+            && let Err(error) = self.mailbox.sync()
+        {
+            tracing::error!(%error, "the last changes of the store are lost");
         }
     }
 
@@ -101,22 +116,7 @@ impl<M: Mailbox> Store<M> {
                 self.ports[shard].complete(batch.answers);
             }
         }
-        let expiry_due = self.expired_at_ms.is_none_or(|last| is_over(EXPIRE_INTERVAL_MS, last, now_ms));
-        if !self.failed && expiry_due {
-            self.expired_at_ms = Some(now_ms);
-            match self.mailbox.expire(now_ms, EXPIRE_LOOKS_MAX) {
-                Ok(removed) => {
-                    self.counters.messages_expired.add(removed);
-                    if removed > 0 {
-                        self.touch(now_ms);
-                    }
-                }
-                Err(error) => self.fail(&error, now_ms),
-            }
-            let status = self.mailbox.status();
-            self.counters.storage_bytes.set(status.bytes);
-            self.counters.storage_full.set(status.full.into());
-        }
+        self.expire(now_ms);
         self.say_what_is_taken();
         any
     }
@@ -129,6 +129,30 @@ impl<M: Mailbox> Store<M> {
             (false, _) => Takes::NoMessages,
         };
         self.ports.iter().for_each(|port| port.set_takes(takes));
+    }
+
+    /// Removes what has expired, if it is time to.
+    fn expire(&mut self, now_ms: u64) {
+        let due = self.expired_at_ms.is_none_or(|last| is_over(EXPIRE_INTERVAL_MS, last, now_ms));
+        if self.failed || !(due || self.expiry_behind) {
+            return;
+        }
+        self.expired_at_ms = Some(now_ms);
+        let looks_max = if self.expiry_behind { EXPIRE_LOOKS_BEHIND_MAX } else { EXPIRE_LOOKS_MAX };
+        match self.mailbox.expire(now_ms, looks_max) {
+            Ok(expired) => {
+                self.expiry_behind = expired.behind;
+                self.counters.messages_expired.add(expired.messages);
+                if expired.messages > 0 {
+                    self.touch(now_ms);
+                }
+            }
+            Err(error) => self.fail(&error, now_ms),
+        }
+        let status = self.mailbox.status();
+        self.counters.storage_bytes.set(status.bytes);
+        self.counters.storage_full.set(status.full.into());
+        self.counters.damages.set(status.damages);
     }
 
     /// Makes durable what was executed, and says so to the shards. Whether there was anything.
@@ -158,6 +182,9 @@ impl<M: Mailbox> Store<M> {
         // Nothing else is done while the mailbox does not work.
         if self.failed {
             return self.reopen_tried_at_ms.map_or(0, |tried| tried + REOPEN_INTERVAL_MS);
+        }
+        if self.expiry_behind {
+            return 0;
         }
         let lazy = self.dirty_since_ms.map_or(u64::MAX, |since| since + LAZY_SYNC_MS);
         self.expired_at_ms.map_or(0, |last| last + EXPIRE_INTERVAL_MS).min(lazy)
@@ -379,6 +406,7 @@ impl<M: Mailbox> Store<M> {
             }
         }
         self.failed = true;
+        self.expiry_behind = false;
         self.recover(now_ms);
     }
 

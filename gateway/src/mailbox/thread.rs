@@ -12,9 +12,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::Mailbox;
 use super::operations::Port;
 use super::store::{Store, StoreCounters};
+use super::watchdog::{Progress, Watchdog};
 
 /// It looks at the clock at least so often, in milliseconds: the clock may be set while it sleeps.
 const SLEEP_MS_MAX: u64 = 1_000;
+/// A store that makes no progress for so long never will.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The store, running.
 pub struct StoreThread {
@@ -25,6 +28,8 @@ pub struct StoreThread {
 
 impl StoreThread {
     /// Starts a thread for the mailbox, which serves these ports. `waker` is the one that the ports wake the store with.
+    /// The process is aborted when the mailbox does not return for a minute: it never would, and a process that is
+    /// started anew recovers.
     ///
     /// # Errors
     /// When the kernel refuses a thread.
@@ -34,11 +39,29 @@ impl StoreThread {
         waker: Arc<Waker>,
         counters: Arc<StoreCounters>,
     ) -> io::Result<StoreThread> {
+        StoreThread::start_with_patience(mailbox, ports, waker, counters, PATIENCE)
+    }
+
+    /// Like [`StoreThread::start`], for mailboxes that are to return sooner; at the least a few seconds.
+    ///
+    /// # Errors
+    /// When the kernel refuses a thread.
+    pub fn start_with_patience<M: Mailbox + Send + 'static>(
+        mailbox: M,
+        ports: Vec<Arc<Port>>,
+        waker: Arc<Waker>,
+        counters: Arc<StoreCounters>,
+        patience: Duration,
+    ) -> io::Result<StoreThread> {
         let stopping = Arc::new(AtomicBool::new(false));
         let (stop, sleeper) = (Arc::clone(&stopping), Arc::clone(&waker));
-        let thread = thread::Builder::new()
-            .name("store".into())
-            .spawn(move || run(Store::new(mailbox, ports, counters), &sleeper, &stop))?;
+        let progress = Arc::new(Progress::default());
+        let watchdog = Watchdog::start(Arc::clone(&progress), patience)?;
+        let thread = thread::Builder::new().name("store".into()).spawn(move || {
+            // Closing the mailbox is watched as well.
+            let _watchdog = watchdog;
+            run(Store::new(mailbox, ports, counters), &sleeper, &stop, &progress)
+        })?;
         Ok(StoreThread { stopping, waker, thread })
     }
 
@@ -59,9 +82,15 @@ impl StoreThread {
     }
 }
 
-fn run<M: Mailbox>(mut store: Store<M>, waker: &Waker, stopping: &AtomicBool) -> io::Result<()> {
+fn run<M: Mailbox>(
+    mut store: Store<M>,
+    waker: &Waker,
+    stopping: &AtomicBool,
+    progress: &Progress,
+) -> io::Result<()> {
     let _abort = AbortOnPanic;
     loop {
+        progress.turn();
         // Read first: what was asked for before the order to stop is carried out.
         let last = stopping.load(Ordering::Acquire);
         let busy = store.execute(now_ms()) | store.commit(now_ms());
@@ -73,10 +102,7 @@ fn run<M: Mailbox>(mut store: Store<M>, waker: &Waker, stopping: &AtomicBool) ->
         }
         sleep(&store, waker, stopping)?;
     }
-    // The watermarks that nobody waits for.
-    if let Err(error) = store.into_mailbox().sync() {
-        tracing::error!(%error, "the last changes of the store are lost");
-    }
+    store.close();
     Ok(())
 }
 

@@ -212,7 +212,7 @@ fn damaged_tables_are_passed_over_and_do_not_stand_in_the_way_of_others() {
         let waiting = waiting(&mut mailbox, 1);
         // A block of 16 KiB has some 40 messages, and what is damaged is at most two blocks: nothing else is lost.
         assert!(waiting.len() > 1_880 && waiting.is_sorted(), "{} of 2000", waiting.len());
-        damages += mailbox.damages();
+        damages += mailbox.status().damages;
         mailbox.append(&[message(2_001, [1, 2])], NOW_MS).expect("an append");
         mailbox.trim(&[Trim { address: address(1), up_to: 2_001 }]).expect("a trim");
         assert_eq!(mailbox.count(&address(1)).expect("a count").messages, 0);

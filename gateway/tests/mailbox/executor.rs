@@ -10,14 +10,14 @@ use campanile::mailbox::operations::{Completion, Open, Operation, Port, StoreFai
 use campanile::mailbox::store::{Store, StoreCounters};
 use campanile::mailbox::thread::StoreThread;
 use campanile::mailbox::{
-    Address, Append, Count, DedupKey, Mailbox, MailboxError, Page, Remembered, StorageStatus, Stored, Trim,
-    UserRecord,
+    Address, Append, Count, DedupKey, Expired, Mailbox, MailboxError, Page, Remembered, StorageStatus,
+    Stored, Trim, UserRecord,
 };
 use campanile_engine::Waker;
 use campanile_protocol::ids::UserId;
 use tempfile::TempDir;
 
-use crate::support::{NOW_MS, address, body, directory, message, open, waiting};
+use crate::support::{NOW_MS, address, body, child, child_directory, directory, message, open, waiting};
 
 /// Fails when it is told to, and forgets nothing by itself.
 struct Fragile {
@@ -25,6 +25,14 @@ struct Fragile {
     appends_fail: bool,
     syncs_fail: bool,
     reopens_fail: bool,
+    appends_hang: bool,
+}
+
+impl Fragile {
+    fn new(mailbox: FjallMailbox) -> Fragile {
+        let (appends_fail, syncs_fail, reopens_fail, appends_hang) = Default::default();
+        Fragile { mailbox, appends_fail, syncs_fail, reopens_fail, appends_hang }
+    }
 }
 
 fn broken<T>() -> Result<T, MailboxError> {
@@ -41,6 +49,11 @@ impl Mailbox for Fragile {
     }
 
     fn append(&mut self, appends: &[Append], now_ms: u64) -> Result<Vec<Vec<Stored>>, MailboxError> {
+        if self.appends_hang {
+            loop {
+                std::thread::park();
+            }
+        }
         if self.appends_fail { broken() } else { self.mailbox.append(appends, now_ms) }
     }
 
@@ -88,7 +101,7 @@ impl Mailbox for Fragile {
         self.mailbox.put_user(user, record)
     }
 
-    fn expire(&mut self, now_ms: u64, looks_max: usize) -> Result<u64, MailboxError> {
+    fn expire(&mut self, now_ms: u64, looks_max: usize) -> Result<Expired, MailboxError> {
         self.mailbox.expire(now_ms, looks_max)
     }
 
@@ -118,7 +131,7 @@ impl Bench {
     fn new() -> Bench {
         let directory = directory();
         let mailbox = open(directory.path()).expect("it opens");
-        let fragile = Fragile { mailbox, appends_fail: false, syncs_fail: false, reopens_fail: false };
+        let fragile = Fragile::new(mailbox);
         let (port, counters) = (port(), Arc::new(StoreCounters::default()));
         let store = Store::new(fragile, vec![Arc::clone(&port)], Arc::clone(&counters));
         Bench { store, port, counters, now_ms: NOW_MS, _directory: directory }
@@ -294,4 +307,35 @@ fn the_thread_serves_its_shards_and_finishes_their_work_before_it_ends() {
     assert!(appended.iter().all(|answer| matches!(answer, Completion::Appended(_, Ok(_)))), "{appended:?}");
     let mut mailbox = open(directory.path()).expect("it is closed");
     assert_eq!(waiting(&mut mailbox, 1).len(), 100);
+}
+
+#[test]
+#[ignore = "the process that ends itself"]
+fn hanging() {
+    let mut mailbox = Fragile::new(open(&child_directory()).expect("it opens"));
+    mailbox.appends_hang = true;
+    let waker = Arc::new(Waker::new().expect("a waker"));
+    let port = Port::new(Arc::new(Waker::new().expect("a waker")), Arc::clone(&waker));
+    let ports = vec![Arc::clone(&port)];
+    let patience = Duration::from_secs(2);
+    let thread = StoreThread::start_with_patience(mailbox, ports, waker, Arc::default(), patience);
+    let thread = thread.expect("a thread");
+    // While nothing is asked for there is no need to hurry.
+    std::thread::sleep(2 * patience);
+    println!("\n:asking");
+    port.ask(vec![append(1, 5)]);
+    // It would wait for ever.
+    let _ = thread.stop();
+}
+
+#[test]
+fn a_store_that_hangs_takes_its_process_with_it() {
+    use std::os::unix::process::ExitStatusExt;
+    let directory = directory();
+    let child = child("executor::hanging", directory.path(), &[]);
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains(":asking"), "it was not patient: {said}");
+    // SIGABRT.
+    assert_eq!(output.status.signal(), Some(6), "{said}");
 }

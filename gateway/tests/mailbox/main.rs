@@ -2,6 +2,7 @@
 
 mod damage;
 mod executor;
+mod expiry;
 mod kill;
 mod model;
 mod properties;

@@ -46,15 +46,18 @@ pub(crate) struct Model {
     pub(crate) users: BTreeMap<UserId, UserRecord>,
     /// All numbers below have been given out.
     pub(crate) reserved: u64,
+    /// Messages that made room, since the last expiry by the same process.
+    pub(crate) made_room: u64,
 }
 
 impl Model {
     pub(crate) fn new(limits: MailboxLimits) -> Model {
         let (queues, dedups, users) = Default::default();
-        Model { limits, queues, dedups, users, reserved: 0 }
+        Model { limits, queues, dedups, users, reserved: 0, made_room: 0 }
     }
 
-    pub(crate) fn append(&mut self, append: &Append) -> Vec<Stored> {
+    pub(crate) fn append(&mut self, append: &Append, now_ms: u64) -> Vec<Stored> {
+        self.make_room(append, now_ms);
         let mut outcomes = Vec::new();
         for envelope in &append.envelopes {
             if envelope.confirmed {
@@ -90,6 +93,20 @@ impl Model {
             self.dedups.insert((append.user.clone(), dedup.key.clone()), (dedup.until_ms, remembered));
         }
         outcomes
+    }
+
+    fn make_room(&mut self, append: &Append, now_ms: u64) {
+        for envelope in append.envelopes.iter().filter(|envelope| !envelope.confirmed) {
+            let address = Address { user: append.user.clone(), device: envelope.device };
+            let queue = self.queues.entry(address).or_default();
+            let before = queue.messages.len();
+            if before as u64 + 1 > self.limits.messages_per_device_max
+                || queue.bytes() + envelope.body.len() as u64 > self.limits.bytes_per_device_max
+            {
+                queue.messages.retain(|_, message| message.expires_at_ms > now_ms);
+                self.made_room += (before - queue.messages.len()) as u64;
+            }
+        }
     }
 
     /// Whether an id must still be recalled at this time: it may be forgotten when so many younger ones of the same
@@ -132,7 +149,7 @@ impl Model {
 
     /// Removes all that has expired. How many messages.
     pub(crate) fn expire(&mut self, now_ms: u64) -> u64 {
-        let mut removed = 0;
+        let mut removed = std::mem::take(&mut self.made_room);
         for queue in self.queues.values_mut() {
             let before = queue.messages.len();
             queue.messages.retain(|_, message| message.expires_at_ms > now_ms);

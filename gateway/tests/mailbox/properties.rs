@@ -152,7 +152,7 @@ impl<S: Subject> Run<S> {
         let appends: Vec<Append> = (0..count).map(|_| self.message()).collect();
         let now_ms = self.now_ms;
         let got = self.mailbox().append(&appends, now_ms).expect("an append");
-        let expected: Vec<_> = appends.iter().map(|append| self.model.append(append)).collect();
+        let expected: Vec<_> = appends.iter().map(|append| self.model.append(append, now_ms)).collect();
         assert_eq!(got, expected, "{appends:?}");
     }
 
@@ -264,14 +264,17 @@ impl<S: Subject> Run<S> {
         let (now_ms, looks) = (self.now_ms, self.rng.usize(1..50));
         let mut removed = 0;
         for _ in 0..4_000 / looks {
-            removed += self.mailbox().expire(now_ms, looks).expect("expiry");
+            removed += self.mailbox().expire(now_ms, looks).expect("expiry").messages;
         }
         assert_eq!(removed, self.model.expire(now_ms));
     }
 
     fn close(&mut self) {
         match self.rng.bool() {
-            true => self.subject.reopen_cleanly(),
+            true => {
+                self.subject.reopen_cleanly();
+                self.model.made_room = 0;
+            }
             false => {
                 let epoch = self.mailbox().epoch();
                 // Watermarks may be written with the second sync only.

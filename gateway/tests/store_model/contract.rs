@@ -105,7 +105,7 @@ fn full_storage_refuses_and_takes_again_after_trims() {
     assert_eq!(store(&mut mailbox, message(2, &[1])), [Stored::StorageFull]);
     mailbox.trim(&[trim(1, 1)]).unwrap();
     assert_eq!(store(&mut mailbox, message(3, &[3])), [YES]);
-    assert_eq!(mailbox.status(), StorageStatus { bytes: 20, full: false });
+    assert_eq!(mailbox.status(), StorageStatus { bytes: 20, full: false, damages: 0 });
     mailbox.fill(1);
     assert!(mailbox.status().full);
     mailbox.trim(&[trim(2, 1)]).unwrap();
@@ -234,9 +234,9 @@ fn the_expired_are_passed_over_and_count_until_they_are_removed() {
     let page = mailbox.read(&ann(1), 0, 10, 1000, LATER).unwrap();
     assert_eq!(page.messages.iter().map(|waiting| waiting.seq).collect::<Vec<_>>(), [3]);
     assert_eq!(mailbox.count(&ann(1)).unwrap().messages, 3);
-    assert_eq!(mailbox.expire(NOW + 1, 100).unwrap(), 1);
+    assert_eq!(mailbox.expire(NOW + 1, 100).unwrap().messages, 1);
     assert_eq!(mailbox.waiting(&ann(1)), [1, 3]);
-    assert_eq!(mailbox.expire(LATER, 100).unwrap(), 2);
+    assert_eq!(mailbox.expire(LATER, 100).unwrap().messages, 2);
     assert_eq!(mailbox.waiting(&ann(1)), [3]);
     assert_eq!(mailbox.recall(&user("ann"), &key("a"), NOW).unwrap(), None, "an id expires, too");
 }
@@ -246,9 +246,9 @@ fn expiry_goes_on_where_it_stopped_and_begins_again() {
     let mut mailbox = mailbox();
     (1..=9).for_each(|seq| assert_eq!(store(&mut mailbox, message(seq, &[1])), [YES]));
     store(&mut mailbox, Append { expires_at_ms: NOW + 1, ..message(10, &[2]) });
-    let removed: Vec<u64> = (0..4).map(|_| mailbox.expire(NOW + 1, 3).unwrap()).collect();
+    let removed: Vec<u64> = (0..4).map(|_| mailbox.expire(NOW + 1, 3).unwrap().messages).collect();
     assert_eq!(removed, [0, 0, 0, 1]);
-    let removed: Vec<u64> = (0..4).map(|_| mailbox.expire(LATER, 3).unwrap()).collect();
+    let removed: Vec<u64> = (0..4).map(|_| mailbox.expire(LATER, 3).unwrap().messages).collect();
     assert_eq!(removed, [3, 3, 3, 0]);
 }
 

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use bytes::{Bytes, BytesMut};
 use fjall::OwnedWriteBatch;
 
-use super::journal::OPENER;
 use super::keys::AddressKey;
 use super::known::{Known, Recent};
 use super::records::{Checkpoint, Message, decode_topic};
@@ -28,8 +27,6 @@ pub(super) struct Changes {
     pub(super) dedups: HashSet<Vec<u8>>,
     /// Bytes of keys and values.
     pub(super) bytes: usize,
-    /// The batch that is committed is the first since a sync.
-    pub(super) opens: bool,
     /// For the next messages, and for their keys: those are compared for every message that comes, and lie close to
     /// each other for that.
     memory: BytesMut,
@@ -37,11 +34,6 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// No changes, before the first after a sync.
-    pub(super) fn after_sync() -> Changes {
-        Changes { opens: true, ..Changes::default() }
-    }
-
     pub(super) fn insert(&mut self, tables: &Tables, keyspace: Place, key: Vec<u8>, value: Vec<u8>) {
         self.bytes += key.len() + value.len();
         let batch = self.batch.get_or_insert_with(|| tables.batch());
@@ -136,13 +128,10 @@ impl Changes {
 
     /// Writes all of it. How many bytes that were.
     pub(super) fn commit(&mut self, tables: &Tables) -> Result<usize, MailboxError> {
-        let Some(mut batch) = self.batch.take() else { return Ok(0) };
-        let Changes { bytes, opens, memory, key_memory, .. } = std::mem::take(self);
+        let Some(batch) = self.batch.take() else { return Ok(0) };
+        let Changes { bytes, memory, key_memory, .. } = std::mem::take(self);
         (self.memory, self.key_memory) = (memory, key_memory);
-        if opens {
-            batch.insert(Place::Mailboxes.of(tables), OPENER, []);
-        }
-        batch.commit().map_err(failed)?;
+        tables.commit(batch).map_err(failed)?;
         Ok(bytes)
     }
 }

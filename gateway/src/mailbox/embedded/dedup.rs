@@ -7,6 +7,7 @@ use campanile_protocol::ids::{DeviceId, UserId};
 
 use super::FjallMailbox;
 use super::changes::Place;
+use super::expiry::Progress;
 use super::keys;
 use super::records::{DedupRecord, decode_order, encode_order};
 use super::tables::{Tables, bearable, get};
@@ -198,15 +199,15 @@ impl FjallMailbox {
         Ok(counted)
     }
 
-    /// Removes ids whose time is over. How many entries were looked at.
+    /// Removes ids whose time is over.
     pub(super) fn expire_dedups(
         &mut self,
         tables: &Tables,
         now_ms: u64,
         looks_max: usize,
-    ) -> Result<usize, MailboxError> {
-        let Some(start) = self.dedup_walk.start(now_ms) else { return Ok(0) };
-        let mut looks = 0;
+    ) -> Result<Progress, MailboxError> {
+        let Some(start) = self.dedup_walk.start(now_ms) else { return Ok(Progress::default()) };
+        let (mut looks, mut removed) = (0, 0);
         let mut last = None;
         for item in tables.dedup_order.range(start..).take(looks_max) {
             looks += 1;
@@ -223,6 +224,7 @@ impl FjallMailbox {
             match decode_order(&order_key, &value) {
                 Ok((until_ms, _)) if until_ms > now_ms => self.dedup_walk.expect_later(until_ms),
                 Ok((_, key)) => {
+                    removed += 1;
                     self.changes.remove(tables, Place::Dedup, key.to_vec());
                     self.changes.remove(tables, Place::DedupOrder, order_key.to_vec());
                     let order = &order_key[..order_key.len() - 8];
@@ -235,10 +237,11 @@ impl FjallMailbox {
             last = Some(order_key);
         }
         self.commit(tables)?;
-        match last {
-            Some(last) if looks == looks_max => self.dedup_walk.go_on_after(&last),
-            _ => self.dedup_walk.finish(),
+        let last = last.filter(|_| looks == looks_max);
+        match &last {
+            Some(last) => self.dedup_walk.go_on_after(last),
+            None => self.dedup_walk.finish(),
         }
-        Ok(looks)
+        Ok(Progress { looks, removed, more: last.is_some() })
     }
 }

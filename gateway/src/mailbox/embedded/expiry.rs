@@ -11,7 +11,11 @@ use super::keys::AddressKey;
 use super::known::Recent;
 use super::records::Checkpoint;
 use super::tables::{Tables, bearable};
-use crate::mailbox::MailboxError;
+use crate::mailbox::{Append, MailboxError};
+
+/// Looks between two calls of `expire` that appends to full mailboxes may take: whoever fills a mailbox is not to keep
+/// the store from its work.
+pub(super) const LOOKS_FOR_ROOM_MAX: usize = 4_096;
 
 /// Where a walk through a keyspace is, and when the next one is due.
 pub(super) struct Walk {
@@ -69,19 +73,44 @@ impl Walk {
 /// A mailbox that was not looked through at once.
 #[derive(Clone, Copy)]
 pub(super) struct Partway {
+    /// Which one: where the walk goes on, another mailbox may come first by then.
+    address: AddressKey,
     after: u64,
     earliest_ms: u64,
 }
 
+impl Partway {
+    fn new(address: AddressKey) -> Partway {
+        Partway { address, after: 0, earliest_ms: u64::MAX }
+    }
+}
+
+/// What a part of a walk has come to.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Progress {
+    pub(super) looks: usize,
+    pub(super) removed: u64,
+    /// The round is not over.
+    pub(super) more: bool,
+}
+
+impl Progress {
+    /// Whether it is worth to go on at once: much of what was looked at was removed. So what has expired never is more
+    /// than a fraction of what has not, however fast it comes.
+    pub(super) fn is_behind(&self) -> bool {
+        self.more && self.removed * 4 >= self.looks as u64
+    }
+}
+
 impl FjallMailbox {
-    /// Removes expired messages. How many.
+    /// Removes expired messages.
     pub(super) fn expire_messages(
         &mut self,
         tables: &Tables,
         now_ms: u64,
         looks_max: usize,
-    ) -> Result<u64, MailboxError> {
-        let Some(start) = self.mail_walk.start(now_ms) else { return Ok(0) };
+    ) -> Result<Progress, MailboxError> {
+        let Some(start) = self.mail_walk.start(now_ms) else { return Ok(Progress::default()) };
         let mut mailboxes = Vec::new();
         for item in tables.mailboxes.range(start..).take(looks_max) {
             match item.into_inner() {
@@ -107,36 +136,38 @@ impl FjallMailbox {
                 continue;
             }
             let looks_left = looks_max.saturating_sub(looks).max(1);
-            let (looked, gone) = self.expire_mailbox(tables, &address, now_ms, looks_left)?;
+            let from = self.partway.take().filter(|partway| partway.address == address);
+            let from = from.unwrap_or_else(|| Partway::new(address));
+            let (looked, gone, partway) = self.expire_mailbox(tables, from, now_ms, looks_left)?;
             (looks, removed) = (looks + looked, removed + gone);
+            self.partway = partway;
             if self.partway.is_some() {
                 self.mail_walk.go_on_at(key);
-                return Ok(removed);
+                return Ok(Progress { looks, removed, more: true });
             }
             if looks >= looks_max {
                 self.mail_walk.go_on_after(key);
-                return Ok(removed);
+                return Ok(Progress { looks, removed, more: true });
             }
         }
         match mailboxes.last() {
             Some((key, _)) if more => self.mail_walk.go_on_after(key),
             _ => self.mail_walk.finish(),
         }
-        Ok(removed)
+        Ok(Progress { looks, removed, more })
     }
 
-    /// Looks through one mailbox, and goes on there the next time if that takes too many looks. Looks and removals.
+    /// Looks through one mailbox. Looks and removals, and where to go on if that would have taken too many looks.
     fn expire_mailbox(
         &mut self,
         tables: &Tables,
-        address: &AddressKey,
+        from: Partway,
         now_ms: u64,
         looks_max: usize,
-    ) -> Result<(usize, u64), MailboxError> {
+    ) -> Result<(usize, u64, Option<Partway>), MailboxError> {
+        let Partway { address, after, mut earliest_ms } = from;
+        let address = &address;
         let acknowledged = self.load(tables, address)?.acknowledged;
-        let Partway { after, earliest_ms } =
-            self.partway.take().unwrap_or(Partway { after: 0, earliest_ms: u64::MAX });
-        let mut earliest_ms = earliest_ms;
         let (mut looks, mut last) = (0, after);
         let mut expired = Vec::new();
         tables.scan(address, after.max(acknowledged), u64::MAX, |found| {
@@ -165,11 +196,37 @@ impl FjallMailbox {
         self.reclaim.removed(freed);
         if done {
             self.mail_walk.expect_later(earliest_ms);
-        } else {
-            self.partway = Some(Partway { after: last, earliest_ms });
         }
         self.write_checkpoint(tables, address)?;
         self.commit(tables)?;
-        Ok((looks, expired.len() as u64))
+        let partway = (!done).then_some(Partway { address: *address, after: last, earliest_ms });
+        Ok((looks, expired.len() as u64, partway))
+    }
+
+    /// Removes what has expired where an append would find a mailbox full. What waits to be written is not seen, and an
+    /// append is not to be torn apart: so before it begins.
+    pub(super) fn make_room(
+        &mut self,
+        tables: &Tables,
+        append: &Append,
+        now_ms: u64,
+    ) -> Result<(), MailboxError> {
+        let limits = self.limits;
+        for envelope in append.envelopes.iter().filter(|envelope| !envelope.confirmed) {
+            let address = AddressKey::new(&append.user, envelope.device);
+            let known = self.load(tables, &address)?;
+            let full = known.messages + 1 > limits.messages_per_device_max
+                || known.bytes + envelope.body.len() as u64 > limits.bytes_per_device_max;
+            if !full || known.earliest > now_ms || self.looks_for_room == 0 {
+                continue;
+            }
+            self.commit(tables)?;
+            let looks_max = self.looks_for_room;
+            let (looks, removed, _) =
+                self.expire_mailbox(tables, Partway::new(address), now_ms, looks_max)?;
+            self.looks_for_room -= looks.clamp(1, looks_max);
+            self.expired_for_room += removed;
+        }
+        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! <directory>/
 //!   lock       held while the process has the store open
-//!   format     text: version and epoch; written first, never changed
+//!   format     text: version, epoch and a secret (see the journal); written first, never changed
 //!   numbers    two slots of 4 KiB: generation, mark, checksum (8 bytes each, little-endian); written in turns
 //!   store/     the database; made in `store.new` and renamed, so that it is there as a whole or not at all
 //!   ballast    takes up room that is given back when there is no other
@@ -23,6 +23,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::OpenError;
 
+/// Known to this store only. It never leaves the directory.
+pub(super) type Secret = [u8; 16];
+
 const FORMAT_VERSION: u32 = 1;
 const SLOT_BYTES: u64 = 4_096;
 /// The first number that is ever given out.
@@ -32,6 +35,7 @@ const FIRST_NUMBER: u64 = 1;
 pub(super) struct Directory {
     path: PathBuf,
     epoch: u64,
+    secret: Secret,
     numbers: Numbers,
     lock: File,
 }
@@ -49,7 +53,7 @@ impl Directory {
             Err(error) => return Err(refused(error.into())),
         }
         let format = path.join("format");
-        let epoch = if format.try_exists().map_err(refused)? {
+        let (epoch, secret) = if format.try_exists().map_err(refused)? {
             read_format(&fs::read(&format).map_err(refused)?)?
         } else {
             for left in ["store", "numbers"] {
@@ -57,9 +61,9 @@ impl Directory {
                     return Err(OpenError::Damaged(format!("there is a {left} but no format file")));
                 }
             }
-            let epoch = random_epoch()?;
-            write_whole(path, "format", format_text(epoch).as_bytes()).map_err(refused)?;
-            epoch
+            let (epoch, secret) = (random_epoch()?, random()?);
+            write_whole(path, "format", format_text(epoch, &secret).as_bytes()).map_err(refused)?;
+            (epoch, secret)
         };
         let numbers = path.join("numbers");
         if !numbers.try_exists().map_err(refused)? {
@@ -70,11 +74,15 @@ impl Directory {
             write_whole(path, "numbers", &slots).map_err(refused)?;
         }
         let numbers = Numbers::open(&numbers)?;
-        Ok(Directory { path: path.into(), epoch, numbers, lock })
+        Ok(Directory { path: path.into(), epoch, secret, numbers, lock })
     }
 
     pub(super) fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    pub(super) fn secret(&self) -> &Secret {
+        &self.secret
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -124,6 +132,10 @@ impl Numbers {
         }
         let (generation, next) =
             newest.ok_or_else(|| OpenError::Damaged("no slot of the numbers file is intact".into()))?;
+        // After a sync that failed, here or in an earlier process, memory may hold a slot that the disk does not, and
+        // the kernel takes it for written. The next write would be to the other slot, the only one that is there.
+        let again = file.write_all_at(&slot(generation, next)[..24], (generation % 2) * SLOT_BYTES);
+        again.and_then(|()| file.sync_data()).map_err(refused)?;
         Ok(Numbers { file, generation, next })
     }
 
@@ -151,13 +163,15 @@ fn read_slot(bytes: &[u8; 24]) -> Option<(u64, u64)> {
     (number(16)? == xxh3_64(&bytes[..16])).then_some((number(0)?, number(8)?))
 }
 
-fn format_text(epoch: u64) -> String {
-    let text = format!("campanile mailbox\nversion {FORMAT_VERSION}\nepoch {epoch:016x}\n");
+fn format_text(epoch: u64, secret: &Secret) -> String {
+    let secret = u128::from_be_bytes(*secret);
+    let text =
+        format!("campanile mailbox\nversion {FORMAT_VERSION}\nepoch {epoch:016x}\nsecret {secret:032x}\n");
     let sum = xxh3_64(text.as_bytes());
     format!("{text}checksum {sum:016x}\n")
 }
 
-fn read_format(bytes: &[u8]) -> Result<u64, OpenError> {
+fn read_format(bytes: &[u8]) -> Result<(u64, Secret), OpenError> {
     let damaged = || OpenError::Damaged("the format file cannot be read".into());
     let text = std::str::from_utf8(bytes).map_err(|_| damaged())?;
     let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -169,19 +183,26 @@ fn read_format(bytes: &[u8]) -> Result<u64, OpenError> {
         return Err(OpenError::Version { found: version, known: FORMAT_VERSION });
     }
     let epoch = line("epoch").and_then(|epoch| u64::from_str_radix(epoch, 16).ok()).ok_or_else(damaged)?;
-    if epoch == 0 || format_text(epoch) != text { Err(damaged()) } else { Ok(epoch) }
+    let secret =
+        line("secret").and_then(|secret| u128::from_str_radix(secret, 16).ok()).ok_or_else(damaged)?;
+    let secret = secret.to_be_bytes();
+    if epoch == 0 || format_text(epoch, &secret) != text { Err(damaged()) } else { Ok((epoch, secret)) }
 }
 
 /// Not zero, and it fits a signed 64-bit integer everywhere.
 fn random_epoch() -> Result<u64, OpenError> {
     loop {
-        let mut bytes = [0; 8];
-        getrandom::fill(&mut bytes).map_err(|error| OpenError::Random(error.to_string()))?;
-        let epoch = u64::from_le_bytes(bytes) >> 1;
+        let epoch = u64::from_le_bytes(random()?) >> 1;
         if epoch != 0 {
             return Ok(epoch);
         }
     }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], OpenError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| OpenError::Random(error.to_string()))?;
+    Ok(bytes)
 }
 
 /// Writes a file that is there as a whole or not at all.

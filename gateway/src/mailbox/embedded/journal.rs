@@ -11,7 +11,9 @@
 //! ```
 //!
 //! The first batch after every sync holds the [opener](OPENER). Where one follows, what was lost had been confirmed,
-//! and the store does not open: nothing durable is dropped silently.
+//! and the store does not open: nothing durable is dropped silently. Bodies come from anybody, and half of one may be
+//! what is torn: its bytes are no opener, because the opener's value is a secret of the store. The number of a batch is
+//! in no checksum, so it says nothing here.
 //!
 //! A batch as the database writes it, integers little-endian:
 //! ```text
@@ -27,11 +29,13 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
-use xxhash_rust::xxh3::Xxh3Default;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::OpenError;
+use super::files::Secret;
 
-/// The key that opens a group of batches, in the keyspace of mailboxes. No user id is empty.
+/// The key that opens a group of batches, in the keyspace of mailboxes, with the store's secret as its value. No user id
+/// is empty.
 pub(super) const OPENER: &[u8] = &[0, 1];
 
 const START_BYTES: usize = 1 + 4 + 8;
@@ -40,7 +44,7 @@ const END_BYTES: usize = 1 + 8 + 4;
 const MAGIC: &[u8] = b"FJL\x03";
 
 /// Checks all journals of a store, and cuts off what was torn.
-pub(super) fn mend(store: &Path) -> Result<(), OpenError> {
+pub(super) fn mend(store: &Path, secret: &Secret) -> Result<(), OpenError> {
     let refused = |path: &Path, error| OpenError::Io { path: path.into(), error };
     let mut journals: Vec<(u64, PathBuf)> = Vec::new();
     for entry in fs::read_dir(store).map_err(|error| refused(store, error))? {
@@ -62,7 +66,7 @@ pub(super) fn mend(store: &Path) -> Result<(), OpenError> {
     let Some((_, path)) = newest else { return Ok(()) };
     let bytes = read(&path).map_err(|error| refused(&path, error))?;
     let at = intact(&bytes);
-    if is_opened_after(&bytes, at) {
+    if is_opened_after(&bytes[at..], secret) {
         return Err(damaged(&path, at));
     }
     if bytes.len() > at {
@@ -84,7 +88,7 @@ fn damaged(path: &Path, at: usize) -> OpenError {
 }
 
 /// What a journal holds. A new one is 64 MiB of nothing: neither that nor the zeros of its last page are read.
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let mut end = 0;
     loop {
@@ -111,78 +115,105 @@ fn intact(bytes: &[u8]) -> usize {
     at
 }
 
-/// Whether a batch somewhere behind opens a group.
-fn is_opened_after(bytes: &[u8], at: usize) -> bool {
-    let mut at = at;
-    while at < bytes.len() {
-        match batch(&bytes[at..]) {
-            Some(batch) if batch.opens => return true,
-            Some(batch) => at += batch.len,
-            None => at += 1,
-        }
-    }
-    false
+/// Whether a batch that opens a group is somewhere behind what was torn.
+fn is_opened_after(torn: &[u8], secret: &Secret) -> bool {
+    // Mostly there is none, and then nothing has to be tried.
+    torn.windows(secret.len()).any(|bytes| bytes == secret)
+        && (0..torn.len()).any(|at| {
+            // Only what is shaped like it is worth a checksum.
+            Shape::of(&torn[at..]).is_some_and(|shape| shape.opens(secret) && shape.is_whole())
+        })
 }
 
 struct Batch {
     len: usize,
     /// Each batch has a higher one than the batch before.
     number: u64,
-    opens: bool,
 }
 
 /// The batch that these bytes begin with, if it is whole.
 fn batch(bytes: &[u8]) -> Option<Batch> {
-    let u32_at =
-        |at: usize| bytes.get(at..)?.first_chunk().map(|number| u32::from_le_bytes(*number) as usize);
-    if *bytes.first()? != 1 {
-        return None;
-    }
-    let items = u32_at(1)?;
-    let number = u64::from_le_bytes(*bytes.get(5..)?.first_chunk()?);
-    let (mut at, mut opens) = (START_BYTES, false);
-    let mut hash = Xxh3Default::new();
-    for _ in 0..items {
-        let head = bytes.get(at..at + ITEM_HEAD_BYTES)?;
-        // No batch clears a keyspace, and nothing is compressed.
-        let ([2, 0..=2, 0], key_len) = (head.first_chunk()?, u16::from_le_bytes([head[11], head[12]])) else {
-            return None;
-        };
-        let len = ITEM_HEAD_BYTES + usize::from(key_len) + u32_at(at + 13)?;
-        if u32_at(at + 13) != u32_at(at + 17) {
+    let shape = Shape::of(bytes).filter(Shape::is_whole)?;
+    Some(Batch { len: START_BYTES + shape.items.len() + END_BYTES, number: shape.number })
+}
+
+/// What looks like a batch.
+struct Shape<'a> {
+    number: u64,
+    items: &'a [u8],
+    /// The key and the value of the last item.
+    last: (&'a [u8], &'a [u8]),
+    checksum: &'a [u8],
+}
+
+impl Shape<'_> {
+    fn of(bytes: &[u8]) -> Option<Shape<'_>> {
+        let u32_at =
+            |at: usize| bytes.get(at..)?.first_chunk().map(|number| u32::from_le_bytes(*number) as usize);
+        if *bytes.first()? != 1 {
             return None;
         }
-        let item = bytes.get(at..at.checked_add(len)?)?;
-        hash.update(item);
-        opens |= &item[ITEM_HEAD_BYTES..ITEM_HEAD_BYTES + usize::from(key_len)] == OPENER;
-        at += len;
+        let items = u32_at(1)?;
+        let number = u64::from_le_bytes(*bytes.get(5..)?.first_chunk()?);
+        let mut at = START_BYTES;
+        let mut last: (&[u8], &[u8]) = (&[], &[]);
+        for _ in 0..items {
+            let head = bytes.get(at..at + ITEM_HEAD_BYTES)?;
+            // No batch clears a keyspace, and nothing is compressed.
+            let ([2, 0..=2, 0], key_len) = (head.first_chunk()?, u16::from_le_bytes([head[11], head[12]]))
+            else {
+                return None;
+            };
+            let len = usize::from(key_len) + u32_at(at + 13)?;
+            if u32_at(at + 13) != u32_at(at + 17) {
+                return None;
+            }
+            at += ITEM_HEAD_BYTES;
+            last = bytes.get(at..at.checked_add(len)?)?.split_at(key_len.into());
+            at += len;
+        }
+        let end = bytes.get(at..at + END_BYTES)?;
+        let ends = end[0] == 3 && end[9..] == *MAGIC;
+        ends.then_some(Shape { number, items: &bytes[START_BYTES..at], last, checksum: &end[1..9] })
     }
-    let end = bytes.get(at..at + END_BYTES)?;
-    let whole = end[0] == 3 && end[1..9] == hash.digest().to_le_bytes() && end[9..] == *MAGIC;
-    whole.then_some(Batch { len: at + END_BYTES, number, opens })
+
+    fn is_whole(&self) -> bool {
+        self.checksum == xxh3_64(self.items).to_le_bytes()
+    }
+
+    /// The opener is the last item of its batch.
+    fn opens(&self, secret: &Secret) -> bool {
+        self.last == (OPENER, secret)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const SECRET: &Secret = b"known to nobody ";
+
     fn written(number: u64, keys: &[&[u8]]) -> Vec<u8> {
+        let value = |key: &[u8]| if key == OPENER { SECRET.to_vec() } else { b"abc".to_vec() };
+        let items: Vec<(&[u8], Vec<u8>)> = keys.iter().map(|key| (*key, value(key))).collect();
+        encoded(number, &items)
+    }
+
+    fn encoded(number: u64, items: &[(&[u8], Vec<u8>)]) -> Vec<u8> {
         let mut bytes = vec![1];
-        bytes.extend_from_slice(&(keys.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&(items.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&number.to_le_bytes());
-        let mut hash = Xxh3Default::new();
-        for key in keys {
-            let mut item = vec![2, 0, 0];
-            item.extend_from_slice(&1u64.to_le_bytes());
-            item.extend_from_slice(&(key.len() as u16).to_le_bytes());
-            item.extend_from_slice(&[3, 0, 0, 0, 3, 0, 0, 0]);
-            item.extend_from_slice(key);
-            item.extend_from_slice(b"abc");
-            hash.update(&item);
-            bytes.extend_from_slice(&item);
+        for (key, value) in items {
+            bytes.extend_from_slice(&[2, 0, 0]);
+            bytes.extend_from_slice(&1u64.to_le_bytes());
+            bytes.extend_from_slice(&(key.len() as u16).to_le_bytes());
+            bytes.extend_from_slice(&[(value.len() as u32).to_le_bytes(); 2].concat());
+            bytes.extend_from_slice(key);
+            bytes.extend_from_slice(value);
         }
+        let checksum = xxh3_64(&bytes[START_BYTES..]);
         bytes.push(3);
-        bytes.extend_from_slice(&hash.digest().to_le_bytes());
+        bytes.extend_from_slice(&checksum.to_le_bytes());
         bytes.extend_from_slice(MAGIC);
         bytes
     }
@@ -191,12 +222,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("12.jnl");
         fs::write(&path, bytes).unwrap();
-        mend(dir.path()).map(|()| fs::read(&path).unwrap())
+        mend(dir.path(), SECRET).map(|()| fs::read(&path).unwrap())
     }
 
     #[test]
     fn what_was_torn_is_cut_off_unless_a_sync_came_after_it() {
-        let (first, other) = (written(1, &[OPENER, b"a"]), written(2, &[b"b", b"c"]));
+        let (first, other) = (written(1, &[b"a", OPENER]), written(2, &[b"b", b"c"]));
         let (third, opener) = (written(3, &[b"d"]), written(4, &[OPENER]));
         let whole = [&first[..], &other].concat();
         assert_eq!(mended(&[&whole[..], &[0; 99]].concat()).unwrap(), whole);
@@ -215,14 +246,39 @@ mod tests {
     }
 
     #[test]
+    fn a_body_that_looks_like_a_group_that_opens_does_not_stand_for_one() {
+        let first = written(1, &[OPENER]);
+        // What an attacker can know: the format, but not the secret.
+        let forged = encoded(9, &[(OPENER, vec![0; SECRET.len()])]);
+        let body = [&[7; 50][..], &forged, &[7; 50]].concat();
+        let second = encoded(2, &[(b"message", body)]);
+        for len in first.len()..first.len() + second.len() {
+            let bytes = [&first[..], &second].concat();
+            assert_eq!(mended(&bytes[..len]).unwrap(), first, "{len} bytes");
+        }
+        // Neither does the opener of the torn batch itself.
+        let mut torn = written(2, &[b"a", OPENER]);
+        torn[START_BYTES] ^= 1;
+        let bytes = [&first[..], &torn, &written(3, &[b"b"])].concat();
+        assert_eq!(mended(&bytes).unwrap(), first);
+    }
+
+    #[test]
+    fn a_number_that_was_damaged_does_not_hide_what_was_durable() {
+        let mut bytes = [written(1, &[OPENER]), written(2, &[OPENER]), written(3, &[OPENER])].concat();
+        bytes[START_BYTES - 1] = 0x55;
+        assert!(matches!(mended(&bytes), Err(OpenError::Damaged(_))));
+    }
+
+    #[test]
     fn a_journal_that_is_not_the_newest_must_be_whole() {
         let dir = tempfile::tempdir().unwrap();
         let whole = written(1, &[b"a"]);
         fs::write(dir.path().join("9.jnl"), &whole).unwrap();
         fs::write(dir.path().join("10.jnl"), &whole[..5]).unwrap();
-        mend(dir.path()).unwrap();
+        mend(dir.path(), SECRET).unwrap();
         assert!(fs::read(dir.path().join("10.jnl")).unwrap().is_empty());
         fs::write(dir.path().join("9.jnl"), &whole[..5]).unwrap();
-        assert!(matches!(mend(dir.path()), Err(OpenError::Damaged(_))));
+        assert!(matches!(mend(dir.path(), SECRET), Err(OpenError::Damaged(_))));
     }
 }

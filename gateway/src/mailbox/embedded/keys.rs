@@ -31,7 +31,7 @@ const _: () = assert!(USER_ID_BYTES_MAX <= u8::MAX as usize);
 
 /// The key of a user's device, which begins the keys of all that belongs to it. It lives on the stack, since one is
 /// made for every envelope.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct AddressKey {
     bytes: [u8; ADDRESS_BYTES_MAX],
     len: u8,

@@ -35,16 +35,15 @@ impl Reclaim {
     /// Whether a merge would give back much of what is in use.
     pub(super) fn is_due(&mut self, used_bytes: u64) -> bool {
         if self.merge.as_ref().is_some_and(JoinHandle::is_finished) {
-            self.wait();
+            self.join();
         }
         self.merge.is_none()
             && self.started_at.is_none_or(|at| at.elapsed() >= INTERVAL)
             && self.removed_bytes >= REMOVED_BYTES_MIN.max(used_bytes / 16)
     }
 
-    /// `free_bytes` may be written meanwhile.
+    /// Only when one [is due](Reclaim::is_due). `free_bytes` may be written meanwhile.
     pub(super) fn start(&mut self, tables: Arc<Tables>, free_bytes: u64) {
-        self.wait();
         self.removed_bytes = 0;
         self.started_at = Some(Instant::now());
         let merge = move || {
@@ -59,13 +58,43 @@ impl Reclaim {
         }
     }
 
-    /// Waits until no merge is under way, so that the database can be closed.
-    pub(super) fn wait(&mut self) {
+    /// Waits until no merge is under way, so that the database can be closed, but only so long. Whether none is.
+    pub(super) fn wait(&mut self, patience: Duration) -> bool {
+        let started = Instant::now();
+        while self.merge.as_ref().is_some_and(|merge| !merge.is_finished()) {
+            if started.elapsed() >= patience {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.join();
+        true
+    }
+
+    fn join(&mut self) {
         if let Some(merge) = self.merge.take() {
             // One that has failed or did not fit is tried again; one that panicked has failed.
             if !merge.join().unwrap_or(false) {
                 self.removed_bytes = u64::MAX;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_merge_that_takes_long_is_not_waited_for() {
+        let (done, wait) = std::sync::mpsc::channel::<()>();
+        let mut reclaim = Reclaim::new();
+        reclaim.merge = Some(thread::spawn(move || wait.recv().is_ok()));
+        reclaim.removed(1);
+        let started = Instant::now();
+        assert!(!reclaim.wait(Duration::from_millis(20)) && started.elapsed() < Duration::from_secs(5));
+        assert!(!reclaim.is_due(0), "one is under way");
+        done.send(()).unwrap();
+        assert!(reclaim.wait(Duration::from_secs(60)) && reclaim.merge.is_none());
     }
 }

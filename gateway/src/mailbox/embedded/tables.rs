@@ -14,7 +14,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -22,7 +22,8 @@ use fjall::compaction::Leveled;
 use fjall::config::{BlockSizePolicy, CompressionPolicy};
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 
-use super::files::sync_directory;
+use super::files::{Secret, sync_directory};
+use super::journal::OPENER;
 use super::keys::AddressKey;
 use super::records::{Checkpoint, Damaged, Message};
 use super::scan::Scan;
@@ -49,6 +50,10 @@ pub(super) struct Tables {
     pub(super) dedup: Keyspace,
     pub(super) dedup_order: Keyspace,
     pub(super) users: Keyspace,
+    secret: Secret,
+    /// Whether the next batch is the first since a sync. Held while a batch or a sync is under way: the merge thread
+    /// writes too.
+    opens: Arc<Mutex<bool>>,
 }
 
 /// A message that a scan has come to.
@@ -61,7 +66,11 @@ pub(super) struct Found {
 
 impl Tables {
     /// Opens the database, and makes it if it is not there.
-    pub(super) fn open(directory: &Path, options: &TableOptions) -> Result<Tables, OpenError> {
+    pub(super) fn open(
+        directory: &Path,
+        secret: &Secret,
+        options: &TableOptions,
+    ) -> Result<Tables, OpenError> {
         let path = directory.join("store");
         let refused = |error| OpenError::Io { path: path.clone(), error };
         if !path.try_exists().map_err(refused)? {
@@ -71,15 +80,15 @@ impl Tables {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(refused(error)),
                 _ => {}
             }
-            drop(Tables::open_at(&new, options)?);
+            drop(Tables::open_at(&new, secret, options)?);
             wait_until_closed(&new);
             fs::rename(&new, &path).and_then(|()| sync_directory(directory)).map_err(refused)?;
         }
-        super::journal::mend(&path)?;
-        Tables::open_at(&path, options)
+        super::journal::mend(&path, secret)?;
+        Tables::open_at(&path, secret, options)
     }
 
-    fn open_at(path: &Path, options: &TableOptions) -> Result<Tables, OpenError> {
+    fn open_at(path: &Path, secret: &Secret, options: &TableOptions) -> Result<Tables, OpenError> {
         let refused = |error| match error {
             fjall::Error::Locked => OpenError::Locked(path.into()),
             fjall::Error::Io(error) => OpenError::Io { path: path.into(), error },
@@ -119,6 +128,8 @@ impl Tables {
             // Each connection may register its device: what is left of that in memory is paid for by all of them.
             users: keyspace("users", 512 << 10, 4 << 10)?,
             database,
+            secret: *secret,
+            opens: Arc::new(Mutex::new(true)),
         })
     }
 
@@ -132,11 +143,26 @@ impl Tables {
         OwnedWriteBatch::with_capacity(self.database.clone(), 64)
     }
 
+    /// Writes a batch, as the opener of a group if it is the first since a sync.
+    pub(super) fn commit(&self, mut batch: OwnedWriteBatch) -> fjall::Result<()> {
+        let mut opens = self.opens.lock().unwrap_or_else(PoisonError::into_inner);
+        if *opens {
+            // The last of its batch.
+            batch.insert(&self.mailboxes, OPENER, self.secret);
+        }
+        batch.commit()?;
+        *opens = false;
+        Ok(())
+    }
+
     /// Makes everything durable that was written. `fdatasync` is enough: the journal is a file that grows, and a new
     /// size is among what it writes, since the data could not be read without it; a new journal's name is made durable
     /// when it is made.
     pub(super) fn sync(&self) -> Result<(), MailboxError> {
-        self.database.persist(PersistMode::SyncData).map_err(failed)
+        let mut opens = self.opens.lock().unwrap_or_else(PoisonError::into_inner);
+        self.database.persist(PersistMode::SyncData).map_err(failed)?;
+        *opens = true;
+        Ok(())
     }
 
     /// Bytes on disk. Journals are sparse: only what they have written counts.
@@ -202,7 +228,7 @@ impl Tables {
             // each other are in no table: this one is.
             batch.insert(keyspace, [0u8], [0u8; 8]);
         }
-        batch.commit()?;
+        self.commit(batch)?;
         for keyspace in all {
             keyspace.rotate_memtable()?;
         }
@@ -250,6 +276,13 @@ pub(super) fn bearable(error: fjall::Error) -> Result<(), MailboxError> {
 }
 
 pub(super) fn failed(error: fjall::Error) -> MailboxError {
+    if matches!(error, fjall::Error::Poisoned) {
+        tracing::error!(
+            "the database's own thread has ended with an error: the disk refuses or is full, or a table is damaged. If \
+             this comes again although the disk has room and works, a damaged table cannot be merged: let devices fetch \
+             what waits, and start the node with an empty data directory"
+        );
+    }
     MailboxError::Storage(Box::new(error))
 }
 
@@ -288,5 +321,37 @@ fn wait_until_closed(store: &Path) {
     let patience = Instant::now() + CLOSE_WAIT_MAX;
     while holds() && Instant::now() < patience {
         std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_writes_first_after_a_sync_opens_the_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = b"known to nobody ";
+        let tables = Tables::open(dir.path(), secret, &TableOptions::default()).unwrap();
+        let write = || {
+            let mut batch = tables.batch();
+            batch.insert(&tables.users, [1u8], [0u8; 100]);
+            tables.commit(batch).unwrap();
+        };
+        let openers = || {
+            tables.sync().unwrap();
+            let all = journals(&dir.path().join("store"));
+            let written = |path: &std::path::PathBuf| super::super::journal::read(path).unwrap();
+            let bytes: Vec<u8> = all.iter().flat_map(|(path, _)| written(path)).collect();
+            bytes.windows(secret.len()).filter(|found| found == secret).count()
+        };
+        (0..3).for_each(|_| write());
+        assert_eq!(openers(), 1);
+        (0..3).for_each(|_| write());
+        assert_eq!(openers(), 2);
+        // The merge thread is like the others.
+        tables.rotate().unwrap();
+        write();
+        assert_eq!(openers(), 3, "the merge's batch, and not the one after it");
     }
 }

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use campanile::mailbox::{
-    Address, Append, Count, DedupKey, Mailbox, MailboxError, MailboxLimits, Page, Remembered, StorageStatus,
-    Stored, Trim, UserRecord,
+    Address, Append, Count, DedupKey, Expired, Mailbox, MailboxError, MailboxLimits, Page, Remembered,
+    StorageStatus, Stored, Trim, UserRecord,
 };
 use campanile_protocol::ids::UserId;
 
@@ -229,7 +229,7 @@ impl Mailbox for ModelMailbox {
         end
     }
 
-    fn expire(&mut self, now_ms: u64, looks_max: usize) -> Result<u64, MailboxError> {
+    fn expire(&mut self, now_ms: u64, looks_max: usize) -> Result<Expired, MailboxError> {
         let mortals = self.live.mortals(self.looked_at.as_ref(), looks_max);
         let (done, end) = self.attempt(Call::Other, mortals.len());
         self.looked_at = mortals.last().filter(|_| mortals.len() == looks_max).map(|(last, _)| last.clone());
@@ -243,7 +243,8 @@ impl Mailbox for ModelMailbox {
                 Mortal::Id(user, key) => self.change(Change::Forget(user, key)),
             }
         }
-        end.map(|()| removed)
+        // A simulation looks again when its clock has moved on.
+        end.map(|()| Expired { messages: removed, behind: false })
     }
 
     fn sync(&mut self) -> Result<(), MailboxError> {
@@ -260,6 +261,6 @@ impl Mailbox for ModelMailbox {
 
     fn status(&mut self) -> StorageStatus {
         let bytes = self.live.bytes();
-        StorageStatus { bytes, full: self.fate.is_full() || bytes >= self.limits.bytes_total_max }
+        StorageStatus { bytes, full: self.fate.is_full() || bytes >= self.limits.bytes_total_max, damages: 0 }
     }
 }
