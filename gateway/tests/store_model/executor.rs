@@ -78,9 +78,9 @@ fn promises_come_after_the_commit_and_the_rest_at_once() {
     store.port(0).ask(everything());
     assert!(store.has_work());
     assert!(store.execute(NOW) && !store.has_work());
-    assert_eq!(heard(&store, 0), ["opened 3", "user 4", "read 6", "fetched 7", "reserved 0"]);
+    assert_eq!(heard(&store, 0), ["recalled 2", "opened 3", "user 4", "read 6", "fetched 7", "reserved 0"]);
     assert!(store.commit(NOW));
-    assert_eq!(heard(&store, 0), ["appended 1", "recalled 2", "registered 5", "removed 8"]);
+    assert_eq!(heard(&store, 0), ["appended 1", "registered 5", "removed 8"]);
     assert!(heard(&store, 1).is_empty());
     assert_eq!(store.mailbox().unsynced(), 0);
     assert!(!store.commit(NOW), "nothing is left to commit");
@@ -106,8 +106,7 @@ fn after_a_failed_sync_every_promise_is_a_failure_and_every_shard_hears_of_it() 
     heard(&store, 0);
     store.mailbox().fail_next(Call::Sync);
     store.commit(NOW);
-    let failed =
-        ["appended 1 failed", "recalled 2 failed", "registered 5 failed", "removed 8 failed", "reopened"];
+    let failed = ["appended 1 failed", "registered 5 failed", "removed 8 failed", "reopened"];
     assert_eq!(heard(&store, 0), failed);
     assert_eq!(heard(&store, 1), ["appended 9 failed", "reopened"]);
     assert_eq!(store.counters.failures.get(), 1);
