@@ -18,8 +18,8 @@ use crate::shard::link::{Inbox, Shards};
 use crate::shard::settings::ShardSettings;
 use crate::shard::{Parcel, Shard, ShardParts};
 
-/// Shards that share a core take turns this often, instead of every few milliseconds.
-const SHARED_CORE_SLICE: Duration = Duration::from_micros(500);
+/// Shards take turns this often with whoever wants their core, instead of every few milliseconds.
+const SHARD_SLICE: Duration = Duration::from_micros(500);
 
 /// How the shards of a node run.
 pub struct ThreadOptions {
@@ -191,10 +191,10 @@ impl ShardThread {
         {
             tracing::warn!(%error, core, "a shard is not pinned to its core");
         }
-        if self.shared_core
-            && let Err(error) = campanile_engine::thread::set_slice(SHARED_CORE_SLICE)
-        {
-            tracing::debug!(%error, "shards that share a core keep the scheduler's own slice");
+        // The store and the control plane want the same cores, also where no other shard does: a shard that wakes up goes
+        // before them.
+        if let Err(error) = campanile_engine::thread::set_slice(SHARD_SLICE) {
+            tracing::debug!(%error, "shards keep the scheduler's own slice");
         }
         let (index, slots, peers) = (self.index, self.slots, Arc::clone(&self.peers));
         match self.driver {
