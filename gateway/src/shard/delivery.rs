@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use campanile_protocol::ids::{DeviceId, MessageId};
-use campanile_protocol::messages::{Content, Deliver, Payload};
+use campanile_protocol::messages::{Deliver, Payload};
 use prost::Message as _;
 
 use super::Shard;
@@ -204,14 +204,9 @@ impl Envelopes {
 
     /// The bytes of all payloads.
     pub(super) fn bytes(&self) -> usize {
-        let bytes = |payload: &Payload| match &payload.content {
-            Some(Content::Data(data)) => data.len(),
-            Some(Content::Text(text) | Content::Json(text)) => text.len(),
-            None => 0,
-        };
         match self {
-            Envelopes::All(payload) | Envelopes::Listed(_, payload) => bytes(payload),
-            Envelopes::PerDevice(each) => each.iter().map(|(_, payload)| bytes(payload)).sum(),
+            Envelopes::All(payload) | Envelopes::Listed(_, payload) => payload.content_bytes(),
+            Envelopes::PerDevice(each) => each.iter().map(|(_, payload)| payload.content_bytes()).sum(),
         }
     }
 

@@ -90,10 +90,14 @@ impl Shard {
     /// Asks the store for what comes next, if it is time to, or queues the session until the shard may.
     fn read_on(&mut self, slot: u32, mail: &mut Mail, user: u32, device: u32) {
         let (window, ahead) = (self.window(), self.read_ahead_bytes < READ_AHEAD_BYTES_MAX);
+        // Every acknowledgement asks; mostly there is nothing to read, and then nothing is allocated.
+        if !mail.wants_to_read(window, ahead) {
+            return;
+        }
         let conn = self.connections.get(slot).map(|connection| connection.conn(slot));
         let (Some(conn), Some(id)) = (conn, self.directory.id(user).cloned()) else { return };
         let Ok(device) = DeviceId::try_from(device) else { return };
-        if self.storage.read_bytes_waiting() >= READS_BYTES_WAITING_MAX && mail.wants_to_read(window, ahead) {
+        if self.storage.read_bytes_waiting() >= READS_BYTES_WAITING_MAX {
             if !std::mem::replace(&mut mail.queued, true) {
                 self.readers.push_back(conn);
             }

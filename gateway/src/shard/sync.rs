@@ -151,12 +151,7 @@ impl Shard {
 
 /// A payload that every encoding can carry and that is not too large.
 fn checked(payload: Payload, bytes_max: usize) -> Result<Payload, (&'static str, &'static str)> {
-    let bytes = match &payload.content {
-        Some(Content::Data(data)) => data.len(),
-        Some(Content::Text(text) | Content::Json(text)) => text.len(),
-        None => 0,
-    };
-    if bytes > bytes_max {
+    if payload.content_bytes() > bytes_max {
         return Err(("payload_too_large", "the payload is larger than limits.push_bytes_max"));
     }
     match payload.content {

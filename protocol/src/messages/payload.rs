@@ -50,6 +50,18 @@ impl Payload {
     }
 }
 
+impl Payload {
+    /// The length of its content, in bytes.
+    #[must_use]
+    pub fn content_bytes(&self) -> usize {
+        match &self.content {
+            Some(Content::Data(data)) => data.len(),
+            Some(Content::Text(text) | Content::Json(text)) => text.len(),
+            None => 0,
+        }
+    }
+}
+
 impl From<Content> for Payload {
     fn from(content: Content) -> Self {
         Self { content: Some(content) }
