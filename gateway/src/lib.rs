@@ -8,6 +8,7 @@ pub mod counters;
 pub mod limits;
 pub mod machine;
 pub mod mailbox;
+pub mod namespaces;
 pub mod node;
 pub mod shard;
 pub mod threads;

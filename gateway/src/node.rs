@@ -348,6 +348,7 @@ fn shard_settings(settings: &Settings, plan: &Plan, status: &NodeStatus, epoch: 
     ShardSettings {
         mode: Mode::Gateway { verifier: Box::new(settings.verifier.clone()) },
         limits,
+        namespaces: settings.namespaces.clone(),
         allowed_origins: settings.edge.allowed_origins.clone(),
         proxy_protocol_from: settings.edge.proxy_protocol_from.clone(),
         node: status.id.to_string(),

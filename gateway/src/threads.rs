@@ -14,6 +14,7 @@ use campanile_engine::{DriverKind, Now, Peers, RunOptions, Waker, run_with};
 
 use crate::mailbox::operations::Port;
 use crate::shard::counters::ShardCounters;
+use crate::shard::lanes::{Lanes, MAIL_WAITING_MAX};
 use crate::shard::link::{Inbox, Shards};
 use crate::shard::settings::ShardSettings;
 use crate::shard::{Parcel, Shard, ShardParts};
@@ -87,6 +88,7 @@ impl ShardThreads {
         let count = options.listeners.len();
         let peers = Peers::new(count)?;
         let answers_waker = Arc::new(Waker::new()?);
+        let lanes = Lanes::new(count, MAIL_WAITING_MAX);
         let parts: Vec<_> = (0..count)
             .map(|index| {
                 let inbox = Inbox::new();
@@ -111,6 +113,7 @@ impl ShardThreads {
                 shared_core,
                 settings: Arc::clone(&options.settings),
                 inbox: Arc::clone(&parts[index].0),
+                lanes: Arc::clone(&lanes),
                 counters: Arc::clone(&parts[index].2),
                 port: Arc::clone(&ports[index]),
                 numbers: options.numbers.get(index).cloned().unwrap_or_default(),
@@ -174,6 +177,7 @@ struct ShardThread {
     shared_core: bool,
     settings: Arc<ShardSettings>,
     inbox: Arc<Inbox>,
+    lanes: Arc<Lanes>,
     counters: Arc<ShardCounters>,
     port: Arc<Port>,
     numbers: Range<u64>,
@@ -219,6 +223,7 @@ impl ShardThread {
             slots: self.slots,
             settings: self.settings,
             inbox: self.inbox,
+            lanes: self.lanes,
             counters: self.counters,
             port: self.port,
             numbers: self.numbers,

@@ -4,16 +4,18 @@
 //! used. `sub` (the user), `did` (the device) and `exp` are required; `nbf` is honoured. Time is an argument, so that a
 //! shard can be simulated.
 
+mod grants;
 mod keys;
 
 use std::fmt;
 use std::sync::Arc;
 
-use campanile_protocol::ids::{DeviceId, IdError, UserId};
+use campanile_protocol::ids::{ChannelName, DeviceId, IdError, UserId};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub use self::grants::{GRANTS_MAX, Grants, Pattern, SubscriptionGrant};
 pub use self::keys::{EDDSA_KEYS_MAX, EddsaKeys};
 
 /// The shortest HS256 secret, in bytes (RFC 7518 §3.2).
@@ -30,6 +32,8 @@ pub struct Identity {
     pub device: DeviceId,
     /// When the token ends, in seconds since the Unix epoch.
     pub expires_at: u64,
+    /// What it allows with channels; `None` if nothing.
+    pub grants: Option<Arc<Grants>>,
 }
 
 /// Why a token is refused. The messages are for clients and do not tell how close a guess was.
@@ -41,6 +45,17 @@ pub enum TokenError {
     /// `sub`, `did` or `exp` is missing or has the wrong type.
     #[error("the token lacks a required claim (sub, did, exp) or one has the wrong type")]
     Claims,
+    /// `channels`, `publish` or `subscribe` is not a list of names or patterns, or is too long.
+    #[error(
+        "channels, publish and subscribe are lists of at most {GRANTS_MAX} names; in the first two `*` stands for any text"
+    )]
+    Grants,
+    /// A token for a subscription lacks `sub`, `channel` or `exp`, or one has the wrong type.
+    #[error("the token lacks a required claim (sub, channel, exp) or one has the wrong type")]
+    SubscriptionClaims,
+    /// A token for a subscription is for another user or another channel.
+    #[error("the token is for another subscription")]
+    Other,
     /// `sub` or `did` is not an id.
     #[error("the token names nobody: {0}")]
     Id(#[from] IdError),
@@ -59,6 +74,22 @@ struct Claims {
     exp: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     iat: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nbf: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    channels: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    publish: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    subscribe: Vec<String>,
+}
+
+/// The claims of a token for one subscription.
+#[derive(Serialize, Deserialize)]
+struct SubscriptionClaims {
+    sub: String,
+    channel: String,
+    exp: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     nbf: Option<u64>,
 }
@@ -113,13 +144,60 @@ impl Verifier {
         let claims: Claims = serde_json::from_str(claims.get()).map_err(|_| TokenError::Claims)?;
         let user = UserId::try_from(claims.sub.as_str())?;
         let device = DeviceId::try_from(claims.did)?;
-        if claims.exp.saturating_mul(1_000) <= unix_ms {
-            return Err(TokenError::Expired);
+        check_times(claims.exp, claims.nbf, unix_ms)?;
+        Ok(Identity { user, device, expires_at: claims.exp, grants: claims.grants()? })
+    }
+
+    /// What a token for one subscription allows `user`, if it holds at `unix_ms`.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub fn verify_subscription(
+        &self,
+        token: &str,
+        user: &UserId,
+        unix_ms: u64,
+    ) -> Result<SubscriptionGrant, TokenError> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(TokenError::Invalid);
         }
-        if claims.nbf.is_some_and(|nbf| nbf.saturating_mul(1_000) > unix_ms) {
-            return Err(TokenError::NotYet);
+        let claims = self.0.claims(token).ok_or(TokenError::Invalid)?;
+        let claims: SubscriptionClaims =
+            serde_json::from_str(claims.get()).map_err(|_| TokenError::SubscriptionClaims)?;
+        check_times(claims.exp, claims.nbf, unix_ms)?;
+        if claims.sub != user.as_str() {
+            return Err(TokenError::Other);
         }
-        Ok(Identity { user, device, expires_at: claims.exp })
+        Ok(SubscriptionGrant { channel: ChannelName::try_from(claims.channel.as_str())? })
+    }
+}
+
+fn check_times(exp: u64, nbf: Option<u64>, unix_ms: u64) -> Result<(), TokenError> {
+    if exp.saturating_mul(1_000) <= unix_ms {
+        return Err(TokenError::Expired);
+    }
+    match nbf.is_some_and(|nbf| nbf.saturating_mul(1_000) > unix_ms) {
+        true => Err(TokenError::NotYet),
+        false => Ok(()),
+    }
+}
+
+impl Claims {
+    fn grants(&self) -> Result<Option<Arc<Grants>>, TokenError> {
+        let lists = [&self.channels, &self.publish, &self.subscribe];
+        if lists.iter().any(|list| list.len() > GRANTS_MAX) {
+            return Err(TokenError::Grants);
+        }
+        let patterns = |list: &[String]| {
+            list.iter().map(|text| Pattern::parse(text).ok_or(TokenError::Grants)).collect::<Result<_, _>>()
+        };
+        let names = self.subscribe.iter().map(|text| ChannelName::try_from(text.as_str()));
+        let grants = Grants {
+            channels: patterns(&self.channels)?,
+            publish: patterns(&self.publish)?,
+            subscribe: names.collect::<Result<_, _>>()?,
+        };
+        Ok((!grants.is_empty()).then(|| Arc::new(grants)))
     }
 }
 
@@ -189,15 +267,46 @@ impl Signer {
 
     /// A token for one device, issued at and ending at these seconds since the Unix epoch.
     pub fn sign(&self, user: &UserId, device: DeviceId, issued_at: u64, expires_at: u64) -> String {
+        self.sign_with(user, device, issued_at, expires_at, &Grants::default())
+    }
+
+    /// A token for one device that allows something with channels.
+    pub fn sign_with(
+        &self,
+        user: &UserId,
+        device: DeviceId,
+        issued_at: u64,
+        expires_at: u64,
+        grants: &Grants,
+    ) -> String {
+        let patterns = |list: &[Pattern]| list.iter().map(|pattern| pattern.as_str().to_owned()).collect();
         let claims = Claims {
             sub: user.as_str().to_owned(),
             did: device.get(),
             exp: expires_at,
             iat: Some(issued_at),
             nbf: None,
+            channels: patterns(&grants.channels),
+            publish: patterns(&grants.publish),
+            subscribe: grants.subscribe.iter().map(|name| name.as_str().to_owned()).collect(),
         };
+        self.encode(&claims)
+    }
+
+    /// A token for one subscription of a user, ending at this second since the Unix epoch.
+    pub fn sign_subscription(&self, user: &UserId, channel: &ChannelName, expires_at: u64) -> String {
+        let claims = SubscriptionClaims {
+            sub: user.as_str().to_owned(),
+            channel: channel.as_str().to_owned(),
+            exp: expires_at,
+            nbf: None,
+        };
+        self.encode(&claims)
+    }
+
+    fn encode(&self, claims: &impl Serialize) -> String {
         // HMAC takes any key, the other has signed before, and the claims are plain values: nothing is left to fail.
-        jsonwebtoken::encode(&Header::new(self.algorithm), &claims, &self.key).unwrap_or_default()
+        jsonwebtoken::encode(&Header::new(self.algorithm), claims, &self.key).unwrap_or_default()
     }
 }
 

@@ -7,6 +7,9 @@ use thiserror::Error;
 /// Longest user id, in bytes.
 pub const USER_ID_BYTES_MAX: usize = 64;
 
+/// Longest name of a channel, in bytes.
+pub const CHANNEL_NAME_BYTES_MAX: usize = 255;
+
 /// A text or number is not an id.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum IdError {
@@ -19,6 +22,15 @@ pub enum IdError {
     /// A user id contains a control character.
     #[error("a user id must not contain control characters")]
     UserControl,
+    /// The name of a channel is empty.
+    #[error("the name of a channel must not be empty")]
+    ChannelEmpty,
+    /// The name of a channel is longer than [`CHANNEL_NAME_BYTES_MAX`].
+    #[error("the name of a channel has at most {CHANNEL_NAME_BYTES_MAX} bytes")]
+    ChannelTooLong,
+    /// The name of a channel contains a control character or `*`.
+    #[error("the name of a channel must not contain control characters or `*`")]
+    ChannelCharacter,
     /// A device id is not between 1 and [`DeviceId::MAX`].
     #[error("a device id is a number from 1 to {}", DeviceId::MAX)]
     Device,
@@ -81,6 +93,72 @@ impl fmt::Display for UserId {
 }
 
 impl fmt::Debug for UserId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, formatter)
+    }
+}
+
+/// The name of a channel: 1 to 255 bytes of UTF-8 without control characters and `*`, which stands for any text in the
+/// patterns of tokens. What stands before its first `:` is its namespace. Compared byte by byte.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChannelName(Box<str>);
+
+const _: () = assert!(size_of::<ChannelName>() == 16);
+
+impl ChannelName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What stands before the first `:`; `None` if there is none.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        self.0.split_once(':').map(|(namespace, _)| namespace)
+    }
+}
+
+impl TryFrom<&str> for ChannelName {
+    type Error = IdError;
+
+    fn try_from(text: &str) -> Result<Self, IdError> {
+        match text {
+            "" => Err(IdError::ChannelEmpty),
+            _ if text.len() > CHANNEL_NAME_BYTES_MAX => Err(IdError::ChannelTooLong),
+            _ if text.chars().any(|c| c.is_control() || c == '*') => Err(IdError::ChannelCharacter),
+            _ => Ok(Self(text.into())),
+        }
+    }
+}
+
+impl FromStr for ChannelName {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        text.try_into()
+    }
+}
+
+impl Borrow<str> for ChannelName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for ChannelName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ChannelName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ChannelName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, formatter)
     }
@@ -163,7 +241,19 @@ impl FromStr for MessageId {
 
 #[cfg(test)]
 mod tests {
-    use super::{DeviceId, IdError, MessageId, UserId};
+    use super::{ChannelName, DeviceId, IdError, MessageId, UserId};
+
+    #[test]
+    fn channel_names_are_bounded_text_that_no_pattern_can_be_mistaken_for() {
+        let name: ChannelName = "chat:42:x".parse().unwrap();
+        assert_eq!((name.as_str(), name.namespace()), ("chat:42:x", Some("chat")));
+        assert_eq!("news".parse::<ChannelName>().unwrap().namespace(), None);
+        assert_eq!("".parse::<ChannelName>(), Err(IdError::ChannelEmpty));
+        assert_eq!("x".repeat(256).parse::<ChannelName>(), Err(IdError::ChannelTooLong));
+        for bad in ["a*", "a\nb", "\u{85}"] {
+            assert_eq!(bad.parse::<ChannelName>(), Err(IdError::ChannelCharacter), "{bad:?}");
+        }
+    }
 
     #[test]
     fn user_ids_are_bounded_text() {

@@ -23,7 +23,8 @@ pub use codec::{DecodeError, DeliverError, EncodeError, encode_deliver_frame};
 pub use encoding::Encoding;
 pub use payload::{JSON_DEPTH_MAX, JsonError};
 pub use wire::{
-    Ack, CaughtUp, Deliver, Device, DeviceState, Drain, Error, Event, Hello, Limits, Payload, Ping, Pong,
-    Receipt, Sync, Welcome, client_frame::Frame as ClientFrame, payload::Content,
-    server_frame::Frame as ServerFrame,
+    Ack, CaughtUp, ChannelMessage, Deliver, Device, DeviceState, Drain, Error, Event, Gap, Hello, Limits,
+    ListMembers, Members, Payload, Ping, Pong, Position, Publish, Published, Receipt, SetState, Subscribe,
+    Subscribed, Sync, Unsubscribe, Unsubscribed, Welcome, client_frame::Frame as ClientFrame,
+    payload::Content, server_frame::Frame as ServerFrame,
 };

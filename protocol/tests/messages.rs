@@ -187,7 +187,7 @@ fn server_frame() -> impl Strategy<Value = ServerFrame> {
             }
         ),
         (any::<(String, i64)>(), device(), payload()).prop_map(|((name, at_ms), from, payload)| {
-            ServerFrame::Event(Event { name, from, at_ms, payload })
+            ServerFrame::Event(Event { name, from, at_ms, payload, ..Event::default() })
         }),
         (any::<(u64, String, u64, u32)>(), device()).prop_map(
             |((generation, node, epoch, ping_interval_ms), device)| ServerFrame::Welcome(Welcome {

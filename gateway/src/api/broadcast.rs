@@ -40,6 +40,7 @@ pub(super) async fn broadcast(
         from: body.from.map(From::into_device),
         at_ms: i64::try_from(now_ms()).unwrap_or(i64::MAX),
         payload: Some(body.payload.0),
+        ..Event::default()
     };
     let (sent, skipped) = context.shards.broadcast(event).await?;
     Ok(Json(BroadcastAnswer { sent, skipped }))

@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::capacity::{self, Wanted};
 use crate::limits::Limits;
 use crate::machine::{Machine, raise_nofile};
+use crate::namespaces::Namespaces;
 use crate::node::BACKLOG;
 use crate::shard::settings::{Mode, ShardSettings};
 use crate::threads::{ShardThreads, ThreadOptions};
@@ -75,6 +76,7 @@ pub fn run(args: &EchoArgs) -> anyhow::Result<()> {
         settings: Arc::new(ShardSettings {
             mode: Mode::Echo,
             limits,
+            namespaces: Namespaces::default(),
             allowed_origins: Vec::new(),
             proxy_protocol_from: Vec::new(),
             node: String::new(),

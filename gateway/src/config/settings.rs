@@ -13,6 +13,7 @@ use super::{ApiKeys, AuthTable, ConfigError, EdgeTable, FileConfig, HmacSecret, 
 use crate::capacity::SHARDS_MAX;
 use crate::limits::Limits;
 use crate::mailbox::MailboxLimits;
+use crate::namespaces::Namespaces;
 use crate::tokens::{EddsaKeys, Verifier};
 
 /// Checked settings. Secrets are in memory, directories exist.
@@ -42,6 +43,8 @@ pub struct Settings {
     pub drain: DrainSettings,
     /// The limits, each within its bounds.
     pub limits: Limits,
+    /// What holds for channels.
+    pub namespaces: Namespaces,
 }
 
 /// What stands between the clients and the gateway.
@@ -109,6 +112,7 @@ impl FileConfig {
                 deadline_ms: self.drain.deadline_ms,
             },
             limits: self.limits.clone(),
+            namespaces: Namespaces::default(),
             // Last, so that a configuration that is refused leaves no directory behind.
             data_dir: data_dir(&self.data_dir)?,
         })

@@ -6,7 +6,7 @@ use campanile_protocol::ids::{DeviceId, UserId};
 
 use super::connection::Parcel;
 use super::jobs::{Asker, Place};
-use super::requests::{Answer, Durability, Push, Request, RequestBody};
+use super::requests::{Answer, ChannelHistory, ChannelPart, Durability, Push, Request, RequestBody};
 use super::storage::Awaiting;
 use super::{Draining, REQUESTS_PER_TURN_MAX, SENDS_PER_TURN, Shard};
 use crate::mailbox::operations::{Operation, Registration};
@@ -71,6 +71,9 @@ impl Shard {
                 self.pushing = pushes.into_iter();
             }
             RequestBody::Broadcast(event) => self.begin_broadcast(asker, &event),
+            RequestBody::Publish(_) => self.reply(asker, Answer::Published(Vec::new())),
+            RequestBody::Channel(_) => self.reply(asker, Answer::Channel(ChannelPart::default())),
+            RequestBody::History { .. } => self.reply(asker, Answer::History(ChannelHistory::default())),
             RequestBody::Devices(user) => {
                 let tag = self.storage.await_answer(Awaiting::Devices { asker, user: user.clone() });
                 self.storage.ask(Operation::User(tag, user));

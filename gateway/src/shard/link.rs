@@ -12,19 +12,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use campanile_engine::Waker;
-use campanile_protocol::ids::{DeviceId, MessageId, UserId};
-use campanile_protocol::messages::Event;
+use campanile_protocol::ids::{ChannelName, DeviceId, MessageId, UserId};
+use campanile_protocol::messages::{Event, Position};
 use crossbeam_queue::ArrayQueue;
 use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::counters::ShardCounters;
 use super::requests::{
-    Answer, Bell, PUSHES_PER_REQUEST_MAX, Push, PushError, Pushed, Request, RequestBody, Ticket, Unavailable,
-    UserDevice,
+    Answer, Bell, ChannelHistory, ChannelPart, PUSHES_PER_REQUEST_MAX, Publish, PublishError, Push,
+    PushError, Pushed, Request, RequestBody, Ticket, Unavailable, UserDevice,
 };
 use crate::mailbox::operations::RegisterError;
 use crate::mailbox::{Address, Page};
+use crate::namespaces::PRESENCE_NAMESPACE;
 
 /// Requests that may wait for one shard, unanswered ones included. Beyond it new ones are refused.
 pub const REQUESTS_WAITING_MAX: usize = 1_024;
@@ -126,8 +127,20 @@ impl HomeShard {
 
     /// The home shard of a user.
     pub fn of(&self, user: &UserId) -> usize {
+        self.of_text(user.as_str())
+    }
+
+    /// The shard that owns a channel. A user's status lives where the user lives.
+    pub fn of_channel(&self, channel: &ChannelName) -> usize {
+        match channel.as_str().split_once(':') {
+            Some((PRESENCE_NAMESPACE, user)) => self.of_text(user),
+            _ => self.of_text(channel.as_str()),
+        }
+    }
+
+    fn of_text(&self, text: &str) -> usize {
         // Mixed once more, since the directory of each shard uses the same hash.
-        let hash = self.hasher.hash_one(user.as_str()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let hash = self.hasher.hash_one(text).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         ((hash * self.count as u64) >> 32) as usize
     }
 }
@@ -203,49 +216,111 @@ impl Shards {
     /// # Errors
     /// When no shard takes its part. When only some of them do, the pushes of the others have the error.
     pub async fn push(&self, pushes: Vec<Push>) -> Result<Vec<Result<Pushed, PushError>>, Unavailable> {
+        let answers = |answer| match answer {
+            Answer::Pushed(pushed) => pushed,
+            _ => Vec::new(),
+        };
+        self.ask_by_shard(pushes, |push| self.home.of(&push.user), RequestBody::Push, answers).await
+    }
+
+    /// Publishes messages to channels. The answers are in the order of the messages, and so are the messages of each
+    /// channel.
+    ///
+    /// # Errors
+    /// As [`Shards::push`].
+    pub async fn publish(
+        &self,
+        messages: Vec<Publish>,
+    ) -> Result<Vec<Result<Position, PublishError>>, Unavailable> {
+        let answers = |answer| match answer {
+            Answer::Published(published) => published,
+            _ => Vec::new(),
+        };
+        let owner = |message: &Publish| self.home.of_channel(&message.channel);
+        self.ask_by_shard(messages, owner, RequestBody::Publish, answers).await
+    }
+
+    /// Asks each shard for its part of `items`. The results are in the order of the items.
+    async fn ask_by_shard<T, R, E: From<Unavailable>>(
+        &self,
+        items: Vec<T>,
+        shard_of: impl Fn(&T) -> usize,
+        body: impl Fn(Vec<T>) -> RequestBody,
+        results_of: impl Fn(Answer) -> Vec<Result<R, E>>,
+    ) -> Result<Vec<Result<R, E>>, Unavailable> {
         let mut places: Vec<Vec<usize>> = vec![Vec::new(); self.links.len()];
-        let mut parts: Vec<Vec<Push>> = (0..self.links.len()).map(|_| Vec::new()).collect();
-        let count = pushes.len();
-        for (place, push) in pushes.into_iter().enumerate() {
-            let home = self.home.of(&push.user);
-            places[home].push(place);
-            parts[home].push(push);
+        let mut parts: Vec<Vec<T>> = (0..self.links.len()).map(|_| Vec::new()).collect();
+        let mut results: Vec<Result<R, E>> =
+            items.iter().map(|_| Err(Unavailable::Stopping.into())).collect();
+        for (place, item) in items.into_iter().enumerate() {
+            let shard = shard_of(&item);
+            places[shard].push(place);
+            parts[shard].push(item);
         }
-        let bell = Bell::new(Arc::clone(&self.answers_waker));
+        let bell = self.bell();
         let mut asked = Vec::new();
-        for (shard, part) in parts.into_iter().enumerate().filter(|(_, part)| !part.is_empty()) {
+        for (shard, part) in parts.into_iter().enumerate() {
             let mut part = part.into_iter().peekable();
             let mut at = 0;
             while part.peek().is_some() {
-                let chunk: Vec<Push> = part.by_ref().take(PUSHES_PER_REQUEST_MAX).collect();
+                let chunk: Vec<T> = part.by_ref().take(PUSHES_PER_REQUEST_MAX).collect();
                 let range = at..at + chunk.len();
                 at = range.end;
-                asked.push((
-                    shard,
-                    range,
-                    self.links[shard].ask(Arc::clone(&bell), RequestBody::Push(chunk)),
-                ));
+                asked.push((shard, range, self.links[shard].ask(Arc::clone(&bell), body(chunk))));
             }
         }
         drop(bell);
-        let mut results: Vec<Result<Pushed, PushError>> =
-            (0..count).map(|_| Err(Unavailable::Stopping.into())).collect();
         let refused_all = asked.iter().all(|(_, _, asked)| asked.is_err());
         for (shard, range, asked) in asked {
             let places = &places[shard][range];
             match asked {
                 Ok(answer) => {
-                    if let Ok(Answer::Pushed(pushed)) = answer.await {
-                        for (&place, pushed) in places.iter().zip(pushed) {
-                            results[place] = pushed;
-                        }
-                    }
+                    let answered = answer.await.map(&results_of).unwrap_or_default();
+                    places.iter().zip(answered).for_each(|(&place, result)| results[place] = result);
                 }
                 Err(unavailable) if refused_all => return Err(unavailable),
-                Err(unavailable) => places.iter().for_each(|&place| results[place] = Err(unavailable.into())),
+                Err(unavailable) => {
+                    places.iter().for_each(|&place| results[place] = Err(unavailable.into()));
+                }
             }
         }
         Ok(results)
+    }
+
+    /// What all shards together know of a channel.
+    ///
+    /// # Errors
+    /// When a shard takes no more work.
+    pub async fn channel(&self, channel: &ChannelName) -> Result<ChannelPart, Unavailable> {
+        let bell = self.bell();
+        let ask = |link: &Link| link.ask(Arc::clone(&bell), RequestBody::Channel(channel.clone()));
+        let asked: Vec<_> = self.links.iter().map(ask).collect();
+        drop(bell);
+        let mut whole = ChannelPart::default();
+        for answer in asked {
+            if let Answer::Channel(part) = answer?.await.map_err(|_| Unavailable::Stopping)? {
+                whole.add(part);
+            }
+        }
+        Ok(whole)
+    }
+
+    /// The history of a channel: what came after `since`, or the newest messages.
+    ///
+    /// # Errors
+    /// When the shard takes no more work.
+    pub async fn history(
+        &self,
+        channel: ChannelName,
+        since: Option<Position>,
+        messages_max: usize,
+    ) -> Result<ChannelHistory, Unavailable> {
+        let owner = &self.links[self.home.of_channel(&channel)];
+        let asked = owner.ask(self.bell(), RequestBody::History { channel, since, messages_max })?;
+        match asked.await.map_err(|_| Unavailable::Stopping)? {
+            Answer::History(history) => Ok(history),
+            _ => Err(Unavailable::Stopping),
+        }
     }
 
     /// Sends an event to every session of the node. How many were sent it, and how many did not keep up.
@@ -254,7 +329,7 @@ impl Shards {
     /// When a shard takes no more work; other shards may have done their part then.
     pub async fn broadcast(&self, event: Event) -> Result<(u64, u64), Unavailable> {
         let event = Arc::new(event);
-        let bell = Bell::new(Arc::clone(&self.answers_waker));
+        let bell = self.bell();
         let ask = |link: &Link| link.ask(Arc::clone(&bell), RequestBody::Broadcast(Arc::clone(&event)));
         let asked: Vec<_> = self.links.iter().map(ask).collect();
         drop(bell);

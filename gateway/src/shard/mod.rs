@@ -7,6 +7,7 @@
 //! - A connection gets at most one send per turn, and nothing before the unsent rest of the last one.
 //! - A connection is closed only after its close frame has left, or its time is over.
 
+mod channels;
 mod connection;
 mod control;
 pub mod counters;
@@ -17,6 +18,7 @@ mod frames;
 mod handoff;
 mod handshake;
 mod jobs;
+pub mod lanes;
 pub mod link;
 mod mail;
 mod opening;
@@ -50,6 +52,7 @@ use self::counters::ShardCounters;
 use self::directory::Directory;
 use self::ephemeral::Sent;
 use self::jobs::{Job, Place, Reply};
+use self::lanes::{Lanes, Outgoing};
 use self::link::{HomeShard, Inbox};
 use self::outbox::Outbox;
 use self::passes::Pass;
@@ -85,6 +88,7 @@ pub struct Shard {
     settings: Arc<ShardSettings>,
     home: HomeShard,
     inbox: Arc<Inbox>,
+    lanes: Outgoing,
     counters: Arc<ShardCounters>,
     now: Now,
     random: fastrand::Rng,
@@ -156,6 +160,8 @@ pub struct ShardParts {
     pub settings: Arc<ShardSettings>,
     /// Questions and answers.
     pub inbox: Arc<Inbox>,
+    /// Between the shards.
+    pub lanes: Arc<Lanes>,
     /// What it counts.
     pub counters: Arc<ShardCounters>,
     /// Between it and the store.
@@ -176,6 +182,7 @@ impl Shard {
             settings: parts.settings,
             home: HomeShard::new(parts.count),
             inbox: parts.inbox,
+            lanes: Outgoing::new(parts.lanes),
             counters: parts.counters,
             now,
             random: fastrand::Rng::with_seed(parts.seed),

@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use campanile_engine::Waker;
-use campanile_protocol::ids::{DeviceId, MessageId, UserId};
-use campanile_protocol::messages::{Deliver, Event, Payload};
+use campanile_protocol::ids::{ChannelName, DeviceId, MessageId, UserId};
+use campanile_protocol::messages::{ChannelMessage, Deliver, Device, Event, Payload, Position};
 
 use crate::mailbox::operations::{RegisterError, StoreFailed};
 use crate::mailbox::{Address, Dedup, DeviceRecord, Page};
 
 /// Pushes that one request may carry.
 pub const PUSHES_PER_REQUEST_MAX: usize = 1_024;
+
+/// Members of a channel that are named at most.
+pub const MEMBERS_MAX: usize = 1_000;
 
 /// The place that waits for an answer, chosen by the asker.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +56,19 @@ pub enum RequestBody {
     Push(Vec<Push>),
     /// Send an event to every session of this shard.
     Broadcast(Arc<Event>),
+    /// Publish messages to channels that this shard owns, in this order; at most [`PUSHES_PER_REQUEST_MAX`].
+    Publish(Vec<Publish>),
+    /// What this shard knows of a channel: it may own it, and have subscribers of it.
+    Channel(ChannelName),
+    /// The newest messages of a channel that this shard owns.
+    History {
+        /// The channel.
+        channel: ChannelName,
+        /// Only those after this position; `None` for the newest.
+        since: Option<Position>,
+        /// At most so many.
+        messages_max: usize,
+    },
     /// The devices of a user.
     Devices(UserId),
     /// Register a device of a user: this one, or the next free one.
@@ -97,6 +113,15 @@ pub struct Push {
     pub dedup: Option<Dedup>,
 }
 
+/// A message for the subscribers of a channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Publish {
+    /// The channel.
+    pub channel: ChannelName,
+    /// The message. The owner fills in `channel`, `offset` and `sent_at_ms`.
+    pub message: ChannelMessage,
+}
+
 /// What each device is to receive.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Envelopes {
@@ -129,6 +154,12 @@ pub enum Answer {
         /// Sessions that were passed over because earlier bytes still wait for them.
         skipped: u32,
     },
+    /// To [`RequestBody::Publish`]: the position of each message.
+    Published(Vec<Result<Position, PublishError>>),
+    /// To [`RequestBody::Channel`].
+    Channel(ChannelPart),
+    /// To [`RequestBody::History`].
+    History(ChannelHistory),
     /// To [`RequestBody::Devices`], in the order of their numbers.
     Devices(Result<Vec<UserDevice>, Unavailable>),
     /// To [`RequestBody::Register`].
@@ -190,6 +221,58 @@ pub enum PushError {
     Unavailable(#[from] Unavailable),
 }
 
+/// Why a message is not published. Nobody gets it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The channel is a user's status: it has no messages.
+    #[error("channels of the namespace `presence` are users' statuses and have no messages")]
+    Reserved,
+    /// The shard knows as many channels as it may.
+    #[error("the node has as many channels as it takes")]
+    TooManyChannels,
+    /// The payload says that it is JSON and is not.
+    #[error("the payload is not JSON of bounded depth")]
+    NotEncodable,
+    /// The shard takes no more work.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// What one shard knows of a channel.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChannelPart {
+    /// Sessions of this shard that are subscribed.
+    pub subscribers: u32,
+    /// Who they are, at most [`MEMBERS_MAX`].
+    pub members: Vec<Device>,
+    /// Where the channel is, if this shard owns it and has heard of it.
+    pub position: Option<Position>,
+    /// Messages in its history, if this shard owns it.
+    pub history_messages: u32,
+}
+
+impl ChannelPart {
+    /// Adds what another shard knows.
+    pub(super) fn add(&mut self, other: ChannelPart) {
+        self.subscribers += other.subscribers;
+        self.members.extend(other.members);
+        self.members.truncate(MEMBERS_MAX);
+        self.position = self.position.take().or(other.position);
+        self.history_messages += other.history_messages;
+    }
+}
+
+/// Some of a channel's history.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChannelHistory {
+    /// Where the channel is; `None` if nobody has heard of it.
+    pub position: Option<Position>,
+    /// Whether everything since the position that was asked for is there, as far as `messages_max` allowed.
+    pub complete: bool,
+    /// Oldest first.
+    pub messages: Vec<ChannelMessage>,
+}
+
 /// What became of a message for one device.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -222,6 +305,18 @@ impl PushError {
             PushError::NoDevices => "no_devices",
             PushError::DedupConflict => "dedup_conflict",
             PushError::Unavailable(unavailable) => unavailable.code(),
+        }
+    }
+}
+
+impl PublishError {
+    /// The stable name of the error.
+    pub fn code(self) -> &'static str {
+        match self {
+            PublishError::Reserved => "channel_reserved",
+            PublishError::TooManyChannels => "too_many_channels",
+            PublishError::NotEncodable => "invalid_field",
+            PublishError::Unavailable(unavailable) => unavailable.code(),
         }
     }
 }

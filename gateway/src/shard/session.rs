@@ -190,6 +190,7 @@ impl Shard {
                 self.has_session(slot)
             }
             Ok(ClientFrame::Hello(hello)) => self.take_hello(slot, &hello),
+            Ok(_) => true,
             Err(error) => {
                 self.counters.sessions_malformed.add(1);
                 // Nothing in the text of the error is ours to hide, but a close reason has little room.

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU32;
 use ipnet::IpNet;
 
 use crate::limits::Limits;
+use crate::namespaces::Namespaces;
 use crate::tokens::Verifier;
 
 /// What a shard does with those who connect.
@@ -25,6 +26,8 @@ pub struct ShardSettings {
     pub mode: Mode,
     /// The limits.
     pub limits: Limits,
+    /// What holds for channels.
+    pub namespaces: Namespaces,
     /// Origins that browsers may connect from; empty for any.
     pub allowed_origins: Vec<String>,
     /// Peers that must begin with a PROXY protocol header, version 2.

@@ -22,7 +22,7 @@ fn encode(algorithm: Algorithm, claims: &serde_json::Value) -> String {
 #[test]
 fn a_signed_token_names_its_device() {
     let token = Signer::hs256(SECRET).unwrap().sign(&user(), device(), 1, NOW_MS / 1_000 + 1);
-    let identity = Identity { user: user(), device: device(), expires_at: NOW_MS / 1_000 + 1 };
+    let identity = Identity { user: user(), device: device(), expires_at: NOW_MS / 1_000 + 1, grants: None };
     assert_eq!(verify(&token), Ok(identity));
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use campanile::shard::counters::ShardCounters;
+use campanile::shard::lanes::Lanes;
 use campanile::shard::link::Inbox;
 use campanile::shard::requests::{Answer, Request, RequestBody, Ticket};
 use campanile::shard::{NUMBERS_PER_RANGE, Parcel, Shard, ShardParts};
@@ -32,6 +33,7 @@ impl Alone {
             slots: setup.slots,
             settings: setup.settings(),
             inbox: Arc::clone(&inbox),
+            lanes: Lanes::new(1, setup.lane_waiting_max),
             counters: Arc::new(ShardCounters::default()),
             port: store.port(0),
             numbers: store.reserve(NUMBERS_PER_RANGE).expect("no numbers"),

@@ -9,7 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use campanile::limits::Limits;
 use campanile::mailbox::MailboxLimits;
+use campanile::namespaces::Namespaces;
 use campanile::shard::counters::{Kind, ShardCounters};
+use campanile::shard::lanes::{Lanes, MAIL_WAITING_MAX};
 use campanile::shard::link::{HomeShard, Inbox};
 use campanile::shard::requests::{
     Answer, Durability, Envelopes, Outcome, Push, PushError, Pushed, Request, RequestBody, Ticket,
@@ -70,6 +72,9 @@ pub(crate) struct Setup {
     pub(crate) seed: u64,
     pub(crate) faults: Faults,
     pub(crate) limits: Limits,
+    pub(crate) namespaces: Namespaces,
+    /// What may wait between two shards.
+    pub(crate) lane_waiting_max: usize,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) proxy_protocol_from: Vec<String>,
     pub(crate) echo: bool,
@@ -94,6 +99,8 @@ impl Setup {
             seed: 1,
             faults: Faults::NONE,
             limits: Limits::default(),
+            namespaces: Namespaces::default(),
+            lane_waiting_max: MAIL_WAITING_MAX,
             allowed_origins: Vec::new(),
             proxy_protocol_from: Vec::new(),
             echo: false,
@@ -125,6 +132,7 @@ impl Setup {
         Arc::new(ShardSettings {
             mode: if self.echo { Mode::Echo } else { Mode::Gateway { verifier } },
             limits: self.limits.clone(),
+            namespaces: self.namespaces.clone(),
             allowed_origins: self.allowed_origins.clone(),
             proxy_protocol_from: self.proxy_protocol_from.iter().map(|net| net.parse().unwrap()).collect(),
             node: "simulated".to_owned(),
@@ -146,6 +154,7 @@ impl Setup {
         let settings = self.settings();
         let mut store = self.store();
         let mut world = World::new(self.seed, self.faults, self.born_ms);
+        let lanes = Lanes::new(self.shards, self.lane_waiting_max);
         let (mut inboxes, mut counters) = (Vec::new(), Vec::new());
         for index in 0..self.shards {
             let inbox = Inbox::new();
@@ -156,6 +165,7 @@ impl Setup {
                 slots: self.slots,
                 settings: Arc::clone(&settings),
                 inbox: Arc::clone(&inbox),
+                lanes: Arc::clone(&lanes),
                 counters: Arc::clone(&counted),
                 port: store.port(index),
                 numbers: store.reserve(NUMBERS_PER_RANGE).expect("no numbers"),

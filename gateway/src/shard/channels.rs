@@ -1,0 +1,3 @@
+//! Channels: logs, subscribers and their cursors.
+
+pub(super) mod mail;
