@@ -414,6 +414,6 @@ impl Client {
 pub(super) fn switching_protocols(upgrade: &Upgrade, encoding: Encoding) -> Vec<u8> {
     let mut response = Vec::with_capacity(320);
     let subprotocol = upgrade.offered.then(|| encoding.subprotocol());
-    upgrade::write_switching_protocols(&mut response, &upgrade.key, subprotocol);
+    upgrade::write_switching_protocols(&mut response, &upgrade.key, subprotocol, None);
     response
 }

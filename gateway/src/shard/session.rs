@@ -27,6 +27,7 @@ impl Shard {
             role: Role::Server,
             message_bytes_max: self.settings.limits.message_bytes_max,
             fragments_max: self.settings.limits.fragments_max,
+            deflate: false,
         }
     }
 
@@ -142,7 +143,10 @@ impl Shard {
             Message::Binary(bytes) if self.settings.is_echo() => {
                 self.post(slot, frame::frame(Opcode::Binary, bytes).into());
             }
-            Message::Text(_) | Message::Binary(_) => return self.take_frame(slot, message),
+            // Without `deflate` in the limits nothing arrives compressed, and it would be no frame of the schema.
+            Message::Text(_) | Message::Binary(_) | Message::Compressed { .. } => {
+                return self.take_frame(slot, message);
+            }
         }
         true
     }
