@@ -36,6 +36,7 @@ use self::mail::ReplicaRef;
 use self::members::Query;
 use self::states::Statuses;
 use self::subscriptions::Subscriptions;
+use super::compression::Deflating;
 use crate::tokens::Grants;
 
 /// A channel as one shard knows it.
@@ -115,6 +116,7 @@ pub(super) struct Channels {
     announced_until: Time,
     /// What was made for the subscribers of one slice; kept for its memory.
     memo: Memo,
+    deflating: Deflating,
     /// The channel sends of this turn.
     fanned: Vec<Fanned>,
     /// Slots that were sent something else with it.
@@ -145,6 +147,7 @@ impl Channels {
             announced: FxHashSet::default(),
             announced_until: Time::default(),
             memo: Memo::default(),
+            deflating: Deflating::default(),
             fanned: Vec::new(),
             mixed: Vec::new(),
             behind: Vec::new(),
@@ -185,7 +188,8 @@ impl Channels {
         let hashed = hash(channel.name.as_str());
         let number = self.slab.insert(channel) as u32;
         let slab = &self.slab;
-        let rehash = |&number: &u32| slab.get(number as usize).map_or(0, |channel| hash(channel.name.as_str()));
+        let rehash =
+            |&number: &u32| slab.get(number as usize).map_or(0, |channel| hash(channel.name.as_str()));
         self.numbers.insert_unique(hashed, number, rehash);
         number
     }

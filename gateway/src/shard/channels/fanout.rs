@@ -6,10 +6,12 @@ use campanile_engine::Conn;
 use campanile_protocol::frame::close_code;
 use campanile_protocol::messages::{Gap, ServerFrame};
 
-use super::log::{Lag, Log, Variant};
 use super::Channels;
+use super::log::{Lag, Log, Variant};
 use crate::namespaces::SlowPolicy;
 use crate::shard::Shard;
+use crate::shard::compression::Deflating;
+use crate::shard::connection::Session;
 use crate::shard::directory::NONE;
 use crate::shard::outbox::TURN_BYTES_MAX;
 
@@ -54,13 +56,20 @@ impl Memo {
     }
 
     /// What somebody with this cursor lacks, and the cursor behind it.
-    fn get(&mut self, log: &Log, cursor: u32, index: usize, variant: Variant, now_ms: u64) -> (Bytes, u32) {
+    fn get(
+        &mut self,
+        log: &Log,
+        (cursor, index): (u32, usize),
+        variant: Variant,
+        now_ms: u64,
+        deflating: &mut Deflating,
+    ) -> (Bytes, u32) {
         let known = self.made.iter().find(|made| made.cursor == cursor && made.variant == variant);
         if let Some(made) = known {
             return (made.bytes.clone(), made.end);
         }
         self.room.clear();
-        let end = log.gather(index, variant, SEND_BYTES_MAX, now_ms, &mut self.room);
+        let end = log.gather(index, variant, SEND_BYTES_MAX, now_ms, deflating, &mut self.room);
         // A copy even of a single frame: cores that count its users together would slow each other down.
         let bytes = Bytes::copy_from_slice(&self.room);
         if self.made.len() == MADE_MAX {
@@ -68,6 +77,13 @@ impl Memo {
         }
         self.made.push(Made { cursor, variant, bytes: bytes.clone(), end });
         (bytes, end)
+    }
+}
+
+impl Session {
+    /// How frames are written for it, in a namespace that compresses or does not.
+    fn variant(&self, deflates: bool) -> Variant {
+        Variant { encoding: self.encoding, deflate: deflates && self.deflate }
     }
 }
 
@@ -91,13 +107,17 @@ impl Shard {
 
     /// One slice of a channel's pass. About how many sends it cost.
     fn pass_slice(&mut self, number: u32, sends_max: usize) -> usize {
-        let Shard { channels, connections, outbox, counters, now, .. } = self;
-        let Channels { slab, subscriptions, ready, memo, fanned, behind, .. } = channels;
+        let Shard { channels, connections, outbox, counters, now, settings, .. } = self;
+        let Channels { slab, subscriptions, ready, memo, deflating, fanned, behind, .. } = channels;
         let Some(channel) = slab.get_mut(number as usize) else { return 0 };
         memo.forget();
+        let deflates = settings.namespaces.of(&channel.name).deflate;
         let head = channel.log.head_cursor();
         let (mut sends, mut looks, mut bytes_sent) = (0, 0, 0);
-        while (channel.next as usize) < channel.subscribers.len() && sends < sends_max && looks < LOOKS_PER_SLICE {
+        while (channel.next as usize) < channel.subscribers.len()
+            && sends < sends_max
+            && looks < LOOKS_PER_SLICE
+        {
             let subscriber = channel.subscribers[channel.next as usize];
             channel.next += 1;
             looks += 1;
@@ -125,8 +145,9 @@ impl Shard {
                     continue;
                 }
             };
-            let variant = Variant { encoding: session.encoding };
-            let (bytes, end) = memo.get(&channel.log, subscription.cursor, index, variant, now.unix_ms);
+            let variant = session.variant(deflates);
+            let (bytes, end) =
+                memo.get(&channel.log, (subscription.cursor, index), variant, now.unix_ms, deflating);
             let cursor = std::mem::replace(&mut subscription.cursor, end);
             channel.again |= end != head;
             if bytes.is_empty() {
@@ -163,9 +184,10 @@ impl Shard {
             (subscription.slot, subscription.channel, subscription.cursor, subscription.is_slow);
         let session = self.connections.get(slot).and_then(|connection| connection.as_session());
         let Some(session) = session.filter(|session| session.unsent.is_none()) else { return };
-        let variant = Variant { encoding: session.encoding };
-        let Some(channel) = self.channels.get(number) else { return };
-        let policy = self.settings.namespaces.of(&channel.name).slow;
+        let Channels { slab, deflating, .. } = &mut self.channels;
+        let Some(channel) = slab.get(number as usize) else { return };
+        let namespace = self.settings.namespaces.of(&channel.name);
+        let (policy, variant) = (namespace.slow, session.variant(namespace.deflate));
         let newest = channel.log.cursor_of_newest();
         let mut from = cursor;
         match channel.log.lag(cursor) {
@@ -184,7 +206,7 @@ impl Shard {
         }
         let Lag::From(index) = channel.log.lag(from) else { return };
         let mut bytes = Vec::new();
-        let end = channel.log.gather(index, variant, SEND_BYTES_MAX, self.now.unix_ms, &mut bytes);
+        let end = channel.log.gather(index, variant, SEND_BYTES_MAX, self.now.unix_ms, deflating, &mut bytes);
         let caught_up = end == channel.log.head_cursor();
         let gap = (from != cursor && !channel.is_status).then(|| {
             let (reason, counter) = match policy {
@@ -248,8 +270,9 @@ impl Shard {
         let subscription = channels.subscriptions.get_mut(subscriber)?;
         let channel = channels.slab.get(subscription.channel as usize)?;
         let session = self.connections.get(conn.slot)?.as_session()?;
-        let variant = Variant { encoding: session.encoding };
-        let (cursor, kept) = channel.log.rewind(cursor, variant, sent, self.now.unix_ms)?;
+        let variant = session.variant(self.settings.namespaces.of(&channel.name).deflate);
+        let log = &channel.log;
+        let (cursor, kept) = log.rewind(cursor, variant, sent, self.now.unix_ms, &mut channels.deflating)?;
         subscription.cursor = cursor;
         subscription.is_slow = true;
         Some(kept)

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use campanile_protocol::frame::Message;
+use campanile_protocol::frame::{Message, Opcode};
 use campanile_protocol::messages::{ChannelMessage, Encoding, ServerFrame};
 use once_cell::race::OnceBox;
 
 use crate::namespaces::Namespace;
+use crate::shard::compression::Deflating;
 
 /// How long entries are kept for subscribers that do not keep up, whether or not there is a history, in milliseconds.
 const LIVE_MS: u64 = 10_000;
@@ -19,6 +20,8 @@ const EVENT_MS: u64 = 5_000;
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(in crate::shard) struct Variant {
     pub(in crate::shard) encoding: Encoding,
+    /// Whether it is compressed, if that makes it smaller (RFC 7692).
+    pub(in crate::shard) deflate: bool,
 }
 
 /// A message or an event, as frames. Never changes.
@@ -30,9 +33,10 @@ pub(in crate::shard) struct Entry {
     at_ms: u64,
     /// The frame in protobuf.
     protobuf: Bytes,
-    /// The frame in JSON, made by the first shard that needs it; two may make it at once, and the first is kept. Empty
-    /// if it cannot be made.
+    /// The other variants, each made by the first shard that needs it; two may make it at once, and the first is kept.
     json: OnceBox<Bytes>,
+    protobuf_deflate: OnceBox<Bytes>,
+    json_deflate: OnceBox<Bytes>,
 }
 
 impl Entry {
@@ -46,36 +50,52 @@ impl Entry {
             at_ms,
             protobuf: protobuf.into(),
             json: OnceBox::new(),
+            protobuf_deflate: OnceBox::new(),
+            json_deflate: OnceBox::new(),
         }))
     }
 
     /// The whole frame.
-    pub(super) fn frame(&self, variant: Variant) -> &[u8] {
-        match variant.encoding {
-            Encoding::Protobuf => &self.protobuf,
-            Encoding::Json => self.json.get_or_init(|| {
-                let mut json = Vec::new();
-                let encoded = self.decoded().map(|frame| frame.encode_frame(Encoding::Json, &mut json));
-                debug_assert!(matches!(encoded, Some(Ok(()))), "what is published was checked");
-                Box::new(json.into())
-            }),
+    fn frame(&self, variant: Variant, deflating: &mut Deflating) -> &[u8] {
+        match (variant.encoding, variant.deflate) {
+            (Encoding::Protobuf, false) => &self.protobuf,
+            (Encoding::Json, false) => self.json(),
+            (Encoding::Protobuf, true) => self
+                .protobuf_deflate
+                .get_or_init(|| Box::new(deflating.frame(Opcode::Binary, payload_of(&self.protobuf)).into())),
+            (Encoding::Json, true) => self
+                .json_deflate
+                .get_or_init(|| Box::new(deflating.frame(Opcode::Text, payload_of(self.json())).into())),
         }
+    }
+
+    fn json(&self) -> &[u8] {
+        self.json.get_or_init(|| {
+            let mut json = Vec::new();
+            let encoded = self.decoded().map(|frame| frame.encode_frame(Encoding::Json, &mut json));
+            debug_assert!(matches!(encoded, Some(Ok(()))), "what is published was checked");
+            Box::new(json.into())
+        })
     }
 
     /// What the frame says.
     fn decoded(&self) -> Option<ServerFrame> {
-        // The header is ours: FIN, binary, not masked (RFC 6455 §5.2).
-        let header = match self.protobuf.get(1)? & 0x7f {
-            126 => 4,
-            127 => 10,
-            _ => 2,
-        };
-        ServerFrame::decode(Encoding::Protobuf, &Message::Binary(self.protobuf.get(header..)?)).ok()
+        ServerFrame::decode(Encoding::Protobuf, &Message::Binary(payload_of(&self.protobuf))).ok()
     }
 
     fn bytes(&self) -> usize {
         size_of::<Entry>() + self.protobuf.len()
     }
+}
+
+/// The payload of a whole frame that we have made: FIN, not masked (RFC 6455 §5.2).
+fn payload_of(frame: &[u8]) -> &[u8] {
+    let header = match frame.get(1).map(|len| len & 0x7f) {
+        Some(126) => 4,
+        Some(127) => 10,
+        _ => 2,
+    };
+    frame.get(header..).unwrap_or_default()
 }
 
 /// Where a cursor is in a log.
@@ -326,11 +346,12 @@ impl Log {
         variant: Variant,
         bytes_max: usize,
         now_ms: u64,
+        deflating: &mut Deflating,
         out: &mut Vec<u8>,
     ) -> u32 {
         let mut end = index;
         for entry in self.entries.iter().skip(index) {
-            let frame = self.sent_frame(entry, variant, now_ms);
+            let frame = self.sent_frame(entry, variant, now_ms, deflating);
             if end > index && out.len() + frame.len() > bytes_max {
                 break;
             }
@@ -341,10 +362,15 @@ impl Log {
     }
 
     /// The frame, or nothing in place of a stale event. What is alone in its log, a user's status, does not go stale.
-    fn sent_frame<'a>(&self, entry: &'a Entry, variant: Variant, now_ms: u64) -> &'a [u8] {
-        let stale =
-            entry.is_event && self.entries.len() > 1 && now_ms.saturating_sub(entry.at_ms) > EVENT_MS;
-        if stale { &[] } else { entry.frame(variant) }
+    fn sent_frame<'a>(
+        &self,
+        entry: &'a Entry,
+        variant: Variant,
+        now_ms: u64,
+        deflating: &mut Deflating,
+    ) -> &'a [u8] {
+        let stale = entry.is_event && self.entries.len() > 1 && now_ms.saturating_sub(entry.at_ms) > EVENT_MS;
+        if stale { &[] } else { entry.frame(variant, deflating) }
     }
 
     /// Of a send that began at a cursor, `sent` bytes have left: the cursor behind the frame in which it ended, and how
@@ -355,10 +381,11 @@ impl Log {
         variant: Variant,
         mut sent: usize,
         now_ms: u64,
+        deflating: &mut Deflating,
     ) -> Option<(u32, usize)> {
         let Lag::From(index) = self.lag(cursor) else { return None };
         for (passed, entry) in self.entries.iter().skip(index).enumerate() {
-            let len = self.sent_frame(entry, variant, now_ms).len();
+            let len = self.sent_frame(entry, variant, now_ms, deflating).len();
             if sent <= len {
                 let rest = if sent == 0 { 0 } else { len - sent };
                 let passed = if sent == 0 { passed } else { passed + 1 };

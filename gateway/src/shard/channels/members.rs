@@ -4,9 +4,9 @@ use campanile_engine::Conn;
 use campanile_protocol::ids::ChannelName;
 use campanile_protocol::messages::{Device, ListMembers, Members, ServerFrame};
 
+use super::Channel;
 use super::mail::Mail;
 use super::subscribing::channel_name;
-use super::Channel;
 use crate::shard::Shard;
 use crate::shard::requests::MEMBERS_MAX;
 
@@ -80,7 +80,8 @@ impl Shard {
         if query.left > 0 {
             return;
         }
-        let Query { conn, reference, channel, count, members, .. } = self.channels.queries.remove(number as usize);
+        let Query { conn, reference, channel, count, members, .. } =
+            self.channels.queries.remove(number as usize);
         let Some(encoding) = self.session_of(conn).map(|session| session.encoding) else { return };
         let channel = channel.as_str().to_owned();
         let mut bytes = Vec::new();

@@ -54,7 +54,10 @@ impl Shard {
         let number = self.channel_for(&name)?;
         let (now_ms, settings) = (self.now.unix_ms, Arc::clone(&self.settings));
         let channel = self.channels.get_mut(number).ok_or(Unavailable::Overloaded)?;
-        debug_assert!(matches!(channel.role, Role::Owner { .. }), "published where the channel does not live");
+        debug_assert!(
+            matches!(channel.role, Role::Owner { .. }),
+            "published where the channel does not live"
+        );
         name.as_str().clone_into(&mut message.channel);
         let before = channel.log.bytes();
         channel.log.publish(message, now_ms).ok_or(PublishError::NotEncodable)?;
@@ -260,7 +263,9 @@ impl Shard {
         messages_max: usize,
     ) -> ChannelHistory {
         let found = self.channels.find(name).and_then(|number| self.channels.get(number));
-        let Some(channel) = found else { return ChannelHistory { complete: since.is_none(), ..ChannelHistory::default() } };
+        let Some(channel) = found else {
+            return ChannelHistory { complete: since.is_none(), ..ChannelHistory::default() };
+        };
         let (namespace, now_ms) = (self.settings.namespaces.of(name), self.now.unix_ms);
         let complete = since.is_none_or(|since| {
             since.epoch == channel.log.epoch()

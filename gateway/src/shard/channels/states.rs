@@ -31,7 +31,11 @@ const OFFLINE: &str = "offline";
 
 /// The user whose status the channel is.
 pub(super) fn user_of(channel: &ChannelName) -> Option<&str> {
-    channel.as_str().split_once(':').filter(|(namespace, _)| *namespace == PRESENCE_NAMESPACE).map(|(_, user)| user)
+    channel
+        .as_str()
+        .split_once(':')
+        .filter(|(namespace, _)| *namespace == PRESENCE_NAMESPACE)
+        .map(|(_, user)| user)
 }
 
 /// The statuses of the users who live on this shard.

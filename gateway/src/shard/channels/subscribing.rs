@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use campanile_protocol::ids::ChannelName;
+use campanile_protocol::messages::{ChannelMessage, Device};
 use campanile_protocol::messages::{
     Payload, Position, Publish as PublishFrame, ServerFrame, Subscribe, Subscribed, Unsubscribe, Unsubscribed,
 };
-use campanile_protocol::messages::{ChannelMessage, Device};
 
 use super::mail::{ClientPublish, Mail};
 use super::subscriptions::Subscription;
@@ -191,7 +191,8 @@ impl Shard {
     pub(in crate::shard) fn take_unsubscribe(&mut self, slot: u32, unsubscribe: Unsubscribe) {
         let Unsubscribe { r#ref: reference, channel } = unsubscribe;
         let found = channel_name(&reference, &channel).and_then(|name| {
-            self.subscription(slot, &name).ok_or(("not_subscribed", "the session is not subscribed to this channel"))
+            self.subscription(slot, &name)
+                .ok_or(("not_subscribed", "the session is not subscribed to this channel"))
         });
         match found {
             Ok(subscription) => {
@@ -219,11 +220,9 @@ impl Shard {
             match session.subscriptions == ended {
                 true => session.subscriptions = next,
                 false => {
-                    let mut all = subscriptions.of_session(session.subscriptions);
-                    let before = all.find(|(_, subscription)| subscription.next == ended);
-                    if let Some(before) = before.map(|(number, _)| number)
-                        && let Some(before) = subscriptions.get_mut(before)
-                    {
+                    let first = session.subscriptions;
+                    let before = subscriptions.before(first, ended);
+                    if let Some(before) = subscriptions.get_mut(before) {
                         before.next = next;
                     }
                 }

@@ -62,7 +62,8 @@ impl Subscriptions {
 
     pub(super) fn remove(&mut self, number: u32) {
         if let Some(subscription) = self.table.get_mut(number) {
-            *subscription = Subscription { slot: NONE, channel: NONE, next: self.free, ..Subscription::default() };
+            *subscription =
+                Subscription { slot: NONE, channel: NONE, next: self.free, ..Subscription::default() };
             self.free = number;
             self.len -= 1;
         }
@@ -70,6 +71,12 @@ impl Subscriptions {
 
     pub(super) const fn len(&self) -> u32 {
         self.len
+    }
+
+    /// The one before another among a session's subscriptions, or [`NONE`].
+    pub(super) fn before(&self, first: u32, number: u32) -> u32 {
+        let before = self.of_session(first).find(|(_, subscription)| subscription.next == number);
+        before.map_or(NONE, |(before, _)| before)
     }
 
     /// The subscriptions of a session, from its first on.
