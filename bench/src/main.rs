@@ -8,6 +8,7 @@ mod gateway;
 mod kernel_memory;
 mod ledger;
 mod mailbox;
+mod receiver;
 mod report;
 
 use clap::{Parser, Subcommand};
@@ -37,6 +38,9 @@ enum Benchmark {
     /// The embedded mailbox alone, beside the disk that it writes to.
     #[command(subcommand)]
     Mailbox(mailbox::Mailbox),
+    /// Counts what subscribers receive; the others start it.
+    #[command(hide = true)]
+    Receiver(receiver::ReceiverProcess),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -45,5 +49,6 @@ fn main() -> anyhow::Result<()> {
         Benchmark::Gateway(gateway) => gateway.run(),
         Benchmark::Ledger(ledger) => ledger.run(),
         Benchmark::Mailbox(mailbox) => mailbox.run(),
+        Benchmark::Receiver(receiver) => receiver.run(),
     }
 }
