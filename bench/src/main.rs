@@ -3,6 +3,7 @@
 //!
 //! Every figure is printed as a table and, with `--json`, written as a [`report::Report`].
 
+mod compare;
 mod floor;
 mod gateway;
 mod kernel_memory;
@@ -38,6 +39,8 @@ enum Benchmark {
     /// The embedded mailbox alone, beside the disk that it writes to.
     #[command(subcommand)]
     Mailbox(mailbox::Mailbox),
+    /// Any server that broadcasts, under more and more load.
+    Compare(Box<compare::Compare>),
     /// Counts what subscribers receive; the others start it.
     #[command(hide = true)]
     Receiver(receiver::ReceiverProcess),
@@ -45,6 +48,7 @@ enum Benchmark {
 
 fn main() -> anyhow::Result<()> {
     match CommandLine::parse().benchmark {
+        Benchmark::Compare(compare) => compare.run(),
         Benchmark::Floor(floor) => floor.run(),
         Benchmark::Gateway(gateway) => gateway.run(),
         Benchmark::Ledger(ledger) => ledger.run(),

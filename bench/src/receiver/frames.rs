@@ -7,24 +7,24 @@ const PAYLOAD_BYTES_MAX: u64 = 16 << 20;
 
 /// A frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Frame<'a> {
-    pub(super) opcode: u8,
-    pub(super) payload: &'a [u8],
+pub(crate) struct Frame<'a> {
+    pub(crate) opcode: u8,
+    pub(crate) payload: &'a [u8],
 }
 
 /// Of a close frame.
-pub(super) const CLOSE: u8 = 8;
+pub(crate) const CLOSE: u8 = 8;
 
 impl Frame<'_> {
     /// Whether it is a ping, a pong or a close.
-    pub(super) fn is_control(&self) -> bool {
+    pub(crate) fn is_control(&self) -> bool {
         self.opcode >= CLOSE
     }
 }
 
 /// What is wrong with a server's frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Malformed {
+pub(crate) enum Malformed {
     /// Servers must not mask (RFC 6455 §5.1).
     #[error("the server masks its frames")]
     Masked,
@@ -38,13 +38,13 @@ pub(super) enum Malformed {
 
 /// The frames of one socket. It holds bytes only while a frame is incomplete.
 #[derive(Debug, Default)]
-pub(super) struct Frames {
+pub(crate) struct Frames {
     incomplete: Vec<u8>,
 }
 
 impl Frames {
     /// Takes what was read and gives every frame that is complete.
-    pub(super) fn push(&mut self, read: &[u8], mut on_frame: impl FnMut(Frame<'_>)) -> Result<(), Malformed> {
+    pub(crate) fn push(&mut self, read: &[u8], mut on_frame: impl FnMut(Frame<'_>)) -> Result<(), Malformed> {
         if self.incomplete.is_empty() {
             let whole = cut(read, &mut on_frame)?;
             self.incomplete.extend_from_slice(&read[whole..]);
@@ -90,6 +90,17 @@ fn parse_header(bytes: &[u8]) -> Result<Option<(u8, usize, usize)>, Malformed> {
     Ok(Some((first & 0x0F, header, length as usize)))
 }
 
+/// What a close frame says: code and reason (RFC 6455 §5.5.1).
+pub(crate) fn close_reason(payload: &[u8]) -> String {
+    match payload {
+        [high, low, reason @ ..] => {
+            let code = u16::from_be_bytes([*high, *low]);
+            format!("close {code} {}", String::from_utf8_lossy(reason)).trim_end().into()
+        }
+        _ => "close without a code".into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,5 +137,12 @@ mod tests {
         assert_eq!(taken(&[b"\xc1\x00"]), Err(Malformed::Extension));
         let endless = [0x82, 127, 0, 0, 0, 1, 0, 0, 0, 0];
         assert_eq!(taken(&[&endless]), Err(Malformed::TooLong(1 << 32)));
+    }
+
+    #[test]
+    fn a_close_says_why() {
+        assert_eq!(close_reason(b"\x11\x31not yours"), "close 4401 not yours");
+        assert_eq!(close_reason(b"\x03\xe8"), "close 1000");
+        assert_eq!(close_reason(b""), "close without a code");
     }
 }

@@ -26,6 +26,7 @@ mod tally;
 mod turns;
 
 pub(crate) use fleet::Fleet;
+pub(crate) use frames::{CLOSE, Frame, Frames, close_reason};
 pub(crate) use plan::{FirstFrame, Opening, Plan};
 pub(crate) use process::ReceiverProcess;
 pub(crate) use stamp::{STAMP_BYTES, Stamp, now_nanos};

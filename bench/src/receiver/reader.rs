@@ -1,5 +1,6 @@
 //! Reads the sockets: the sampled ones at once and frame by frame, the others in turn and without copying.
 
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::frames::{CLOSE, Frames};
+use super::frames::{CLOSE, Frames, close_reason};
 use super::stamp::{Stamps, now_nanos};
 use super::tally::{Order, Sample, Tally};
 use super::turns::Turns;
@@ -89,17 +90,14 @@ impl Reader {
     pub(super) fn turn(&mut self) -> Result<(), Errno> {
         self.read_sampled(&TICK)?;
         let due = self.scan.due(self.counted.len(), Instant::now());
-        for start in due.clone().step_by(SLICE) {
-            self.count(start..due.end.min(start + SLICE));
-            self.read_sampled(&NOW)?;
-        }
+        self.count_in_slices(due)?;
         self.send_pongs();
         Ok(())
     }
 
     /// Reads every socket until now and says what has been counted.
     pub(super) fn sample(&mut self, cpu_seconds: f64) -> Result<Sample, Errno> {
-        self.count(0..self.counted.len());
+        self.count_in_slices(0..self.counted.len())?;
         self.read_sampled(&NOW)?;
         Ok(self.tally.sample(cpu_seconds))
     }
@@ -111,7 +109,15 @@ impl Reader {
         Ok(())
     }
 
-    fn count(&mut self, indices: impl Iterator<Item = usize>) {
+    fn count_in_slices(&mut self, indices: Range<usize>) -> Result<(), Errno> {
+        for start in indices.clone().step_by(SLICE) {
+            self.count(start..indices.end.min(start + SLICE));
+            self.read_sampled(&NOW)?;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, indices: Range<usize>) {
         let flags = RecvFlags::TRUNC | RecvFlags::DONTWAIT;
         for index in indices {
             let Some(socket) = &self.counted[index] else { continue };
@@ -202,16 +208,5 @@ impl Reader {
                 let _ = rustix::net::send(socket, &PONG, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
             }
         }
-    }
-}
-
-/// Code and reason (RFC 6455 §5.5.1).
-fn close_reason(payload: &[u8]) -> String {
-    match payload {
-        [high, low, reason @ ..] => {
-            let code = u16::from_be_bytes([*high, *low]);
-            format!("close {code} {}", String::from_utf8_lossy(reason)).trim_end().into()
-        }
-        _ => "close without a code".into(),
     }
 }

@@ -21,11 +21,12 @@ impl Turns {
     /// that nothing is ever made up for.
     pub(super) fn due(&mut self, count: usize, now: Instant) -> Range<usize> {
         let start = *self.start.get_or_insert(now);
-        let passed = now.saturating_duration_since(start).as_secs_f64() / self.every.as_secs_f64();
-        let due = ((count as f64 * passed) as usize).clamp(self.done.min(count), count);
+        let passed = now.saturating_duration_since(start).as_nanos();
+        let due = (count as u128 * passed / self.every.as_nanos()).min(count as u128) as usize;
+        let due = due.max(self.done.min(count));
         let turns = self.done.min(count)..due;
         self.done = due;
-        if passed >= 1.0 {
+        if passed >= self.every.as_nanos() {
             self.start = Some(now);
             self.done = 0;
         }
