@@ -9,6 +9,7 @@ mod gateway;
 mod kernel_memory;
 mod ledger;
 mod mailbox;
+mod plot;
 mod receiver;
 mod report;
 
@@ -41,6 +42,8 @@ enum Benchmark {
     Mailbox(mailbox::Mailbox),
     /// Any server that broadcasts, under more and more load.
     Compare(Box<compare::Compare>),
+    /// Draws what has been compared.
+    Plot(plot::Plot),
     /// Counts what subscribers receive; the others start it.
     #[command(hide = true)]
     Receiver(receiver::ReceiverProcess),
@@ -53,6 +56,7 @@ fn main() -> anyhow::Result<()> {
         Benchmark::Gateway(gateway) => gateway.run(),
         Benchmark::Ledger(ledger) => ledger.run(),
         Benchmark::Mailbox(mailbox) => mailbox.run(),
+        Benchmark::Plot(plot) => plot.run(),
         Benchmark::Receiver(receiver) => receiver.run(),
     }
 }

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Messages that are late go out together, up to so many.
 const BATCH_MAX: u64 = 256;
 /// For how long after the end of a step what is still due is published.
-const OVERTIME: Duration = Duration::from_secs(2);
+const OVERTIME: Duration = Duration::from_secs(5);
 
 /// How messages get to the server.
 #[derive(Clone, Debug)]
