@@ -12,6 +12,8 @@ use campanile_protocol::ids::ChannelName;
 use campanile_protocol::messages::{ChannelMessage, Device, Position};
 use serde::{Deserialize, Serialize};
 
+#[cfg(test)]
+pub(super) use self::publish::from_json;
 pub(super) use self::publish::{PublishRequest, Published, many, one};
 use super::Context;
 use super::error::ApiError;

@@ -53,6 +53,12 @@ struct ItemBody {
     from: Option<Sender>,
 }
 
+impl ItemBody {
+    fn into_request(self) -> PublishRequest {
+        request_of(self.channel, self.kind, self.from, self.payload)
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BatchBody<'a> {
@@ -62,7 +68,7 @@ struct BatchBody<'a> {
 
 /// A message for a channel as a publisher asks for it, over HTTP or gRPC. Its names and its payload have passed their
 /// checks; what depends on the node's rules has not.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(in crate::api) struct PublishRequest {
     pub(in crate::api) channel: ChannelName,
     pub(in crate::api) kind: Option<String>,
@@ -126,11 +132,15 @@ pub(super) async fn batch(
 ) -> Result<Response, ApiError> {
     let body = body::bytes(request, context.push_body_bytes_max()).await?;
     let batch: BatchBody<'_> = body::parse(&body)?;
-    let messages = batch::items(batch.messages, |item: ItemBody| {
-        Ok(request_of(item.channel, item.kind, item.from, item.payload))
-    });
+    let messages = batch::items(batch.messages, |item: ItemBody| Ok(item.into_request()));
     drop(body);
     Ok(response(many(&context, messages).await?))
+}
+
+/// One message, as the API reads it in a batch.
+#[cfg(test)]
+pub(in crate::api) fn from_json(body: &[u8]) -> Result<PublishRequest, ApiError> {
+    body::parse::<ItemBody>(body).map(ItemBody::into_request)
 }
 
 /// Publishes one message.
