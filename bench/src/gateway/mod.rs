@@ -4,6 +4,7 @@
 //! this program started once more, right after. Absolute figures of a shared machine mean little, ratios of one run do.
 
 mod api;
+mod channels;
 mod connect;
 mod durable;
 mod fanout;
@@ -38,6 +39,18 @@ pub(crate) enum Gateway {
     Stalled(stalled::Stalled),
     /// From the start until ready, with very many messages stored.
     Restart(restart::Restart),
+    /// One message at a time to all subscribers of a channel, against bare sends.
+    ChannelOnce(channels::Once),
+    /// As many messages a second to all subscribers of a channel as they get in time, against bare sends.
+    ChannelSustained(channels::Sustained),
+    /// What messages to single devices notice of one that goes to very many subscribers.
+    ChannelDirect(channels::Direct),
+    /// Memory of a subscription.
+    ChannelMemory(channels::Memory),
+    /// Messages to many channels with few subscribers each.
+    ChannelMany(channels::Many),
+    /// Subscribers that never read: their memory, and what the others notice of them.
+    ChannelStalled(channels::Stalled),
 }
 
 impl Gateway {
@@ -51,6 +64,12 @@ impl Gateway {
             Self::Replay(replay) => replay.run(),
             Self::Stalled(stalled) => stalled.run(),
             Self::Restart(restart) => restart.run(),
+            Self::ChannelOnce(once) => once.run(),
+            Self::ChannelSustained(sustained) => sustained.run(),
+            Self::ChannelDirect(direct) => direct.run(),
+            Self::ChannelMemory(memory) => memory.run(),
+            Self::ChannelMany(many) => many.run(),
+            Self::ChannelStalled(stalled) => stalled.run(),
         }
     }
 }

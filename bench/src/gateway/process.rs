@@ -17,8 +17,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How often a gateway that starts again is asked whether it is ready.
 const READY_STEP: Duration = Duration::from_millis(2);
 
+/// What devices' tokens are signed with (HS256).
+pub(super) const SECRET: &str = "benchmark-secret-of-more-than-32-bytes";
+
+/// The publishers' key.
+pub(super) const KEY: &str = "benchmark-api-key-0123456789abcdef";
+
 /// Gives way to everybody.
-const NICE_MAX: i32 = 19;
+pub(super) const NICE_MAX: i32 = 19;
 
 /// A process that is ended when this is dropped.
 pub(super) struct Process {
@@ -64,6 +70,20 @@ impl Process {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
         let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
         Ok(kib * 1024)
+    }
+
+    /// Memory that it shares with nobody, in bytes: what it has written to, without its program's own pages.
+    pub(super) fn private_bytes(&self) -> anyhow::Result<u64> {
+        let maps = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id()))?;
+        let line =
+            maps.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).context("no Private_Dirty")?;
+        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kib * 1024)
+    }
+
+    /// Its number.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// CPU time so far, in seconds.
@@ -145,9 +165,8 @@ impl Gateway {
     /// The same with lines of a configuration file, like `limits.devices_per_user_max = 3`.
     pub(super) fn start_with(setup: &Setup, config: &[&str], arguments: &[&str]) -> anyhow::Result<Self> {
         let folder = Folder::new(setup.folder.as_deref())?;
-        let (secret, key) = ("benchmark-secret-of-more-than-32-bytes", "benchmark-api-key-0123456789abcdef");
-        fs::write(folder.path("jwt"), secret)?;
-        fs::write(folder.path("key"), key)?;
+        fs::write(folder.path("jwt"), SECRET)?;
+        fs::write(folder.path("key"), KEY)?;
         let lines = config.iter().copied().chain(setup.set.iter().map(String::as_str));
         fs::write(folder.path("campanile.toml"), lines.collect::<Vec<_>>().join("\n"))?;
         let (listen, api) = (free_address()?, free_address()?);
@@ -163,7 +182,7 @@ impl Gateway {
         all.extend(arguments.iter().map(|&argument| argument.to_owned()));
         let process = Process::start("campanile", setup.server_core(), false, &all)?;
         let gateway =
-            Self { process, api: Api::new(api, key), listen, folder, setup: setup.clone(), arguments: all };
+            Self { process, api: Api::new(api, KEY), listen, folder, setup: setup.clone(), arguments: all };
         gateway.wait_until_ready(Instant::now())?;
         Ok(gateway)
     }
@@ -188,6 +207,11 @@ impl Gateway {
             std::thread::sleep(READY_STEP);
         }
         Ok(start.elapsed())
+    }
+
+    /// Where devices connect.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.listen
     }
 
     /// How much its data takes on the disk, in bytes.

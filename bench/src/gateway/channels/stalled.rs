@@ -1,0 +1,162 @@
+//! Subscribers that never read.
+
+use std::net::TcpStream;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use tungstenite::ClientRequestBuilder;
+
+use super::publisher::{Publisher, Schedule};
+use super::subscribers::{Subscribers, Wanted, token};
+use super::{ChannelSetup, Counted, ensure_room};
+use crate::gateway::process::Gateway;
+use crate::report::{Asked, Report, Spread};
+
+/// The same load for the same subscribers, with and without others that never read, in turn. The difference is what
+/// those cost.
+#[derive(Args, Debug)]
+pub(crate) struct Stalled {
+    /// Subscribers in all, in the runs with those that do not read
+    #[arg(long, default_value_t = 10_000)]
+    subscribers: u32,
+    /// So many in a hundred never read
+    #[arg(long, default_value_t = 10)]
+    percent: u32,
+    /// Of so many of the others every message is looked at
+    #[arg(long, default_value_t = 256)]
+    sampled: u32,
+    /// Messages per second
+    #[arg(long, default_value_t = 200)]
+    rate: u32,
+    /// Seconds of load before anything is measured, in which the sockets of those that do not read fill up
+    #[arg(long, default_value_t = 8)]
+    warm_up_seconds: u32,
+    /// Seconds of load that are measured
+    #[arg(long, default_value_t = 10)]
+    seconds: u32,
+    /// Repetitions
+    #[arg(long, default_value_t = 3)]
+    repeat: u32,
+    #[command(flatten)]
+    channel: ChannelSetup,
+}
+
+/// Those that do not read answer no ping, and are to stay.
+const PATIENT: &[&str] = &["limits.ping_interval_ms = 600000", "limits.pong_timeout_ms = 600000"];
+/// How often it is looked whether everything has come.
+const STEP: Duration = Duration::from_millis(20);
+
+/// What one run found.
+struct Run {
+    p50_msec: f64,
+    p99_msec: f64,
+    core_percent: f64,
+    private_growth: f64,
+    sockets_growth: f64,
+    gaps: u64,
+}
+
+impl Stalled {
+    pub(in crate::gateway) fn run(self) -> anyhow::Result<()> {
+        ensure!((1..100).contains(&self.percent), "--percent: {} is not between 1 and 99", self.percent);
+        self.channel.pin()?;
+        let stalled = (u64::from(self.subscribers) * u64::from(self.percent) / 100) as u32;
+        ensure_room(stalled)?;
+        let (mut without, mut with) = (Vec::new(), Vec::new());
+        for _ in 0..self.repeat {
+            without.push(self.load(stalled, false)?);
+            with.push(self.load(stalled, true)?);
+        }
+        let mut report = Report::new();
+        report.add("subscribers", self.subscribers.into());
+        report.add("stalled", stalled.into());
+        report.add("rate_per_second", self.rate.into());
+        for (name, runs) in [("without", &without), ("with", &with)] {
+            let each = |what: fn(&Run) -> f64| runs.iter().map(what).collect::<Vec<_>>();
+            report.add_spread(&format!("{name}_p50"), "msec", &each(|run| run.p50_msec));
+            report.add_spread(&format!("{name}_p99"), "msec", &each(|run| run.p99_msec));
+            report.add_spread(&format!("{name}_gateway_core"), "percent", &each(|run| run.core_percent));
+            report.add_spread(&format!("{name}_gaps"), "count", &each(|run| run.gaps as f64));
+        }
+        let median = |runs: &[Run], what: fn(&Run) -> f64| {
+            Spread::of(&runs.iter().map(what).collect::<Vec<_>>()).median
+        };
+        let more =
+            |what: fn(&Run) -> f64| (median(&with, what) - median(&without, what)) / f64::from(stalled);
+        let (private, sockets) = (more(|run| run.private_growth), more(|run| run.sockets_growth));
+        report.add("private_bytes_per_stalled", private);
+        report.add("sockets_bytes_per_stalled", sockets);
+        report.add("bytes_per_stalled", private + sockets);
+        let ratio = median(&with, |run| run.p99_msec) / median(&without, |run| run.p99_msec);
+        report.add_target("others_p99_ratio", Asked::AtMost(1.1), ratio);
+        report.publish(self.channel.json())
+    }
+
+    fn load(&self, stalled: u32, is_with: bool) -> anyhow::Result<Run> {
+        let gateway = self.channel.start(self.subscribers, PATIENT)?;
+        let others = self.subscribers - stalled;
+        let wanted = Wanted {
+            sessions: others,
+            sampled: self.sampled.min(others),
+            channels: &|_| vec!["news".into()],
+            gives_way: false,
+        };
+        let mut subscribers = Subscribers::connect(&gateway, &self.channel.setup, &wanted)?;
+        let silent = if is_with { connect_silent(&gateway, stalled)? } else { Vec::new() };
+        let sessions = others + silent.len() as u32;
+        gateway.wait_for_sessions(sessions.into(), Duration::from_secs(30))?;
+        let mut publisher = Publisher::connect(&gateway, 0, self.channel.bytes)?;
+        subscribers.probe(&mut publisher, "news")?;
+        let (private, sockets) = (gateway.process.private_bytes()?, gateway.socket_bytes()?);
+        self.publish(&mut publisher, self.warm_up_seconds)?;
+        subscribers.settle()?;
+        let before = Counted::read(&gateway)?;
+        let messages = self.publish(&mut publisher, self.seconds)?;
+        let sample = subscribers.wait_for(messages * u64::from(subscribers.sampled()), STEP)?;
+        let used = Counted::read(&gateway)?.since(&before);
+        let grown = |after: u64, before: u64| after as f64 - before as f64;
+        let latency = sample.latency_msec(&[0.5, 0.99]);
+        let run = Run {
+            p50_msec: latency[0],
+            p99_msec: latency[1],
+            core_percent: used.cpu_seconds / f64::from(self.seconds) * 100.0,
+            private_growth: grown(gateway.process.private_bytes()?, private),
+            sockets_growth: grown(gateway.socket_bytes()?, sockets),
+            gaps: used.gaps,
+        };
+        let open = gateway.api.counter("campanile_sessions")?;
+        ensure!(open == u64::from(sessions), "only {open} of {sessions} sessions were left at the end");
+        drop(silent);
+        subscribers.stop()?;
+        gateway.stop()?;
+        Ok(run)
+    }
+
+    fn publish(&self, publisher: &mut Publisher, seconds: u32) -> anyhow::Result<u64> {
+        let period = Duration::from_secs_f64(1.0 / f64::from(self.rate));
+        let mut schedule = Schedule::start(Duration::ZERO, period);
+        let mut messages = 0;
+        while let Some(due) = schedule.wait(Duration::from_secs(seconds.into())) {
+            publisher.publish_due("news", due)?;
+            messages += 1;
+        }
+        Ok(messages)
+    }
+}
+
+/// Subscribers of which nobody reads more than the answer to the upgrade.
+fn connect_silent(gateway: &Gateway, count: u32) -> anyhow::Result<Vec<TcpStream>> {
+    let connect = |number| {
+        let stream = TcpStream::connect(gateway.address()).context("the gateway does not listen")?;
+        let url = format!("ws://{}/v2/connect", gateway.address()).parse()?;
+        let token = token("N", number, &["news".into()], &[])?;
+        let request = ClientRequestBuilder::new(url)
+            .with_header("Authorization", format!("Bearer {token}"))
+            .with_sub_protocol("campanile.v2");
+        let (socket, _) = tungstenite::client::client(request, stream)
+            .map_err(|error| anyhow::anyhow!("the gateway refuses a subscriber: {error}"))?;
+        Ok(socket.into_inner())
+    };
+    (0..count).map(connect).collect()
+}
