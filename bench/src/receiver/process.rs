@@ -59,20 +59,20 @@ fn serve() -> anyhow::Result<()> {
     let pong_every = (plan.pong_seconds > 0).then(|| Duration::from_secs(plan.pong_seconds.into()));
     let mut reader = Reader::new(pong_every)?;
     answer(&Answer::Done(Sample::default()))?;
-    let mut connected = false;
+    let mut reading = false;
     loop {
-        // Until there are sockets only a command can bring something to do.
-        let command = match connected {
+        // Until somebody asks what has come nothing is read: other processes of the same core still connect.
+        let command = match reading {
             true => commands.try_recv(),
             false => commands.recv().map_err(|_| TryRecvError::Disconnected),
         };
         match command.as_deref() {
-            Ok(CONNECT) => {
-                connect_all(&plan, &mut reader)?;
-                connected = true;
+            Ok(CONNECT) => connect_all(&plan, &mut reader)?,
+            Ok(RESET) => {
+                reader.reset()?;
+                reading = true;
             }
-            Ok(RESET) => reader.reset()?,
-            Ok(SAMPLE) => {}
+            Ok(SAMPLE) => reading = true,
             Ok(STOP) | Err(TryRecvError::Disconnected) => return Ok(()),
             Ok(other) => bail!("unknown command {other:?}"),
             Err(TryRecvError::Empty) => {

@@ -15,8 +15,8 @@ use crate::report::{Asked, Report};
 /// again without a pause, and while one does every second.
 #[derive(Args, Debug)]
 pub(crate) struct Direct {
-    /// Subscribers; what is 2 shards' room by default
-    #[arg(long, default_value_t = 36_000)]
+    /// Subscribers; by default as many as 2 shards have room for beside the devices, if nofile is 20,000
+    #[arg(long, default_value_t = 35_000)]
     subscribers: u32,
     /// Of so many it is seen when a message comes
     #[arg(long, default_value_t = 256)]
@@ -53,7 +53,7 @@ struct Found {
     max_msec: f64,
     lost: f64,
     broadcasts: u32,
-    /// From the publish until the last sampled subscriber has it; NaN without any.
+    /// From the publish until the last sampled subscriber has it, of the slowest; NaN without any.
     broadcast_msec: f64,
     gateway_core_percent: f64,
 }
@@ -113,23 +113,19 @@ impl Direct {
         )))?;
         gateway.wait_for_sessions((self.subscribers + devices).into(), Duration::from_secs(30))?;
         let (start, cpu) = (Instant::now(), gateway.process.cpu_seconds()?);
-        let (mut count, mut longest) = (0, Vec::new());
+        let mut count = 0;
         let end = Duration::from_secs((seconds + 1).into());
-        while start.elapsed() < end {
-            if broadcasts == Broadcasts::None {
-                std::thread::sleep(end.saturating_sub(start.elapsed()));
-                break;
-            }
+        while broadcasts != Broadcasts::None && start.elapsed() < end {
             let begun = Instant::now();
-            subscribers.reset()?;
             publisher.publish("news")?;
-            let sample = subscribers.wait_for(subscribers.sampled().into(), STEP)?;
-            longest.extend(sample.latency_msec(&[1.0]));
             count += 1;
+            subscribers.wait_for(u64::from(count) * u64::from(subscribers.sampled()), STEP)?;
             if broadcasts == Broadcasts::EverySecond {
                 std::thread::sleep(Duration::from_secs(1).saturating_sub(begun.elapsed()));
             }
         }
+        std::thread::sleep(end.saturating_sub(start.elapsed()));
+        let broadcast_msec = subscribers.sample()?.latency_msec(&[1.0])[0];
         let cpu = (gateway.process.cpu_seconds()? - cpu) / start.elapsed().as_secs_f64();
         load.finish(Duration::from_secs(60))?;
         let found = gateway.load_report()?;
@@ -140,7 +136,7 @@ impl Direct {
             max_msec: latency("max")?,
             lost: load_figure(&found, "/deliveries/lost")?,
             broadcasts: count,
-            broadcast_msec: crate::report::Spread::of(&longest).median,
+            broadcast_msec,
             gateway_core_percent: cpu * 100.0,
         })
     }
@@ -154,6 +150,6 @@ fn add(report: &mut Report, name: &str, found: &Found) {
     report.add(format!("{name}_gateway_core_percent"), found.gateway_core_percent);
     if found.broadcasts > 0 {
         report.add(format!("{name}_broadcasts"), found.broadcasts.into());
-        report.add(format!("{name}_broadcast_msec"), found.broadcast_msec);
+        report.add(format!("{name}_broadcast_max_msec"), found.broadcast_msec);
     }
 }

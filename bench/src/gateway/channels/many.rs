@@ -23,7 +23,7 @@ pub(crate) struct Many {
     #[arg(long, default_value_t = 10)]
     subscribers: u32,
     /// Of so many sessions every message is looked at
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 200)]
     sampled: u32,
     /// Messages per second in batches
     #[arg(long, default_value_t = 20_000)]

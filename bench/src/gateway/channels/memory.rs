@@ -6,16 +6,13 @@ use super::subscribers::{Subscribers, Wanted};
 use super::{ChannelSetup, QUIET};
 use crate::report::{Asked, Report, Spread};
 
-/// The gateway's private memory with sessions that are subscribed to nothing, to one channel, to ten that all share, and
-/// to ten of many; each in a process of its own.
+/// The gateway's private memory with sessions that are subscribed to nothing, to one channel, to ten and to sixty that
+/// all share, and to ten of many; each in a process of its own.
 #[derive(Args, Debug)]
 pub(crate) struct Memory {
     /// Sessions
     #[arg(long, default_value_t = 15_000)]
     sessions: u32,
-    /// Channels of each session in the last two cases
-    #[arg(long, default_value_t = 10)]
-    channels: u32,
     /// Repetitions
     #[arg(long, default_value_t = 3)]
     repeat: u32,
@@ -23,45 +20,46 @@ pub(crate) struct Memory {
     channel: ChannelSetup,
 }
 
-/// What all are subscribed to in the last case, in channels for each of one session.
-const SPREAD: u32 = 100;
+/// Channels of each session where there are some and where there are many; a token may name 64.
+const SOME: u32 = 10;
+const MANY: u32 = 60;
+/// In the last case there are so many sets of channels, and each session is subscribed to those of one.
+const SETS: u32 = 100;
 
 impl Memory {
     pub(in crate::gateway) fn run(self) -> anyhow::Result<()> {
         self.channel.pin()?;
         let names = |from: u32, count: u32| (from..from + count).map(|number| format!("c{number}")).collect();
-        let cases: [&dyn Fn(u32) -> Vec<String>; 4] =
-            [&|_| Vec::new(), &|_| names(0, 1), &|_| names(0, self.channels), &|number| {
-                names(number % SPREAD * self.channels, self.channels)
+        let cases: [&dyn Fn(u32) -> Vec<String>; 5] =
+            [&|_| Vec::new(), &|_| names(0, 1), &|_| names(0, SOME), &|_| names(0, MANY), &|number| {
+                names(number % SETS * SOME, SOME)
             }];
-        let mut all: [Vec<f64>; 4] = Default::default();
+        let mut all: [Vec<f64>; 5] = Default::default();
         for _ in 0..self.repeat {
             for (case, found) in cases.iter().zip(&mut all) {
                 found.push(self.bytes(case)?);
             }
         }
-        let mut report = Report::new();
-        report.add("sessions", self.sessions.into());
-        report.add("channels_of_each", self.channels.into());
         let sessions = f64::from(self.sessions);
-        let [none, one, same, spread] = all.map(|bytes| {
+        let [none, one, some, many, spread] = all.map(|bytes| {
             let per_session: Vec<f64> = bytes.iter().map(|bytes| bytes / sessions).collect();
             Spread::of(&per_session)
         });
+        let mut report = Report::new();
+        report.add("sessions", sessions);
         report.add("session_bytes", none.median);
         report.add("session_min_bytes", none.min);
         report.add("session_max_bytes", none.max);
-        let many = f64::from(self.channels);
-        let at_most = Asked::AtMost(32.0);
-        report.add_target("subscription_to_one_bytes", at_most, one.median - none.median);
-        report.add_target("subscription_of_ten_bytes", at_most, (same.median - none.median) / many);
-        report.add_target(
-            "subscription_beyond_first_bytes",
-            at_most,
-            (same.median - one.median) / (many - 1.0),
-        );
-        report.add("spread_over_channels", (SPREAD * self.channels).into());
-        report.add_target("subscription_spread_bytes", at_most, (spread.median - none.median) / many);
+        report.add("subscription_to_one_bytes", one.median - none.median);
+        let (some_more, many_more) = (some.median - none.median, many.median - none.median);
+        let asked = Asked::AtMost(32.0);
+        report.add_target("subscription_to_ten_bytes", asked, some_more / f64::from(SOME));
+        report.add_target("subscription_to_sixty_bytes", asked, many_more / f64::from(MANY));
+        let further = (many_more - some_more) / f64::from(MANY - SOME);
+        report.add_target("subscription_beyond_ten_bytes", asked, further);
+        // Of each channel there are few subscribers, so what the channel itself takes is seen.
+        report.add("spread_over_channels", (SETS * SOME).into());
+        report.add("subscription_spread_bytes", (spread.median - none.median) / f64::from(SOME));
         report.publish(self.channel.json())
     }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 use clap::Args;
 
 use super::publisher::Publisher;
-use super::subscribers::{Subscribers, Wanted};
+use super::subscribers::{SOURCES, Subscribers, Wanted};
 use super::{ChannelSetup, Counted, QUIET};
+use crate::floor::OtherLoad;
 use crate::gateway::floor;
 use crate::gateway::process::Gateway;
 use crate::report::{Asked, Report, Spread};
@@ -45,6 +46,9 @@ struct Round {
     send_bytes: f64,
     floor_per_second: f64,
     floor_cpu_usec: f64,
+    /// What others took of all cores meanwhile.
+    other_percent: f64,
+    floor_other_percent: f64,
 }
 
 impl Once {
@@ -68,6 +72,10 @@ impl Once {
             "of_floor",
             &each(&|round| round.pass_per_second / round.floor_per_second),
         );
+        let cpu = |round: &Round| round.floor_cpu_usec / round.send_cpu_usec;
+        report.add_spread("cpu_ratio", "of_floor", &each(&cpu));
+        report.add_spread("other_load_core", "percent", &each(&|round| round.other_percent));
+        report.add_spread("floor_other_load_core", "percent", &each(&|round| round.floor_other_percent));
         let ratios = Spread::of(&each(&|round| round.per_second / round.floor_per_second));
         report.add("ratio_min_of_floor", ratios.min);
         report.add("ratio_max_of_floor", ratios.max);
@@ -78,12 +86,13 @@ impl Once {
     fn round(&self) -> anyhow::Result<Round> {
         let setup = &self.channel.setup;
         let gateway = self.channel.start(self.subscribers, QUIET)?;
-        let (seconds, pass, used) = self.publish(&gateway)?;
+        let (seconds, pass, used, other_percent) = self.publish(&gateway)?;
         gateway.stop()?;
         let count = |name: &str, value: u32| [format!("--{name}"), value.to_string()];
         let mut arguments = vec!["sends".to_owned(), "--counted".to_owned()];
         arguments.extend(count("connections", self.subscribers));
         arguments.extend(count("rounds", self.rounds));
+        arguments.extend(count("sources", SOURCES.into()));
         arguments.extend(count("bytes", used.send_bytes().round() as u32));
         let floor = floor::run(setup, &arguments)?;
         Ok(Round {
@@ -93,11 +102,14 @@ impl Once {
             send_bytes: used.send_bytes(),
             floor_per_second: floor::figure(&floor, "sends_median_per_second")?,
             floor_cpu_usec: floor::figure(&floor, "send_server_cpu_usec")?,
+            other_percent,
+            floor_other_percent: floor::figure(&floor, "other_load_core_percent")?,
         })
     }
 
-    /// How long a message takes, from the request and from the first subscriber, and what all of them took.
-    fn publish(&self, gateway: &Gateway) -> anyhow::Result<(f64, f64, Counted)> {
+    /// How long a message takes, from the request and from the first subscriber, what all of them took, and what others
+    /// took meanwhile.
+    fn publish(&self, gateway: &Gateway) -> anyhow::Result<(f64, f64, Counted, f64)> {
         let wanted = Wanted {
             sessions: self.subscribers,
             sampled: self.sampled.min(self.subscribers),
@@ -111,7 +123,8 @@ impl Once {
         // Sampled subscribers are the last of equal parts, so before the first of them there is almost a part.
         let parts = f64::from(wanted.sampled);
         let part = if wanted.sampled > 1 { parts / (parts - 1.0) } else { f64::NAN };
-        let before = Counted::read(gateway)?;
+        let clients = subscribers.sample()?.cpu_seconds;
+        let (before, others) = (Counted::read(gateway)?, OtherLoad::watch()?);
         for _ in 0..self.rounds {
             std::thread::sleep(PAUSE);
             subscribers.reset()?;
@@ -123,7 +136,9 @@ impl Once {
         }
         subscribers.settle()?;
         let used = Counted::read(gateway)?.since(&before);
+        let clients = subscribers.sample()?.cpu_seconds - clients;
+        let others = others.core_percent(clients + used.cpu_seconds)?;
         subscribers.stop()?;
-        Ok((Spread::of(&whole).median, Spread::of(&passes).median, used))
+        Ok((Spread::of(&whole).median, Spread::of(&passes).median, used, others))
     }
 }

@@ -27,11 +27,8 @@ pub(crate) struct Stalled {
     #[arg(long, default_value_t = 256)]
     sampled: u32,
     /// Messages per second
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 10)]
     rate: u32,
-    /// Seconds of load before anything is measured, in which the sockets of those that do not read fill up
-    #[arg(long, default_value_t = 8)]
-    warm_up_seconds: u32,
     /// Seconds of load that are measured
     #[arg(long, default_value_t = 10)]
     seconds: u32,
@@ -44,6 +41,10 @@ pub(crate) struct Stalled {
 
 /// Those that do not read answer no ping, and are to stay.
 const PATIENT: &[&str] = &["limits.ping_interval_ms = 600000", "limits.pong_timeout_ms = 600000"];
+/// Messages with which the sockets of those that do not read are filled before anything is measured, and their bytes.
+const FILLING: (u32, usize) = (40, 8_192);
+/// Between two of them.
+const FILLING_STEP: Duration = Duration::from_millis(150);
 /// How often it is looked whether everything has come.
 const STEP: Duration = Duration::from_millis(20);
 
@@ -109,10 +110,14 @@ impl Stalled {
         let mut publisher = Publisher::connect(&gateway, 0, self.channel.bytes)?;
         subscribers.probe(&mut publisher, "news")?;
         let (private, sockets) = (gateway.process.private_bytes()?, gateway.socket_bytes()?);
-        self.publish(&mut publisher, self.warm_up_seconds)?;
+        let mut filling = Publisher::connect(&gateway, 1, FILLING.1)?;
+        for _ in 0..FILLING.0 {
+            filling.publish("news")?;
+            std::thread::sleep(FILLING_STEP);
+        }
         subscribers.settle()?;
         let before = Counted::read(&gateway)?;
-        let messages = self.publish(&mut publisher, self.seconds)?;
+        let messages = self.publish(&mut publisher)?;
         let sample = subscribers.wait_for(messages * u64::from(subscribers.sampled()), STEP)?;
         let used = Counted::read(&gateway)?.since(&before);
         let grown = |after: u64, before: u64| after as f64 - before as f64;
@@ -133,11 +138,11 @@ impl Stalled {
         Ok(run)
     }
 
-    fn publish(&self, publisher: &mut Publisher, seconds: u32) -> anyhow::Result<u64> {
+    fn publish(&self, publisher: &mut Publisher) -> anyhow::Result<u64> {
         let period = Duration::from_secs_f64(1.0 / f64::from(self.rate));
         let mut schedule = Schedule::start(Duration::ZERO, period);
         let mut messages = 0;
-        while let Some(due) = schedule.wait(Duration::from_secs(seconds.into())) {
+        while let Some(due) = schedule.wait(Duration::from_secs(self.seconds.into())) {
             publisher.publish_due("news", due)?;
             messages += 1;
         }
