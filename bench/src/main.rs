@@ -3,11 +3,14 @@
 //!
 //! Every figure is printed as a table and, with `--json`, written as a [`report::Report`].
 
+mod compare;
 mod floor;
 mod gateway;
 mod kernel_memory;
 mod ledger;
 mod mailbox;
+mod plot;
+mod receiver;
 mod report;
 
 use clap::{Parser, Subcommand};
@@ -37,13 +40,23 @@ enum Benchmark {
     /// The embedded mailbox alone, beside the disk that it writes to.
     #[command(subcommand)]
     Mailbox(mailbox::Mailbox),
+    /// Any server that broadcasts, under more and more load.
+    Compare(Box<compare::Compare>),
+    /// Draws what has been compared.
+    Plot(plot::Plot),
+    /// Counts what subscribers receive; the others start it.
+    #[command(hide = true)]
+    Receiver(receiver::ReceiverProcess),
 }
 
 fn main() -> anyhow::Result<()> {
     match CommandLine::parse().benchmark {
+        Benchmark::Compare(compare) => compare.run(),
         Benchmark::Floor(floor) => floor.run(),
         Benchmark::Gateway(gateway) => gateway.run(),
         Benchmark::Ledger(ledger) => ledger.run(),
         Benchmark::Mailbox(mailbox) => mailbox.run(),
+        Benchmark::Plot(plot) => plot.run(),
+        Benchmark::Receiver(receiver) => receiver.run(),
     }
 }

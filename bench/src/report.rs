@@ -8,6 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use serde::{Serialize, Serializer};
 
+use crate::compare::Series;
+
 /// The figures of one run, and what they were measured on.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -25,6 +27,9 @@ pub(crate) struct Report {
     /// What was asked for, beside what was reached.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     targets: Vec<Target>,
+    /// What a server did with more and more load.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    series: Option<Series>,
 }
 
 /// A figure that something was asked of.
@@ -60,6 +65,7 @@ impl Report {
             date: rfc3339(SystemTime::now()),
             figures: Vec::new(),
             targets: Vec::new(),
+            series: None,
         }
     }
 
@@ -77,6 +83,11 @@ impl Report {
     /// Adds a figure; `name` ends with its unit.
     pub(crate) fn add(&mut self, name: impl Into<String>, value: f64) {
         self.figures.push((name.into(), value));
+    }
+
+    /// Adds the steps of a load that grows.
+    pub(crate) fn set_series(&mut self, series: Series) {
+        self.series = Some(series);
     }
 
     /// Adds median, smallest and largest of `values` as `{name}_median_{unit}` and so on.
@@ -113,7 +124,10 @@ impl fmt::Display for Report {
             }
             writeln!(out)?;
         }
-        Ok(())
+        match &self.series {
+            Some(series) => write!(out, "{series}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -88,6 +88,11 @@ impl Default for Namespaces {
 }
 
 impl Namespaces {
+    /// Whether messages of any namespace are compressed, so that it is worth negotiating.
+    pub fn any_deflates(&self) -> bool {
+        self.default.deflate || self.named.values().any(|namespace| namespace.deflate)
+    }
+
     /// What holds for a channel.
     pub fn of(&self, channel: &ChannelName) -> &Namespace {
         channel.namespace().and_then(|name| self.named.get(name)).unwrap_or(&self.default)

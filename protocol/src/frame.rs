@@ -23,7 +23,7 @@ pub use encode::{
     CLOSE_REASON_BYTES_MAX, close_frame, encode_close, encode_frame, encode_header, encode_masked_close,
     encode_masked_frame, frame, header_len, masked_frame,
 };
-pub(crate) use encode::{HEADER_BYTES_GUESS, finish_frame};
+pub(crate) use encode::{HEADER_BYTES_GUESS, finish_compressed_frame, finish_frame};
 pub use error::ProtocolError;
 pub use header::Opcode;
 pub use mask::apply_mask;
@@ -48,18 +48,23 @@ pub enum Role {
 pub struct Limits {
     /// Which end this is.
     pub role: Role,
-    /// Largest payload of a whole data message, over all its fragments, in bytes.
+    /// Largest payload of a whole data message, over all its fragments, in bytes; of a compressed message, as it
+    /// arrives.
     pub message_bytes_max: usize,
     /// Most frames that one data message may come in. At least 1.
     pub fragments_max: u32,
+    /// Whether permessage-deflate was negotiated (RFC 7692), so that messages may be [`Message::Compressed`].
+    pub deflate: bool,
 }
 
 impl Limits {
     /// Limits of a server: messages of up to 64 KiB in at most 64 fragments.
-    pub const SERVER: Self = Self { role: Role::Server, message_bytes_max: 64 * 1024, fragments_max: 64 };
+    pub const SERVER: Self =
+        Self { role: Role::Server, message_bytes_max: 64 * 1024, fragments_max: 64, deflate: false };
 
     /// Limits of a client: messages of up to 1 MiB in at most 1,024 fragments.
-    pub const CLIENT: Self = Self { role: Role::Client, message_bytes_max: 1024 * 1024, fragments_max: 1024 };
+    pub const CLIENT: Self =
+        Self { role: Role::Client, message_bytes_max: 1024 * 1024, fragments_max: 1024, deflate: false };
 }
 
 /// A complete message, borrowed from the input or from the decoder.
@@ -69,6 +74,14 @@ pub enum Message<'a> {
     Text(&'a str),
     /// A binary message.
     Binary(&'a [u8]),
+    /// A message with RSV1 set, still compressed (RFC 7692 §6); never without [`Limits::deflate`]. The content of a
+    /// text is not checked yet: [`Inflater::message`](crate::deflate::Inflater::message) gives the message within.
+    Compressed {
+        /// Whether a text is compressed, or else binary data.
+        text: bool,
+        /// The payload as it was sent.
+        payload: &'a [u8],
+    },
     /// A ping; the answer is a pong with the same payload (RFC 6455 §5.5.2). At most 125 bytes.
     Ping(&'a [u8]),
     /// A pong. At most 125 bytes.

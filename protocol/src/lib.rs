@@ -7,6 +7,7 @@
 //! | [`proxy`] | PROXY protocol version 2, in front of everything else |
 //! | [`upgrade`] | the HTTP/1.1 upgrade, both sides |
 //! | [`frame`] | WebSocket frames (RFC 6455), close codes |
+//! | [`deflate`] | compressed messages (permessage-deflate, RFC 7692) |
 //! | [`messages`] | what is in the frames: one protobuf schema, as protobuf and as JSON |
 //! | [`ids`] | user, device and message ids |
 //!
@@ -24,6 +25,7 @@
 //! - Trust `Forwarded` headers or PROXY headers from addresses that are not configured as trusted.
 #![forbid(unsafe_code)]
 
+pub mod deflate;
 pub mod frame;
 pub mod ids;
 pub mod messages;

@@ -1,7 +1,7 @@
 //! The handshake: what is accepted, every refusal, and both sides against each other.
 
 use campanile_protocol::upgrade::{
-    HEADERS_MAX, HeadReader, Refusal, Request, ResponseError, SwitchingProtocols, UpgradeError,
+    DeflateOffer, HEADERS_MAX, HeadReader, Refusal, Request, ResponseError, SwitchingProtocols, UpgradeError,
     UpgradeRequest, client_key, parse_response, write_refusal, write_request, write_switching_protocols,
 };
 
@@ -178,6 +178,7 @@ fn request(key: &str) -> Request<'_> {
         key,
         protocols: "campanile.v2, campanile.v2+json",
         bearer_token: Some("abc"),
+        deflate: false,
     }
 }
 
@@ -200,8 +201,8 @@ fn client_and_server_understand_each_other() {
 
     for subprotocol in [None, Some("campanile.v2+json")] {
         let mut answer = Vec::new();
-        write_switching_protocols(&mut answer, parsed.key, subprotocol);
-        assert_eq!(parse_response(&answer, &request), Ok(SwitchingProtocols { subprotocol }));
+        write_switching_protocols(&mut answer, parsed.key, subprotocol, None);
+        assert_eq!(parse_response(&answer, &request), Ok(SwitchingProtocols { subprotocol, deflate: false }));
     }
 }
 
@@ -210,7 +211,7 @@ fn a_client_checks_the_answer() {
     let key = client_key([9; 16]);
     let request = request(&key);
     let mut good = Vec::new();
-    write_switching_protocols(&mut good, &key, Some("campanile.v2"));
+    write_switching_protocols(&mut good, &key, Some("campanile.v2"), None);
     let good = String::from_utf8(good).unwrap();
     let check = |from: &str, to: &str| {
         assert!(good.contains(from));
@@ -233,4 +234,155 @@ fn a_client_checks_the_answer() {
     let head = reader.next(&mut input).unwrap().unwrap();
     let expected = ResponseError::Refused { status: 503, retry_after_seconds: Some(30) };
     assert_eq!(parse_response(head, &request), Err(expected));
+}
+
+const DEFLATE: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+
+/// What is answered to these lines of `Sec-WebSocket-Extensions`.
+fn answered(offers: &[&str]) -> Option<String> {
+    let lines: Vec<_> = offers.iter().map(|offer| format!("Sec-WebSocket-Extensions: {offer}")).collect();
+    let head = head(LINES.into_iter().chain(lines.iter().map(String::as_str)));
+    let request = UpgradeRequest::parse(head.as_bytes()).expect("no offer is an error");
+    let mut answer = Vec::new();
+    write_switching_protocols(&mut answer, request.key, None, request.deflate);
+    let answer = String::from_utf8(answer).unwrap();
+    answer.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Extensions: ")).map(str::to_owned)
+}
+
+#[test]
+fn offers_of_deflate_that_are_accepted() {
+    for offers in [
+        &["permessage-deflate"][..],
+        // Browsers.
+        &["permessage-deflate; client_max_window_bits"],
+        &[DEFLATE],
+        &["permessage-deflate;client_max_window_bits=8;server_no_context_takeover"],
+        &["\tpermessage-deflate ; client_max_window_bits = \"15\" "],
+        &["permessage-deflate; client_max_window_bits=\"1\\0\""],
+        // After others, in the same line and in another.
+        &["x-webkit-deflate-frame, permessage-deflate"],
+        &["permessage-deflate; server_max_window_bits=10, permessage-deflate"],
+        &["permessage-deflate; new_parameter, , permessage-deflate"],
+        &["foo; a=\"x, y; \\\" z\"; b,permessage-deflate"],
+        &["", "foo; bar", "permessage-deflate"],
+        &["caf\u{e9}", "permessage-deflate"],
+        &["permessage-deflate", "permessage-deflate; server_max_window_bits=15"],
+    ] {
+        assert_eq!(answered(offers).as_deref(), Some(DEFLATE), "{offers:?}");
+    }
+    // A window that was asked for must be answered, and the first acceptable offer is the one that counts.
+    for offers in [
+        &["permessage-deflate; server_max_window_bits=15"][..],
+        &["permessage-deflate; server_max_window_bits=\"15\"; client_max_window_bits, permessage-deflate"],
+        &["permessage-deflate; server_max_window_bits=9", "permessage-deflate; server_max_window_bits=15"],
+    ] {
+        let answer = answered(offers);
+        assert_eq!(answer, Some(format!("{DEFLATE}; server_max_window_bits=15")), "{offers:?}");
+    }
+}
+
+#[test]
+fn offers_that_are_declined() {
+    for offer in [
+        "",
+        "permessage-deflat",
+        "permessage-deflate2",
+        "Permessage-Deflate",
+        "x-permessage-deflate",
+        "permessage-deflate=1",
+        "permessage-deflate;",
+        "permessage-deflate; ; server_no_context_takeover",
+        "permessage-deflate server_no_context_takeover",
+        "permessage-deflate; unknown",
+        "permessage-deflate; server_no_context_takeover=1",
+        "permessage-deflate; client_no_context_takeover=\"\"",
+        "permessage-deflate; server_no_context_takeover; server_no_context_takeover",
+        "permessage-deflate; client_no_context_takeover; client_no_context_takeover",
+        "permessage-deflate; server_max_window_bits=15; server_max_window_bits=15",
+        "permessage-deflate; client_max_window_bits; client_max_window_bits=15",
+        "permessage-deflate; client_max_window_bits=15; client_max_window_bits",
+        "permessage-deflate; server_max_window_bits",
+        "permessage-deflate; server_max_window_bits=14",
+        "permessage-deflate; server_max_window_bits=8",
+        "permessage-deflate; server_max_window_bits=7",
+        "permessage-deflate; server_max_window_bits=16",
+        "permessage-deflate; server_max_window_bits=015",
+        "permessage-deflate; server_max_window_bits=+15",
+        "permessage-deflate; server_max_window_bits=115",
+        "permessage-deflate; client_max_window_bits=",
+        "permessage-deflate; client_max_window_bits=7",
+        "permessage-deflate; client_max_window_bits=08",
+        "permessage-deflate; client_max_window_bits=1 5",
+        "permessage-deflate; client_max_window_bits=15=15",
+        "permessage-deflate; client_max_window_bits=\"15",
+        "permessage-deflate; client_max_window_bits=\"",
+        "permessage-deflate; client_max_window_bits=\"15\\\"",
+        "permessage-deflate; client_max_window_bits=\"15\"5",
+        "permessage-deflate; client_max_window_bits=\"1\"5\"",
+        // Within a string, which may lack its end.
+        "foo; a=\"x, permessage-deflate\"",
+        "foo; a=\"x, permessage-deflate",
+        "foo; a=\"x\\\", permessage-deflate",
+    ] {
+        assert_eq!(answered(&[offer]), None, "{offer}");
+    }
+}
+
+#[test]
+fn client_and_server_agree_on_deflate() {
+    let key = client_key([9; 16]);
+    for deflate in [false, true] {
+        let request = Request { deflate, ..request(&key) };
+        let mut head = Vec::new();
+        write_request(&mut head, &request);
+        let offer: Option<DeflateOffer> = UpgradeRequest::parse(&head).unwrap().deflate;
+        assert_eq!(offer.is_some(), deflate);
+        // The server need not take it.
+        for offer in [offer, None] {
+            let mut answer = Vec::new();
+            write_switching_protocols(&mut answer, &key, None, offer);
+            let deflate = offer.is_some();
+            assert_eq!(
+                parse_response(&answer, &request),
+                Ok(SwitchingProtocols { subprotocol: None, deflate })
+            );
+        }
+    }
+}
+
+#[test]
+fn a_client_refuses_extensions_that_it_did_not_offer() {
+    let key = client_key([9; 16]);
+    let mut answer = Vec::new();
+    write_switching_protocols(&mut answer, &key, None, None);
+    let answer = String::from_utf8(answer).unwrap();
+    let check = |deflate: bool, lines: &str| {
+        let answer = answer.replace("\r\n\r\n", &format!("\r\n{lines}\r\n\r\n"));
+        let request = Request { deflate, ..request(&key) };
+        parse_response(answer.as_bytes(), &request).map(|accepted| accepted.deflate)
+    };
+    let line = |extensions: &str| format!("Sec-WebSocket-Extensions: {extensions}");
+    for good in [
+        DEFLATE,
+        "permessage-deflate; server_no_context_takeover",
+        "permessage-deflate; server_max_window_bits=\"9\"; server_no_context_takeover",
+    ] {
+        assert_eq!(check(true, &line(good)), Ok(true), "{good}");
+        assert_eq!(check(false, &line(good)), Err(ResponseError::NotOffered), "{good}");
+    }
+    for bad in [
+        "",
+        "foo",
+        "permessage-deflate",
+        "permessage-deflate; client_no_context_takeover",
+        "permessage-deflate; server_no_context_takeover; client_max_window_bits=15",
+        "permessage-deflate; server_no_context_takeover; server_max_window_bits",
+        "permessage-deflate; server_no_context_takeover; unknown",
+        "permessage-deflate; server_no_context_takeover, foo",
+        "permessage-deflate; server_no_context_takeover, permessage-deflate; server_no_context_takeover",
+    ] {
+        assert_eq!(check(true, &line(bad)), Err(ResponseError::NotOffered), "{bad}");
+    }
+    let twice = [line(DEFLATE), line(DEFLATE)].join("\r\n");
+    assert_eq!(check(true, &twice), Err(ResponseError::NotOffered));
 }

@@ -25,7 +25,7 @@ pub(super) fn pin_to(core: usize) -> anyhow::Result<()> {
 }
 
 /// CPU time of this process so far.
-pub(super) fn process_cpu() -> Duration {
+pub(crate) fn process_cpu() -> Duration {
     cpu(ClockId::ProcessCPUTime)
 }
 
@@ -39,7 +39,7 @@ fn cpu(clock: ClockId) -> Duration {
 }
 
 /// Watches how much CPU others took while something was measured, so that spoilt figures are seen to be spoilt.
-pub(super) struct OtherLoad {
+pub(crate) struct OtherLoad {
     start: Instant,
     busy: Duration,
     own: Duration,
@@ -47,13 +47,13 @@ pub(super) struct OtherLoad {
 
 impl OtherLoad {
     /// Starts to watch.
-    pub(super) fn watch() -> anyhow::Result<Self> {
+    pub(crate) fn watch() -> anyhow::Result<Self> {
         Ok(Self { start: Instant::now(), busy: machine_cpu()?, own: process_cpu() })
     }
 
     /// What processes other than this one and the client, which took `client_seconds`, have taken since, and what
     /// the hypervisor has withheld, on all cores together: in percent of one core, to about 1 % a second.
-    pub(super) fn core_percent(&self, client_seconds: f64) -> anyhow::Result<f64> {
+    pub(crate) fn core_percent(&self, client_seconds: f64) -> anyhow::Result<f64> {
         let wall = self.start.elapsed().as_secs_f64();
         let busy = machine_cpu()?.saturating_sub(self.busy).as_secs_f64();
         let own = (process_cpu() - self.own).as_secs_f64() + client_seconds;

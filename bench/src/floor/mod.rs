@@ -18,6 +18,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+pub(crate) use machine::{OtherLoad, process_cpu};
+
 /// The measurements.
 #[derive(Subcommand)]
 pub(crate) enum Floor {

@@ -1,5 +1,6 @@
 //! How fast one thread writes the same bytes to many sockets.
 
+use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -10,6 +11,7 @@ use super::client::{CONNECT, OPEN, Role, SAMPLE, Sample};
 use super::machine::{OtherLoad, connections_per_ring, pin_to, thread_cpu};
 use super::peer::Peer;
 use super::{CONNECT_PATIENCE, Setup};
+use crate::receiver::{self, Fleet, Plan};
 use crate::report::Report;
 
 /// How long one server is waited for before the next gets its turn.
@@ -30,8 +32,19 @@ pub(crate) struct Sends {
     /// How many times every socket is written to
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Receive as `bench compare` does, which only counts bytes: what it could take is its limit
+    #[arg(long)]
+    counted: bool,
     #[command(flatten)]
     setup: Setup,
+}
+
+/// Who reads what is sent.
+enum Receiving {
+    /// The floor's own client.
+    Drained(Peer),
+    /// That of `bench compare`.
+    Counted(Fleet),
 }
 
 /// What all rounds did.
@@ -54,13 +67,12 @@ impl Sends {
             targets.push((server.address()?, quota));
             servers.push(server);
         }
-        let mut peer = Peer::start(&self.setup, Role::Drain, &targets)?;
-        peer.command(OPEN)?;
+        let mut peer = Receiving::start(self.counted, &self.setup, &targets)?;
         let before = self.connect(&mut servers, &quotas, &mut peer)?;
 
         let others = OtherLoad::watch()?;
         let rounds = self.send(&mut servers)?;
-        let after = peer.command(SAMPLE)?;
+        let after = peer.sample()?;
         let others = others.core_percent(after.cpu_seconds - before.cpu_seconds)?;
         let received = drain(&mut peer, rounds.total.bytes)?;
         for server in &mut servers {
@@ -77,9 +89,14 @@ impl Sends {
     }
 
     /// Connects while this thread, which owns all servers, accepts for each in turn.
-    fn connect(&self, servers: &mut [Server], quotas: &[u32], peer: &mut Peer) -> anyhow::Result<Sample> {
+    fn connect(
+        &self,
+        servers: &mut [Server],
+        quotas: &[u32],
+        peer: &mut Receiving,
+    ) -> anyhow::Result<Sample> {
         std::thread::scope(|scope| {
-            let connecting = scope.spawn(|| peer.command(CONNECT));
+            let connecting = scope.spawn(|| peer.connect());
             let deadline = Instant::now() + CONNECT_PATIENCE;
             let mut accepted = 0;
             while accepted < self.connections && Instant::now() < deadline {
@@ -126,16 +143,72 @@ impl Sends {
         report.add_spread("round", "msec", &per_round(&|round| round * 1e3));
         report.add("send_server_cpu_usec", rounds.cpu.as_secs_f64() * 1e6 / rounds.total.sends as f64);
         report.add("server_core_percent", rounds.cpu.as_secs_f64() / wall * 100.0);
-        report.add("client_core_percent", (after.cpu_seconds - before.cpu_seconds) / wall * 100.0);
+        let client_cpu = after.cpu_seconds - before.cpu_seconds;
+        report.add("client_core_percent", client_cpu / wall * 100.0);
+        report.add("client_limit_sends_per_second", rounds.total.sends as f64 / client_cpu);
+        report.add("client_limit_bytes_per_second", rounds.total.bytes as f64 / client_cpu);
         report
     }
 }
 
+impl Receiving {
+    fn start(counted: bool, setup: &Setup, targets: &[(SocketAddrV4, u32)]) -> anyhow::Result<Self> {
+        if !counted {
+            let mut peer = Peer::start(setup, Role::Drain, targets)?;
+            peer.command(OPEN)?;
+            return Ok(Self::Drained(peer));
+        }
+        let plan = |&(target, connections): &(SocketAddrV4, u32)| Plan {
+            target,
+            connections,
+            first: 0,
+            sources: setup.sources,
+            core: Some(setup.client_core),
+            opening: None,
+            sampled: 0,
+            pong_seconds: 0,
+        };
+        Ok(Self::Counted(Fleet::start(&targets.iter().map(plan).collect::<Vec<_>>())?))
+    }
+
+    fn connect(&mut self) -> anyhow::Result<Sample> {
+        match self {
+            Self::Drained(peer) => peer.command(CONNECT),
+            Self::Counted(fleet) => fleet.connect().map(Sample::from),
+        }
+    }
+
+    fn sample(&mut self) -> anyhow::Result<Sample> {
+        match self {
+            Self::Drained(peer) => peer.command(SAMPLE),
+            Self::Counted(fleet) => fleet.sample().map(Sample::from),
+        }
+    }
+
+    fn stop(self) -> anyhow::Result<()> {
+        match self {
+            Self::Drained(peer) => peer.stop(),
+            Self::Counted(fleet) => fleet.stop(),
+        }
+    }
+}
+
+impl From<receiver::Sample> for Sample {
+    fn from(sample: receiver::Sample) -> Self {
+        Self {
+            cpu_seconds: sample.cpu_seconds,
+            bytes: sample.bytes,
+            closed: sample.closed.into(),
+            ..Self::default()
+        }
+    }
+}
+
 /// Waits until the clients have received `expected` bytes, and says how many they have.
-fn drain(peer: &mut Peer, expected: u64) -> anyhow::Result<u64> {
+fn drain(peer: &mut Receiving, expected: u64) -> anyhow::Result<u64> {
     let deadline = Instant::now() + DRAIN_PATIENCE;
     loop {
-        let received = peer.command(SAMPLE)?.bytes;
+        let received = peer.sample()?.bytes;
         if received >= expected || Instant::now() >= deadline {
             return Ok(received);
         }

@@ -1,16 +1,18 @@
 //! What a shard keeps for a connection.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use campanile_engine::{Conn, Time};
 use campanile_protocol::frame::Decoder;
 use campanile_protocol::ids::{DeviceId, UserId};
 use campanile_protocol::messages::Encoding;
-use campanile_protocol::upgrade::HeadReader;
+use campanile_protocol::upgrade::{DeflateOffer, HeadReader};
 
 use super::directory::NONE;
 use super::mail::Mail;
+use crate::tokens::Grants;
 
 /// A slot of the shard's table.
 #[derive(Default)]
@@ -57,7 +59,7 @@ pub(super) enum Phase {
     /// The upgrade request is to come.
     Head(HeadReader),
     /// The upgrade was answered; a hello with a token is to come.
-    Hello { decoder: Decoder, encoding: Encoding, acknowledges: bool },
+    Hello { decoder: Decoder, encoding: Encoding, acknowledges: bool, deflate: bool },
 }
 
 /// A connection that has authenticated as one device.
@@ -65,17 +67,19 @@ pub(super) struct Session {
     /// Owns memory only while a message is incomplete.
     pub(super) decoder: Decoder,
     /// What the socket did not take; nothing else is sent before it.
-    pub(super) unsent: Option<Box<Bytes>>,
+    pub(super) unsent: Option<Box<Unsent>>,
     /// What is unconfirmed or waits; `None` when it was sent everything and has confirmed all of it.
     pub(super) mail: Option<Box<Mail>>,
-    /// When the socket last took something while bytes were unsent, in the milliseconds of `heard_ms`.
-    pub(super) stalled_ms: u32,
     /// The session's number.
     pub(super) number: u64,
     /// The user's number in the directory, or `NONE` for an echo.
     pub(super) user: u32,
     /// 0 for an echo.
     pub(super) device: u32,
+    /// The first of its subscriptions to channels, or `NONE`.
+    pub(super) subscriptions: u32,
+    /// What it may do with channels, by its number among all grants, or `NONE`.
+    pub(super) grants: u32,
     /// The index in the outbox while bytes are to be sent this turn, or `NONE`.
     pub(super) outbox: u32,
     /// When the last input came, in wrapping milliseconds of the monotonic clock.
@@ -89,10 +93,27 @@ pub(super) struct Session {
     pub(super) encoding: Encoding,
     /// False for `ack=none`: what is sent counts as confirmed.
     pub(super) acknowledges: bool,
-    /// A ping was sent and nothing came since.
-    pub(super) pinged: bool,
+    /// Whether messages may be compressed (RFC 7692).
+    pub(super) deflate: bool,
+    pub(super) ping: Ping,
+}
+
+/// What is known of whether the client is there.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ping {
     /// The first ping, which comes early, is still to be sent.
-    pub(super) fresh: bool,
+    Due,
+    /// The client was heard of.
+    Answered,
+    /// A ping was sent and nothing came since.
+    Sent,
+}
+
+/// What a socket did not take. May be empty: then nothing is lacking but room.
+pub(super) struct Unsent {
+    pub(super) bytes: Bytes,
+    /// When the socket last took something, in the milliseconds of `heard_ms`.
+    pub(super) stalled_ms: u32,
 }
 
 /// A connection that we close: the code may still wait for room in the socket.
@@ -108,9 +129,13 @@ pub struct Parcel {
     pub(super) device: DeviceId,
     /// When the token ends, in seconds since the Unix epoch.
     pub(super) expires_at: u64,
+    /// What the token allows with channels.
+    pub(super) grants: Option<Arc<Grants>>,
     pub(super) encoding: Encoding,
     /// False for `ack=none`.
     pub(super) acknowledges: bool,
+    /// Whether messages may be compressed.
+    pub(super) deflate: bool,
     /// What the device says that it has processed, and the epoch of that number; 0 for nothing.
     pub(super) last: u64,
     pub(super) last_epoch: u64,
@@ -133,6 +158,8 @@ pub(super) struct Upgrade {
     pub(super) offered: bool,
     /// False for `ack=none`.
     pub(super) acknowledges: bool,
+    /// The client's offer to compress messages, if it is taken.
+    pub(super) deflate: Option<DeflateOffer>,
 }
 
 impl Connection {
@@ -156,6 +183,14 @@ impl Connection {
 }
 
 impl Session {
+    /// The client has given a sign of life.
+    pub(super) fn heard(&mut self, now_ms: u32) {
+        self.heard_ms = now_ms;
+        if self.ping == Ping::Sent {
+            self.ping = Ping::Answered;
+        }
+    }
+
     pub(super) fn is_echo(&self) -> bool {
         self.user == NONE
     }

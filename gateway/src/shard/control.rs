@@ -6,7 +6,7 @@ use campanile_protocol::ids::{DeviceId, UserId};
 
 use super::connection::Parcel;
 use super::jobs::{Asker, Place};
-use super::requests::{Answer, ChannelHistory, ChannelPart, Durability, Push, Request, RequestBody};
+use super::requests::{Answer, Durability, Push, Request, RequestBody};
 use super::storage::Awaiting;
 use super::{Draining, REQUESTS_PER_TURN_MAX, SENDS_PER_TURN, Shard};
 use crate::mailbox::operations::{Operation, Registration};
@@ -71,9 +71,18 @@ impl Shard {
                 self.pushing = pushes.into_iter();
             }
             RequestBody::Broadcast(event) => self.begin_broadcast(asker, &event),
-            RequestBody::Publish(_) => self.reply(asker, Answer::Published(Vec::new())),
-            RequestBody::Channel(_) => self.reply(asker, Answer::Channel(ChannelPart::default())),
-            RequestBody::History { .. } => self.reply(asker, Answer::History(ChannelHistory::default())),
+            RequestBody::Publish(messages) => {
+                let published = messages.into_iter().map(|message| self.publish(message)).collect();
+                self.reply(asker, Answer::Published(published));
+            }
+            RequestBody::Channel(channel) => {
+                let part = self.channel_part(&channel);
+                self.reply(asker, Answer::Channel(part));
+            }
+            RequestBody::History { channel, since, messages_max } => {
+                let history = self.channel_history(&channel, since, messages_max);
+                self.reply(asker, Answer::History(history));
+            }
             RequestBody::Devices(user) => {
                 let tag = self.storage.await_answer(Awaiting::Devices { asker, user: user.clone() });
                 self.storage.ask(Operation::User(tag, user));

@@ -109,6 +109,41 @@ counters! {
     Counter broadcast_sent
     /// Sessions that a broadcast passed over because they do not keep up.
     Counter broadcast_skipped
+    /// Channels that the shard knows: those that it owns, and those of which it has subscribers.
+    Gauge channels
+    /// Subscriptions to channels.
+    Gauge subscriptions
+    /// Bytes of the logs of channels that the shard owns.
+    Gauge channel_log_bytes
+    /// Messages published to channels that the shard owns.
+    Counter channel_messages_published
+    /// Sends of passes over the subscribers of channels; each carries all that its subscriber lacks.
+    Counter channel_sends
+    /// Bytes of these sends.
+    Counter channel_bytes_sent
+    /// Gaps told to subscribers that fell behind the log of their channel.
+    Counter channel_gaps_too_slow
+    /// Gaps told to subscribers that got only the newest message after they had been slow.
+    Counter channel_gaps_conflated
+    /// Sessions closed because they fell behind the log of a channel whose policy is to close.
+    Counter sessions_too_slow_for_channel
+    /// Logs of channels that were cut because those of the shard have too many bytes.
+    Counter channel_logs_cut
+    /// Times that a shard could not be fed at once because its queue was full.
+    Counter channel_feeds_delayed
+    /// Subscriptions refused.
+    Counter subscriptions_refused
+    /// Subscriptions with a position since which nothing was missed.
+    Counter subscriptions_recovered
+    /// Subscriptions with a position since which the history had not everything.
+    Counter subscriptions_not_recovered
+    /// Messages of clients to channels that were refused.
+    Counter client_publishes_refused
+    /// States of users that were told to the subscribers of a channel.
+    Counter states_announced
+    /// States of users that were not told because the same was told a moment ago, or because something else was to be
+    /// told soon.
+    Counter states_coalesced
     /// Sends that went out in part or not at all.
     Counter sends_incomplete
     /// Bytes held for sessions: unfinished messages and what sockets did not take.

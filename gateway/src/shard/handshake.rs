@@ -33,6 +33,8 @@ pub(super) struct Client {
     pub(super) encoding: Encoding,
     /// False for `ack=none`.
     pub(super) acknowledges: bool,
+    /// Whether messages may be compressed (RFC 7692).
+    pub(super) deflate: bool,
     /// What it says that it has processed, and the epoch of that number; 0 for nothing.
     pub(super) last: u64,
     pub(super) last_epoch: u64,
@@ -161,18 +163,19 @@ impl Shard {
                     }
                 }
             }
-            Phase::Hello { decoder, encoding, acknowledges } => {
-                let (mut decoder, encoding, acknowledges) =
-                    (std::mem::take(decoder), *encoding, *acknowledges);
+            Phase::Hello { decoder, encoding, acknowledges, deflate } => {
+                let (mut decoder, encoding, acknowledges, deflate) =
+                    (std::mem::take(decoder), *encoding, *acknowledges, *deflate);
                 let mut input = data;
                 let mut pong = Vec::new();
                 if let Some((identity, last, last_epoch)) =
-                    self.await_hello(slot, &mut decoder, encoding, &mut input, &mut pong)
+                    self.await_hello(slot, &mut decoder, (encoding, deflate), &mut input, &mut pong)
                 {
                     let client = Client {
                         identity,
                         encoding,
                         acknowledges,
+                        deflate,
                         last,
                         last_epoch,
                         upgrade: None,
@@ -180,7 +183,7 @@ impl Shard {
                     };
                     return self.authenticated(conn, client, input, commands);
                 }
-                if self.set_phase(slot, Phase::Hello { decoder, encoding, acknowledges }) {
+                if self.set_phase(slot, Phase::Hello { decoder, encoding, acknowledges, deflate }) {
                     if !pong.is_empty() {
                         self.post(slot, pong.into());
                     }
@@ -253,7 +256,8 @@ impl Shard {
         // A client that offers nothing is one that was written by hand: it gets the form that people read.
         let encoding = encoding.unwrap_or(Encoding::Json);
         let acknowledges = acknowledges(request.query) != Some(false);
-        let upgrade = Upgrade { key: request.key.into(), offered: offered && !echo, acknowledges };
+        let deflate = request.deflate.filter(|_| !echo && self.settings.namespaces.any_deflates());
+        let upgrade = Upgrade { key: request.key.into(), offered: offered && !echo, acknowledges, deflate };
         let Mode::Gateway { verifier } = &self.settings.mode else {
             return Some(Judged::Unknown(encoding, upgrade));
         };
@@ -317,8 +321,9 @@ impl Shard {
             return self.open_echo(conn, encoding, &upgrade, rest, commands);
         }
         self.post(conn.slot, switching_protocols(&upgrade, encoding).into());
-        let acknowledges = upgrade.acknowledges;
-        self.set_phase(conn.slot, Phase::Hello { decoder: Decoder::new(), encoding, acknowledges });
+        let (acknowledges, deflate) = (upgrade.acknowledges, upgrade.deflate.is_some());
+        let decoder = Decoder::new();
+        self.set_phase(conn.slot, Phase::Hello { decoder, encoding, acknowledges, deflate });
         // A client must not send before it has read our answer (RFC 6455 §4.1), and a hello that is handed off
         // before the answer has left would overtake it.
         if rest.is_empty() {
@@ -334,12 +339,13 @@ impl Shard {
         &mut self,
         slot: u32,
         decoder: &mut Decoder,
-        encoding: Encoding,
+        (encoding, deflate): (Encoding, bool),
         input: &mut &mut [u8],
         pong: &mut Vec<u8>,
     ) -> Option<(Identity, u64, u64)> {
         let mut limits = self.frame_limits();
         limits.message_bytes_max = limits.message_bytes_max.min(HELLO_BYTES_MAX);
+        limits.deflate = deflate;
         loop {
             let hello = match decoder.next(input, &limits) {
                 Ok(None) => return None,
@@ -356,6 +362,16 @@ impl Shard {
                 Ok(Some(Message::Close(code))) => {
                     self.answer_close(slot, code.map(|(code, _)| code));
                     return None;
+                }
+                Ok(Some(Message::Compressed { text, payload })) => {
+                    match self.inflating.message(text, payload, limits.message_bytes_max) {
+                        Ok(message) => ClientFrame::decode(encoding, &message),
+                        Err(error) => {
+                            self.counters.sessions_malformed.add(1);
+                            self.close(slot, error.close_code(), error.reason());
+                            return None;
+                        }
+                    }
                 }
                 Ok(Some(message)) => ClientFrame::decode(encoding, &message),
             };
@@ -398,11 +414,12 @@ fn acknowledges(query: Option<&str>) -> Option<bool> {
 impl Client {
     /// A client whose token came with its upgrade request.
     fn new(identity: Identity, encoding: Encoding, upgrade: Upgrade) -> Client {
-        let acknowledges = upgrade.acknowledges;
+        let (acknowledges, deflate) = (upgrade.acknowledges, upgrade.deflate.is_some());
         Client {
             identity,
             encoding,
             acknowledges,
+            deflate,
             last: 0,
             last_epoch: 0,
             upgrade: Some(upgrade),
@@ -414,6 +431,6 @@ impl Client {
 pub(super) fn switching_protocols(upgrade: &Upgrade, encoding: Encoding) -> Vec<u8> {
     let mut response = Vec::with_capacity(320);
     let subprotocol = upgrade.offered.then(|| encoding.subprotocol());
-    upgrade::write_switching_protocols(&mut response, &upgrade.key, subprotocol);
+    upgrade::write_switching_protocols(&mut response, &upgrade.key, subprotocol, upgrade.deflate);
     response
 }

@@ -125,6 +125,11 @@ impl HomeShard {
         HomeShard { hasher: rustc_hash::FxBuildHasher, count }
     }
 
+    /// How many shards there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
     /// The home shard of a user.
     pub fn of(&self, user: &UserId) -> usize {
         self.of_text(user.as_str())

@@ -8,6 +8,7 @@
 //! - A connection is closed only after its close frame has left, or its time is over.
 
 mod channels;
+mod compression;
 mod connection;
 mod control;
 pub mod counters;
@@ -46,6 +47,8 @@ use crate::capacity::connections_per_shard_max;
 use campanile_engine::{CloseMode, Command, Commands, Conn, Core, Event, Next, Now, Time, Wheel};
 use slab::Slab;
 
+use self::channels::Channels;
+use self::compression::Inflating;
 pub use self::connection::Parcel;
 use self::connection::{Connection, State};
 use self::counters::ShardCounters;
@@ -75,6 +78,8 @@ const REQUESTS_PER_TURN_MAX: usize = 64;
 const SENDS_PER_TURN: usize = 384;
 /// Answers of the store that cost about as much as one send.
 const COMPLETIONS_PER_SEND: usize = 8;
+/// When a shard looks again whether another shard's queue has room.
+const RETRY: Duration = Duration::from_millis(1);
 /// The part of them that a pass gets even while pushes wait.
 const SENDS_PER_PASS_MIN: usize = SENDS_PER_TURN / 4;
 /// How long a driver that is to end goes on after the last close, so that the last close frame is read.
@@ -89,6 +94,8 @@ pub struct Shard {
     home: HomeShard,
     inbox: Arc<Inbox>,
     lanes: Outgoing,
+    channels: Channels,
+    inflating: Inflating,
     counters: Arc<ShardCounters>,
     now: Now,
     random: fastrand::Rng,
@@ -183,6 +190,8 @@ impl Shard {
             home: HomeShard::new(parts.count),
             inbox: parts.inbox,
             lanes: Outgoing::new(parts.lanes),
+            channels: Channels::new(),
+            inflating: Inflating::default(),
             counters: parts.counters,
             now,
             random: fastrand::Rng::with_seed(parts.seed),
@@ -396,6 +405,7 @@ impl Core for Shard {
             commands.push(Command::Accept { on: true });
         }
         let answered = self.take_completions(commands);
+        self.take_mail();
         let (stop, sends) = self.take_requests(commands);
         let mut expired = std::mem::take(&mut self.expired);
         self.wheel.expire(now.time, &mut expired);
@@ -406,22 +416,35 @@ impl Core for Shard {
         if stop {
             self.answer_the_rest(commands);
         }
-        self.advance_pass(SENDS_PER_TURN.saturating_sub(sends + answered).max(SENDS_PER_PASS_MIN));
+        self.sweep_channels();
+        self.tell_statuses();
+        self.feed_replicas();
+        let sends_left = SENDS_PER_TURN.saturating_sub(sends + answered).max(SENDS_PER_PASS_MIN);
+        self.advance_pass(sends_left);
+        self.fan_out(sends_left);
         if stop || self.storage.trims_due().is_some_and(|due| due <= now.time) {
             self.flush_trims();
         }
         self.storage.flush();
         self.flush(commands);
+        for to in self.lanes.take_wakes() {
+            commands.push(Command::Wake { to });
+        }
         if stop || self.is_drained() {
             return Next::Stop;
         }
         let continues =
             !self.continuing.is_empty() || !self.completions.is_empty() || !self.unparking.is_empty();
-        if continues || !self.passes.is_empty() || self.has_requests() || self.storage.has_completions() {
+        let passes = !self.passes.is_empty() || self.channels.is_ready();
+        let asked = self.has_requests() || self.storage.has_completions() || self.lanes.has_mail(self.index);
+        if continues || passes || asked {
             return Next::Now;
         }
+        // A queue of another shard was full.
+        let retry = (self.lanes.is_behind() || self.channels.is_feeding()).then(|| now.time + RETRY);
+        let due = [retry, self.channels.sweep_due(), self.channels.statuses_due()];
         let tick = self.wheel.next_tick();
-        let tick = tick.into_iter().chain(self.storage.trims_due()).min();
+        let tick = tick.into_iter().chain(self.storage.trims_due()).chain(due.into_iter().flatten()).min();
         // The last connection of the node may end on another shard, which wakes nobody.
         let tick = tick.or_else(|| self.draining.is_some().then(|| now.time + TICK));
         tick.map_or(Next::Event, Next::At)
@@ -441,12 +464,16 @@ impl Core for Shard {
             }
         }
         self.closing = closing;
+        self.forget_fanned();
         self.sent.clear();
         self.send_answers();
     }
 
     fn has_mail(&self) -> bool {
         // The receipt of an ephemeral sync is written only after the submission that it tells of.
-        self.inbox.has_mail() || self.storage.has_completions() || !self.outbox.is_empty()
+        self.inbox.has_mail()
+            || self.lanes.has_mail(self.index)
+            || self.storage.has_completions()
+            || !self.outbox.is_empty()
     }
 }

@@ -7,7 +7,7 @@ use campanile_protocol::frame::{Decoder, close_code};
 use campanile_protocol::messages::{Device, Encoding, ServerFrame, Welcome};
 
 use super::Shard;
-use super::connection::{Parcel, Session, State, Upgrade};
+use super::connection::{Parcel, Ping, Session, State, Upgrade};
 use super::directory::NONE;
 use super::handshake::switching_protocols;
 use super::mail::Mail;
@@ -139,6 +139,7 @@ impl Shard {
         session.device = parcel.device.get();
         session.expires_at = u32::try_from(parcel.expires_at).unwrap_or(u32::MAX);
         session.acknowledges = parcel.acknowledges;
+        session.deflate = parcel.deflate;
         let mut greeting = match &parcel.upgrade {
             Some(upgrade) => switching_protocols(upgrade, parcel.encoding),
             None => Vec::new(),
@@ -162,6 +163,7 @@ impl Shard {
         self.start_pings(slot);
         commands.push(Command::Watch { conn });
         self.deliver_waiting(slot);
+        self.begin_subscriptions(slot, parcel.grants.take());
         if !parcel.unread.is_empty() {
             self.session_input(slot, &mut parcel.unread);
         }
@@ -198,17 +200,18 @@ impl Shard {
             mail: None,
             number: 0,
             user: NONE,
+            subscriptions: NONE,
+            grants: NONE,
             device: 0,
             outbox: NONE,
             heard_ms: self.now_ms(),
-            stalled_ms: 0,
             paid_until: self.now_tenths(),
             connected_at: (self.now.unix_ms / 1_000) as u32,
             expires_at: u32::MAX,
             encoding,
             acknowledges: true,
-            pinged: false,
-            fresh: true,
+            deflate: false,
+            ping: Ping::Due,
         }
     }
 

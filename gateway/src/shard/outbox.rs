@@ -52,11 +52,12 @@ impl Outbox {
         self.entries.is_empty()
     }
 
-    /// Takes every send, with its slot.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = (u32, Bytes)> + '_ {
+    /// Takes every send: its slot, its bytes, and whether they were joined from several.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = (u32, Bytes, bool)> + '_ {
         self.entries.drain(..).map(|entry| {
-            let bytes = if entry.joined.is_empty() { entry.bytes } else { entry.joined.into() };
-            (entry.slot, bytes)
+            let is_joined = !entry.joined.is_empty();
+            let bytes = if is_joined { entry.joined.into() } else { entry.bytes };
+            (entry.slot, bytes, is_joined)
         })
     }
 }

@@ -9,7 +9,7 @@ use campanile_engine::{CloseMode, Command, Commands, Conn};
 use campanile_protocol::frame::{self, close_code};
 
 use super::Shard;
-use super::connection::{Closing, Parcel, Session, State};
+use super::connection::{Closing, Parcel, Session, State, Unsent};
 use super::directory::NONE;
 
 /// How long a close frame may wait for room in the socket.
@@ -25,10 +25,10 @@ impl Shard {
         let outbox = match &mut connection.state {
             State::Session(Session { unsent: Some(unsent), .. }) => {
                 // An echo was paused, but what had been read already is still reported.
-                let mut joined =
-                    std::mem::take(&mut **unsent).try_into_mut().unwrap_or_else(|rest| rest[..].into());
+                let rest = std::mem::take(&mut unsent.bytes);
+                let mut joined = rest.try_into_mut().unwrap_or_else(|rest| rest[..].into());
                 joined.extend_from_slice(&bytes);
-                **unsent = joined.freeze();
+                unsent.bytes = joined.freeze();
                 return self.hold(slot, bytes.len());
             }
             State::Session(session) => &mut session.outbox,
@@ -55,8 +55,8 @@ impl Shard {
             State::Session(session) => {
                 closing.outbox = session.outbox;
                 if let Some(unsent) = &session.unsent {
-                    let mut bytes = BytesMut::with_capacity(unsent.len() + last.len());
-                    bytes.extend_from_slice(unsent);
+                    let mut bytes = BytesMut::with_capacity(unsent.bytes.len() + last.len());
+                    bytes.extend_from_slice(&unsent.bytes);
                     bytes.extend_from_slice(&last);
                     closing.unsent = Some(bytes.freeze());
                 }
@@ -141,15 +141,15 @@ impl Shard {
         match &mut connection.state {
             State::Session(session) => {
                 // Reading is a sign of life.
-                session.heard_ms = now_ms;
-                session.pinged = false;
+                session.heard(now_ms);
+                let subscriptions = session.subscriptions;
                 if let Some(unsent) = session.unsent.take() {
-                    let held = unsent.len();
-                    session.stalled_ms = now_ms;
-                    session.outbox = self.outbox.begin(conn.slot, *unsent);
+                    let held = unsent.bytes.len();
+                    session.outbox = self.outbox.begin(conn.slot, unsent.bytes);
                     self.release(held);
                 }
                 self.deliver_waiting(slot);
+                self.resume_subscriptions(subscriptions);
             }
             State::Closing(closing) => {
                 if let Some(unsent) = closing.unsent.take() {
@@ -172,13 +172,19 @@ impl Shard {
         let slot = conn.slot;
         let (now, now_ms) = (self.now.time, self.now_ms());
         let patience = Duration::from_millis(self.settings.limits.pong_timeout_ms.into());
+        if self.tenant(conn).is_none() {
+            return;
+        }
+        // Of what a channel's pass has sent only the rest of one frame is kept.
+        let kept = if error.is_none() { self.keep_cursor(conn, rest.len()) } else { None };
+        let rest = rest.slice(..kept.unwrap_or(rest.len()));
         let Some(connection) = self.tenant(conn) else { return };
         match &mut connection.state {
             State::Session(session) if error.is_none() => {
                 let (echo, held) = (session.is_echo(), rest.len());
                 // A copy: the rest would keep the memory of all that was sent with it.
-                session.unsent = Some(Box::new(Bytes::copy_from_slice(&rest)));
-                session.stalled_ms = now_ms;
+                let bytes = Bytes::copy_from_slice(&rest);
+                session.unsent = Some(Box::new(Unsent { bytes, stalled_ms: now_ms }));
                 commands.push(Command::WatchWritable { conn });
                 if echo {
                     commands.push(Command::Pause { conn });
@@ -227,7 +233,10 @@ impl Shard {
         }
         let mut outbox = std::mem::take(&mut self.outbox);
         let mut bytes_sent = 0;
-        for (slot, bytes) in outbox.drain() {
+        for (slot, bytes, is_joined) in outbox.drain() {
+            if is_joined {
+                self.channels.set_mixed(slot);
+            }
             let Some(connection) = self.connections.get_mut(slot) else { continue };
             let conn = connection.conn(slot);
             match &mut connection.state {

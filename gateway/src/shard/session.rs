@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use campanile_engine::Time;
+use campanile_protocol::deflate::InflateError;
 use campanile_protocol::frame::{self, Limits, Message, Opcode, ProtocolError, Role, close_code};
 use campanile_protocol::ids::DeviceId;
 use campanile_protocol::messages::{ClientFrame, Hello, Pong, ServerFrame};
 
 use super::Shard;
-use super::connection::{Session, State};
+use super::connection::{Ping, Session, State};
 use super::directory::NONE;
 use super::settings::Mode;
 use crate::mailbox::Address;
@@ -20,6 +21,8 @@ const PING: Bytes = Bytes::from_static(&[0x89, 0]);
 /// Frames may come this many times faster than on average, for one second's worth of them.
 const BURST_SECONDS: u32 = 10;
 const TENTHS_PER_SECOND: u32 = 10_000;
+/// Compressed bytes that a client may send for the price of one frame.
+const COMPRESSED_BYTES_PER_FRAME: usize = 4 * 1024;
 
 impl Shard {
     pub(super) fn frame_limits(&self) -> Limits {
@@ -27,6 +30,7 @@ impl Shard {
             role: Role::Server,
             message_bytes_max: self.settings.limits.message_bytes_max,
             fragments_max: self.settings.limits.fragments_max,
+            deflate: false,
         }
     }
 
@@ -46,22 +50,27 @@ impl Shard {
         self.counters.sessions.add(1);
         self.counters.sessions_opened.add(1);
         let Some(user) = self.directory.user_mut(number) else { return };
-        self.counters.users.add(u64::from(!user.is_connected()));
+        let came = !user.is_connected();
+        self.counters.users.add(u64::from(came));
         user.add(device);
         if let Some(known) = user.known_mut(device) {
             known.slot = slot;
+        }
+        if came {
+            self.user_came_or_went(number, true);
         }
     }
 
     /// Forgets a session that has been taken out of the table.
     pub(super) fn leave_directory(&mut self, slot: u32, session: &Session) {
         self.counters.sessions.subtract(1);
-        let unsent = session.unsent.as_ref().map_or(0, |unsent| unsent.len());
+        let unsent = session.unsent.as_ref().map_or(0, |unsent| unsent.bytes.len());
         self.release(session.decoder.owned_bytes() + unsent);
         self.read_ahead_bytes -= session.mail.as_ref().map_or(0, |mail| mail.page_bytes());
         if session.is_echo() {
             return;
         }
+        self.leave_channels(session);
         if self.storage.has_trim(session.user, session.device) {
             self.flush_trims();
         }
@@ -69,7 +78,11 @@ impl Shard {
         if let Some(known) = user.known_mut(session.device).filter(|known| known.slot == slot) {
             known.slot = NONE;
         }
-        self.counters.users.subtract(u64::from(!user.is_connected()));
+        let went = !user.is_connected();
+        self.counters.users.subtract(u64::from(went));
+        if went {
+            self.user_came_or_went(session.user, false);
+        }
         if let (Some(id), Ok(device)) =
             (self.directory.id(session.user).cloned(), DeviceId::try_from(session.device))
         {
@@ -86,8 +99,8 @@ impl Shard {
         let Some(session) = self.connections.get_mut(slot).and_then(|connection| connection.session()) else {
             return;
         };
-        session.heard_ms = now_ms;
-        session.pinged = false;
+        let limits = Limits { deflate: session.deflate, ..limits };
+        session.heard(now_ms);
         let mut decoder = std::mem::take(&mut session.decoder);
         let held = decoder.owned_bytes();
         self.release(held);
@@ -123,7 +136,12 @@ impl Shard {
     /// Whether the session goes on.
     fn take_message(&mut self, slot: u32, message: Message<'_>) -> bool {
         self.counters.frames_received.add(1);
-        if !self.pay_for_frame(slot) {
+        // Hostile input costs up to 30 µs per kilobyte to decompress.
+        let cost = match &message {
+            Message::Compressed { payload, .. } => 1 + (payload.len() / COMPRESSED_BYTES_PER_FRAME) as u32,
+            _ => 1,
+        };
+        if !self.pay_for_frames(slot, cost) {
             self.counters.sessions_too_many_frames.add(1);
             self.close(slot, close_code::TOO_MANY, "too many frames");
             return false;
@@ -142,7 +160,11 @@ impl Shard {
             Message::Binary(bytes) if self.settings.is_echo() => {
                 self.post(slot, frame::frame(Opcode::Binary, bytes).into());
             }
-            Message::Text(_) | Message::Binary(_) => return self.take_frame(slot, message),
+            // Without `deflate` in the limits nothing arrives compressed, and it would be no frame of the schema.
+            Message::Compressed { text, payload } => return self.take_compressed(slot, text, payload),
+            Message::Text(_) | Message::Binary(_) => {
+                return self.take_frame(slot, message);
+            }
         }
         true
     }
@@ -165,6 +187,24 @@ impl Shard {
         if session.is_echo() || (session.unsent.is_none() && waiting < super::outbox::TURN_BYTES_MAX) {
             self.post(slot, bytes.into());
         }
+    }
+
+    /// Whether the session goes on.
+    fn take_compressed(&mut self, slot: u32, text: bool, payload: &[u8]) -> bool {
+        let mut inflating = std::mem::take(&mut self.inflating);
+        let goes_on = match inflating.message(text, payload, self.settings.limits.message_bytes_max) {
+            Ok(message) => self.take_frame(slot, message),
+            Err(error) => {
+                match error {
+                    InflateError::TooLarge => self.counters.sessions_too_large.add(1),
+                    _ => self.counters.sessions_malformed.add(1),
+                }
+                self.close(slot, error.close_code(), error.reason());
+                false
+            }
+        };
+        self.inflating = inflating;
+        goes_on
     }
 
     /// A frame of the schema. Whether the session goes on.
@@ -190,7 +230,26 @@ impl Shard {
                 self.has_session(slot)
             }
             Ok(ClientFrame::Hello(hello)) => self.take_hello(slot, &hello),
-            Ok(_) => true,
+            Ok(ClientFrame::Subscribe(subscribe)) => {
+                self.take_subscribe(slot, subscribe);
+                self.has_session(slot)
+            }
+            Ok(ClientFrame::Unsubscribe(unsubscribe)) => {
+                self.take_unsubscribe(slot, unsubscribe);
+                self.has_session(slot)
+            }
+            Ok(ClientFrame::Publish(publish)) => {
+                self.take_publish(slot, publish);
+                self.has_session(slot)
+            }
+            Ok(ClientFrame::SetState(state)) => {
+                self.take_set_state(slot, state);
+                self.has_session(slot)
+            }
+            Ok(ClientFrame::ListMembers(list)) => {
+                self.take_list_members(slot, list);
+                self.has_session(slot)
+            }
             Err(error) => {
                 self.counters.sessions_malformed.add(1);
                 // Nothing in the text of the error is ours to hide, but a close reason has little room.
@@ -239,6 +298,7 @@ impl Shard {
         match same {
             Some(identity) => {
                 session.expires_at = u32::try_from(identity.expires_at).unwrap_or(u32::MAX);
+                self.set_grants(slot, identity.grants);
                 true
             }
             None => {
@@ -249,9 +309,9 @@ impl Shard {
         }
     }
 
-    /// Charges one frame to the session (generic cell rate algorithm, ITU-T I.371). False if it cannot pay.
-    fn pay_for_frame(&mut self, slot: u32) -> bool {
-        let cost = self.frame_cost();
+    /// Charges frames to the session (generic cell rate algorithm, ITU-T I.371). False if it cannot pay.
+    fn pay_for_frames(&mut self, slot: u32, frames: u32) -> bool {
+        let cost = self.frame_cost().saturating_mul(frames);
         let now = self.now_tenths();
         let Some(session) = self.connections.get_mut(slot).and_then(|connection| connection.session()) else {
             return false;
@@ -263,6 +323,22 @@ impl Shard {
         let ahead = ahead.max(0) as u32 + cost;
         session.paid_until = now.wrapping_add(ahead);
         ahead <= BURST_SECONDS * TENTHS_PER_SECOND
+    }
+
+    /// Charges what goes to all subscribers of a channel. False if the session cannot pay; it is not charged then. Half of
+    /// what it may do in a burst is left for frames that cost little.
+    pub(super) fn pay_for_publish(&mut self, slot: u32, per_second: u32) -> bool {
+        let now = self.now_tenths();
+        let cost = (TENTHS_PER_SECOND / per_second.max(1)).max(1);
+        let Some(session) = self.connections.get_mut(slot).and_then(|connection| connection.session()) else {
+            return false;
+        };
+        let ahead = (session.paid_until.wrapping_sub(now) as i32).max(0) as u32 + cost;
+        let pays = ahead <= BURST_SECONDS * TENTHS_PER_SECOND / 2;
+        if pays {
+            session.paid_until = now.wrapping_add(ahead);
+        }
+        pays
     }
 
     /// Gives back what a frame cost: an acknowledgement that was owed.
@@ -325,7 +401,8 @@ impl Shard {
             self.counters.sessions_expired.add(1);
             return self.close(slot, close_code::UNAUTHENTICATED, "the token has expired");
         }
-        let unread = session.unsent.is_some() && now_ms.wrapping_sub(session.stalled_ms) >= patience;
+        let stalled = session.unsent.as_ref().map(|unsent| now_ms.wrapping_sub(unsent.stalled_ms));
+        let unread = stalled.is_some_and(|stalled| stalled >= patience);
         if unread && !session.is_echo() {
             self.counters.sessions_not_reading.add(1);
             return self.close(slot, close_code::POLICY_VIOLATION, "what was sent is not read");
@@ -337,21 +414,23 @@ impl Shard {
             return self.close(slot, close_code::NOT_ACKNOWLEDGING, "what was delivered is not acknowledged");
         }
         let silent = now_ms.wrapping_sub(session.heard_ms);
-        if session.pinged && silent >= patience {
+        if session.ping == Ping::Sent && silent >= patience {
             self.counters.sessions_timed_out.add(1);
             return self.close(slot, close_code::GOING_AWAY, "no answer to a ping");
         }
         // The first ping comes early; any other only after a whole interval of silence.
-        let due = silent >= interval || (session.fresh && silent.saturating_mul(2) >= interval);
-        session.fresh = false;
+        let due = silent >= interval || (session.ping == Ping::Due && silent.saturating_mul(2) >= interval);
         if due {
-            session.pinged = true;
+            session.ping = Ping::Sent;
             if session.unsent.is_none() {
                 self.counters.pings_sent.add(1);
                 self.post(slot, PING);
             }
             self.set_session_timer(slot, now.time + Duration::from_millis(patience.into()));
         } else {
+            if session.ping == Ping::Due {
+                session.ping = Ping::Answered;
+            }
             let next = Duration::from_millis((interval - silent).into());
             self.set_session_timer(slot, now.time + next);
         }

@@ -150,7 +150,7 @@ impl Shard {
 }
 
 /// A payload that every encoding can carry and that is not too large.
-fn checked(payload: Payload, bytes_max: usize) -> Result<Payload, (&'static str, &'static str)> {
+pub(super) fn checked(payload: Payload, bytes_max: usize) -> Result<Payload, (&'static str, &'static str)> {
     if payload.content_bytes() > bytes_max {
         return Err(("payload_too_large", "the payload is larger than limits.push_bytes_max"));
     }

@@ -109,6 +109,7 @@ impl Device {
             key: &self.key,
             protocols: self.encoding.subprotocol(),
             bearer_token,
+            deflate: false,
         }
     }
 

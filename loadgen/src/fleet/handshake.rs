@@ -84,6 +84,7 @@ impl Fleet {
             key,
             protocols: self.settings.encoding.subprotocol(),
             bearer_token,
+            deflate: false,
         }
     }
 

@@ -73,7 +73,7 @@ impl Server {
         match self.script {
             Script::Answer(answer) => return out.extend_from_slice(answer.as_bytes()),
             Script::Silence => return,
-            _ => write_switching_protocols(out, key, request.protocols().next()),
+            _ => write_switching_protocols(out, key, request.protocols().next(), None),
         }
         match self.script {
             Script::Close(code) => frame::encode_close(code, "reason", out),

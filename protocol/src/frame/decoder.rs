@@ -96,6 +96,10 @@ impl Decoder {
                 if limits.role == Role::Server {
                     apply_mask(payload, header.key, 0);
                 }
+                if header.compressed {
+                    let message = Message::Compressed { text: header.opcode == Opcode::Text, payload };
+                    return Ok(Some(Ready::Borrowed(message)));
+                }
                 return message(header.opcode, payload).map(|message| Some(Ready::Borrowed(message)));
             }
         }
@@ -159,6 +163,7 @@ struct Data {
 enum Payload {
     Text(TextBuffer),
     Binary(Vec<u8>),
+    Compressed { text: bool, bytes: Vec<u8> },
 }
 
 /// What the caller may still hold of a [`Partial`].
@@ -231,6 +236,10 @@ impl Partial {
         take(input, header.len - before);
         self.header_len = 0;
         match (header.opcode, &mut self.data) {
+            (opcode, _) if header.compressed => {
+                let text = opcode == Opcode::Text;
+                self.data = Some(Data::new(Payload::Compressed { text, bytes: Vec::new() }));
+            }
             (Opcode::Text, _) => self.data = Some(Data::new(Payload::Text(TextBuffer::default()))),
             (Opcode::Binary, _) => self.data = Some(Data::new(Payload::Binary(Vec::new()))),
             (Opcode::Continuation, Some(data)) => data.fragments += 1,
@@ -253,8 +262,8 @@ impl Partial {
         }
         match self.data.as_mut().map(|data| &mut data.payload) {
             Some(Payload::Text(text)) => text.push(bytes).map_err(|_| ProtocolError::InvalidUtf8),
-            Some(Payload::Binary(binary)) => {
-                binary.extend_from_slice(bytes);
+            Some(Payload::Binary(kept) | Payload::Compressed { bytes: kept, .. }) => {
+                kept.extend_from_slice(bytes);
                 Ok(())
             }
             None => Err(ProtocolError::UnexpectedContinuation),
@@ -267,6 +276,9 @@ impl Partial {
             (Lent::Control(opcode), _) => message(opcode, &self.control).map(Some),
             (Lent::Data, Some(Payload::Text(text))) => Ok(Some(Message::Text(text.as_str()))),
             (Lent::Data, Some(Payload::Binary(binary))) => Ok(Some(Message::Binary(binary))),
+            (Lent::Data, Some(Payload::Compressed { text, bytes })) => {
+                Ok(Some(Message::Compressed { text: *text, payload: bytes }))
+            }
             (Lent::Data, None) | (Lent::Nothing, _) => Ok(None),
         }
     }
@@ -288,7 +300,7 @@ impl Partial {
     fn capacity(&self) -> usize {
         let data = match self.data.as_ref().map(|data| &data.payload) {
             Some(Payload::Text(text)) => text.capacity(),
-            Some(Payload::Binary(binary)) => binary.capacity(),
+            Some(Payload::Binary(bytes) | Payload::Compressed { bytes, .. }) => bytes.capacity(),
             None => 0,
         };
         data + self.control.capacity()
@@ -305,7 +317,7 @@ impl Data {
             fragments: self.fragments,
             bytes: match &self.payload {
                 Payload::Text(text) => text.len(),
-                Payload::Binary(binary) => binary.len(),
+                Payload::Binary(bytes) | Payload::Compressed { bytes, .. } => bytes.len(),
             },
         }
     }

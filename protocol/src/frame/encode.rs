@@ -1,6 +1,6 @@
 //! Writing frames (RFC 6455 §5.2). All functions append to their output.
 
-use super::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Opcode, apply_mask};
+use super::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Opcode, apply_mask, header::RSV1};
 
 /// Longest reason that fits a close frame, in bytes.
 pub const CLOSE_REASON_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
@@ -140,4 +140,10 @@ pub(crate) fn finish_frame(opcode: Opcode, start: usize, key: Option<[u8; 4]>, o
     if let Some(key) = key {
         apply_mask(&mut out[start + len..], key, 0);
     }
+}
+
+/// The same for the payload of a compressed message: with RSV1 (RFC 7692 §6).
+pub(crate) fn finish_compressed_frame(opcode: Opcode, start: usize, key: Option<[u8; 4]>, out: &mut Vec<u8>) {
+    finish_frame(opcode, start, key, out);
+    out[start] |= RSV1;
 }

@@ -9,7 +9,8 @@ use super::close_code;
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("{}", self.reason())]
 pub enum ProtocolError {
-    /// A reserved bit is set although no extension was negotiated (RFC 6455 §5.2).
+    /// A reserved bit is set although no extension was negotiated that uses it (RFC 6455 §5.2), or RSV1 on another
+    /// than the first frame of a data message (RFC 7692 §6.1).
     ReservedBits,
     /// An opcode that RFC 6455 §5.2 reserves.
     ReservedOpcode,

@@ -7,6 +7,9 @@
 
 use super::{CONTROL_BYTES_MAX, Limits, ProtocolError, Role};
 
+/// The bit of the first byte that marks a compressed message (RFC 7692 §6).
+pub(super) const RSV1: u8 = 0x40;
+
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -60,6 +63,8 @@ pub(super) struct Context {
 pub(super) struct Header {
     pub(super) fin: bool,
     pub(super) opcode: Opcode,
+    /// RSV1: the message that begins here is compressed.
+    pub(super) compressed: bool,
     /// Payload, in bytes; within the limits.
     pub(super) payload_len: usize,
     /// All zero (which changes nothing) for an unmasked frame.
@@ -83,6 +88,7 @@ impl Header {
             return Ok(None);
         };
         let (fin, opcode) = check_first(first, context, limits)?;
+        let compressed = first & RSV1 != 0;
         let &[second, ref rest @ ..] = rest else {
             return Ok(None);
         };
@@ -109,7 +115,7 @@ impl Header {
             (Role::Server, &[a, b, c, d, ref rest @ ..]) => ([a, b, c, d], rest),
             (Role::Server, _) => return Ok(None),
         };
-        Ok(Some(Self { fin, opcode, payload_len, key, len: bytes.len() - rest.len() }))
+        Ok(Some(Self { fin, opcode, compressed, payload_len, key, len: bytes.len() - rest.len() }))
     }
 }
 
@@ -120,7 +126,9 @@ fn check_first(
     context: Option<Context>,
     limits: &Limits,
 ) -> Result<(bool, Opcode), ProtocolError> {
-    if first & 0x70 != 0 {
+    // Only a data message may be compressed, and its first frame says so (RFC 7692 §6.1).
+    let compressible = limits.deflate && matches!(first & 0x0f, 1 | 2);
+    if first & if compressible { 0x30 } else { 0x70 } != 0 {
         return Err(ProtocolError::ReservedBits);
     }
     let opcode = Opcode::from_bits(first & 0x0f).ok_or(ProtocolError::ReservedOpcode)?;

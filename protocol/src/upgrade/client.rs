@@ -6,7 +6,7 @@ use httparse::Status;
 use thiserror::Error;
 
 use super::{
-    HEADERS_MAX, accept_key,
+    HEADERS_MAX, accept_key, extensions,
     request::{list, value},
 };
 
@@ -23,6 +23,8 @@ pub struct Request<'a> {
     pub protocols: &'a str,
     /// Token for `Authorization: Bearer`.
     pub bearer_token: Option<&'a str>,
+    /// Whether to offer permessage-deflate (RFC 7692).
+    pub deflate: bool,
 }
 
 /// Writes a request to upgrade (RFC 6455 §4.1).
@@ -39,6 +41,11 @@ pub fn write_request(out: &mut Vec<u8>, request: &Request<'_>) {
     if !request.protocols.is_empty() {
         out.extend_from_slice(b"Sec-WebSocket-Protocol: ");
         out.extend_from_slice(request.protocols.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    if request.deflate {
+        out.extend_from_slice(b"Sec-WebSocket-Extensions: ");
+        out.extend_from_slice(extensions::OFFER.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
     if let Some(token) = request.bearer_token {
@@ -69,7 +76,8 @@ pub enum ResponseError {
     /// `Sec-WebSocket-Accept` does not belong to the request's key.
     #[error("Sec-WebSocket-Accept does not match the key")]
     AcceptKey,
-    /// The server chose a subprotocol that was not offered, or an extension; none is ever offered (RFC 6455 §4.1).
+    /// The server chose a subprotocol or an extension that was not offered (RFC 6455 §4.1), or permessage-deflate
+    /// otherwise than offered (RFC 7692 §7.1).
     #[error("the server chose a subprotocol or extension that was not offered")]
     NotOffered,
 }
@@ -79,6 +87,8 @@ pub enum ResponseError {
 pub struct SwitchingProtocols<'a> {
     /// The subprotocol that the server chose.
     pub subprotocol: Option<&'a str>,
+    /// Whether permessage-deflate is in use: set [`Limits::deflate`](crate::frame::Limits::deflate).
+    pub deflate: bool,
 }
 
 /// Parses the head of the answer to `request`, as [`HeadReader`](super::HeadReader) gives it, and checks it (RFC 6455
@@ -103,6 +113,7 @@ pub fn parse_response<'a>(
     }
     let (mut upgrade, mut connection, mut accepted) = (false, false, false);
     let mut subprotocol = None;
+    let mut deflate = false;
     let mut retry_after_seconds = None;
     for header in &*response.headers {
         let Ok(value) = value(header) else { continue };
@@ -112,6 +123,10 @@ pub fn parse_response<'a>(
             "sec-websocket-accept" => accepted = value.as_bytes() == accept_key(request.key),
             "sec-websocket-protocol" if list(request.protocols).any(|offer| offer == value) => {
                 subprotocol = Some(value)
+            }
+            // Once only: a second line would be a second extension with the same bit (RFC 7692 §5).
+            "sec-websocket-extensions" if request.deflate && !deflate && extensions::is_accepted(value) => {
+                deflate = true;
             }
             "sec-websocket-protocol" | "sec-websocket-extensions" => {
                 return Err(ResponseError::NotOffered);
@@ -133,5 +148,5 @@ pub fn parse_response<'a>(
     if !accepted {
         return Err(ResponseError::AcceptKey);
     }
-    Ok(SwitchingProtocols { subprotocol })
+    Ok(SwitchingProtocols { subprotocol, deflate })
 }

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use httparse::{Header, Status};
 use thiserror::Error;
 
-use super::{HEADERS_MAX, key};
+use super::{DeflateOffer, HEADERS_MAX, extensions, key};
 
 /// Most `Sec-WebSocket-Protocol` lines in a request; each may offer several.
 pub const SUBPROTOCOL_HEADERS_MAX: usize = 4;
@@ -111,6 +111,9 @@ pub struct UpgradeRequest<'a> {
     pub forwarded: Option<&'a str>,
     /// The last `X-Forwarded-For` line, written by the nearest proxy. Not to be trusted unless the peer is.
     pub x_forwarded_for: Option<&'a str>,
+    /// The first offer of permessage-deflate that can be accepted (RFC 7692 §7.1). Offers that cannot be, of this or
+    /// of any other extension, are no error.
+    pub deflate: Option<DeflateOffer>,
     protocols: [Option<&'a str>; SUBPROTOCOL_HEADERS_MAX],
 }
 
@@ -162,6 +165,7 @@ struct Fields<'a> {
     authorization: Option<&'a str>,
     forwarded: Option<&'a str>,
     x_forwarded_for: Option<&'a str>,
+    deflate: Option<DeflateOffer>,
     protocols: [Option<&'a str>; SUBPROTOCOL_HEADERS_MAX],
     upgrade: bool,
     connection: bool,
@@ -216,6 +220,12 @@ impl<'a> Fields<'a> {
                 *free.filter(|_| list(value).all(is_token)).ok_or(UpgradeError::Subprotocol)? = Some(value);
                 Ok(())
             }
+            24 if is("sec-websocket-extensions") => {
+                if let (None, Ok(value)) = (self.deflate, value(header)) {
+                    self.deflate = extensions::acceptable_offer(value);
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -248,6 +258,7 @@ impl<'a> Fields<'a> {
             authorization: self.authorization,
             forwarded: self.forwarded,
             x_forwarded_for: self.x_forwarded_for,
+            deflate: self.deflate,
             protocols: self.protocols,
         })
     }

@@ -2,12 +2,20 @@
 
 use std::io::Write as _;
 
-use super::{UpgradeError, accept_key};
+use super::{DeflateOffer, UpgradeError, accept_key};
 
 /// Writes `101 Switching Protocols` (RFC 6455 §4.2.2). Append the first frames behind it.
 ///
-/// `subprotocol` must be one that the client offered.
-pub fn write_switching_protocols(out: &mut Vec<u8>, key: &str, subprotocol: Option<&str>) {
+/// `subprotocol` must be one that the client offered. With `deflate`, which is the [`UpgradeRequest::deflate`] of the
+/// same request, messages may be compressed from now on in both directions.
+///
+/// [`UpgradeRequest::deflate`]: super::UpgradeRequest::deflate
+pub fn write_switching_protocols(
+    out: &mut Vec<u8>,
+    key: &str,
+    subprotocol: Option<&str>,
+    deflate: Option<DeflateOffer>,
+) {
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
     );
@@ -15,6 +23,10 @@ pub fn write_switching_protocols(out: &mut Vec<u8>, key: &str, subprotocol: Opti
     if let Some(subprotocol) = subprotocol {
         out.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
         out.extend_from_slice(subprotocol.as_bytes());
+    }
+    if let Some(offer) = deflate {
+        out.extend_from_slice(b"\r\nSec-WebSocket-Extensions: ");
+        out.extend_from_slice(offer.answer().as_bytes());
     }
     out.extend_from_slice(b"\r\n\r\n");
 }

@@ -7,6 +7,7 @@ use campanile_protocol::frame::{Decoder, Limits, Message, ProtocolError};
 pub(crate) enum Owned {
     Text(String),
     Binary(Vec<u8>),
+    Compressed(bool, Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<(u16, String)>),
@@ -17,6 +18,7 @@ impl From<Message<'_>> for Owned {
         match message {
             Message::Text(text) => Self::Text(text.to_owned()),
             Message::Binary(bytes) => Self::Binary(bytes.to_vec()),
+            Message::Compressed { text, payload } => Self::Compressed(text, payload.to_vec()),
             Message::Ping(bytes) => Self::Ping(bytes.to_vec()),
             Message::Pong(bytes) => Self::Pong(bytes.to_vec()),
             Message::Close(close) => Self::Close(close.map(|(code, reason)| (code, reason.to_owned()))),

@@ -14,7 +14,7 @@ use streams::{encode, hostile, stream};
 const MESSAGE_BYTES_MAX: usize = 70_000;
 
 fn limits(role: Role) -> Limits {
-    Limits { role, message_bytes_max: MESSAGE_BYTES_MAX, fragments_max: u32::MAX }
+    Limits { role, message_bytes_max: MESSAGE_BYTES_MAX, fragments_max: u32::MAX, deflate: false }
 }
 
 /// Four times the cases of other properties; `PROPTEST_CASES` scales both. A failure prints its shrunken input.

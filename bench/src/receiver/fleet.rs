@@ -1,0 +1,181 @@
+//! The measuring side's handle on its receiver processes.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, bail, ensure};
+use campanile_engine::floor::sockets_per_ring_max;
+
+use super::plan::{Opening, Plan};
+use super::process::{Answer, CONNECT, RESET, SAMPLE, STOP};
+use super::tally::Sample;
+
+/// All receivers. Dropping it closes their inputs, which ends them.
+pub(crate) struct Fleet {
+    receivers: Vec<Receiver>,
+}
+
+struct Receiver {
+    process: Child,
+    commands: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Fleet {
+    /// Starts as many processes as the plans' sockets need; no socket exists yet.
+    pub(crate) fn start(plans: &[Plan]) -> anyhow::Result<Self> {
+        // A table that holds the sockets of a ring also holds those of a process; the rest is for pipes and the like.
+        let sockets_max = sockets_per_ring_max();
+        ensure!(sockets_max > 0, "nofile is too small to hold any socket: raise it with `ulimit -n`");
+        let parts = plans.iter().flat_map(|plan| split(plan, sockets_max));
+        let mut fleet =
+            Self { receivers: parts.map(|part| Receiver::start(&part)).collect::<Result<_, _>>()? };
+        fleet.answers()?;
+        Ok(fleet)
+    }
+
+    /// Connects, upgrades and subscribes everything.
+    ///
+    /// # Errors
+    /// In words for the operator, if the server does not answer or refuses.
+    pub(crate) fn connect(&mut self) -> anyhow::Result<Sample> {
+        // One after the other: the listener's backlog and the order of the sampled sockets are those of one process.
+        let mut sum = Sample::default();
+        for receiver in &mut self.receivers {
+            receiver.tell(CONNECT)?;
+            sum.merge(receiver.answer()?);
+        }
+        Ok(sum)
+    }
+
+    /// Reads every socket until now and says what has been counted since the last reset.
+    pub(crate) fn sample(&mut self) -> anyhow::Result<Sample> {
+        self.command(SAMPLE)
+    }
+
+    /// Reads every socket until now and forgets what has been counted.
+    pub(crate) fn reset(&mut self) -> anyhow::Result<Sample> {
+        self.command(RESET)
+    }
+
+    /// Closes all sockets and waits for the processes' end.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        for mut receiver in self.receivers.drain(..) {
+            receiver.tell(STOP)?;
+            receiver.commands = None;
+            let status = receiver.process.wait()?;
+            ensure!(status.success(), "a receiver process failed: {status}");
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, command: &str) -> anyhow::Result<Sample> {
+        for receiver in &mut self.receivers {
+            receiver.tell(command)?;
+        }
+        self.answers()
+    }
+
+    fn answers(&mut self) -> anyhow::Result<Sample> {
+        let mut sum = Sample::default();
+        for receiver in &mut self.receivers {
+            sum.merge(receiver.answer()?);
+        }
+        Ok(sum)
+    }
+}
+
+/// The shares of processes that hold at most `sockets_max` each.
+fn split(plan: &Plan, sockets_max: u32) -> Vec<Plan> {
+    let parts = plan.connections.div_ceil(sockets_max);
+    let bound = |total: u32, part: u32| (u64::from(total) * u64::from(part) / u64::from(parts)) as u32;
+    let part = |number: u32| {
+        let (from, to) = (bound(plan.connections, number), bound(plan.connections, number + 1));
+        let opening = plan.opening.as_ref().map(|opening| Opening {
+            tokens: opening.tokens.iter().skip(from as usize).take((to - from) as usize).cloned().collect(),
+            ..opening.clone()
+        });
+        Plan {
+            first: plan.first + from,
+            connections: to - from,
+            sampled: bound(plan.sampled, number + 1) - bound(plan.sampled, number),
+            opening,
+            ..plan.clone()
+        }
+    };
+    (0..parts).map(part).collect()
+}
+
+impl Receiver {
+    fn start(plan: &Plan) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("cannot find this program")?;
+        let mut process = Command::new(program)
+            .arg("receiver")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start a receiver process")?;
+        let commands = process.stdin.take();
+        let answers = BufReader::new(process.stdout.take().context("a receiver's output is a pipe")?);
+        let mut receiver = Self { process, commands, answers };
+        receiver.tell(&serde_json::to_string(plan)?)?;
+        Ok(receiver)
+    }
+
+    fn tell(&mut self, line: &str) -> anyhow::Result<()> {
+        let commands = self.commands.as_mut().context("the receiver has been stopped")?;
+        writeln!(commands, "{line}").context("a receiver process has ended")
+    }
+
+    fn answer(&mut self) -> anyhow::Result<Sample> {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).context("cannot read from a receiver process")?;
+        ensure!(!line.is_empty(), "a receiver process has ended; its error is above");
+        match serde_json::from_str(&line).context("a receiver process answered something else")? {
+            Answer::Done(sample) => Ok(sample),
+            Answer::Failed(problem) => bail!(problem),
+        }
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.commands = None;
+        // Reaps it; how it ended matters only to `Fleet::stop`.
+        let _ = self.process.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_share_the_sockets_the_samples_and_the_tokens() {
+        let tokens: Vec<String> = (0..100).map(|number| format!("token{number}")).collect();
+        let plan = Plan {
+            target: "127.0.0.1:1".parse().expect("an address"),
+            connections: 100,
+            first: 1000,
+            sources: 8,
+            core: Some(1),
+            opening: Some(Opening { tokens, ..Opening::default() }),
+            sampled: 10,
+            pong_seconds: 20,
+        };
+        let parts = split(&plan, 30);
+        assert_eq!(parts.len(), 4);
+        let (mut next, mut sampled) = (1000, 0);
+        for part in &parts {
+            assert_eq!(part.first, next);
+            assert!(part.connections <= 30);
+            let tokens = &part.opening.as_ref().expect("the opening").tokens;
+            assert_eq!(tokens.len(), part.connections as usize);
+            assert_eq!(tokens[0], format!("token{}", part.first - 1000));
+            next += part.connections;
+            sampled += part.sampled;
+        }
+        assert_eq!((next, sampled), (1100, 10));
+        assert_eq!(split(&plan, 100).len(), 1);
+    }
+}
