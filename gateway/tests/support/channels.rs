@@ -312,10 +312,19 @@ impl Gateway {
 
     /// What all shards together know of a channel. Members are in order.
     pub(crate) fn channel(&mut self, name: &str) -> ChannelPart {
+        self.channel_with_history(name).0
+    }
+
+    /// The same, and its whole history, at the same time.
+    pub(crate) fn channel_with_history(&mut self, name: &str) -> (ChannelPart, ChannelHistory) {
+        let parts: Vec<Ticket> = (0..self.counters.len())
+            .map(|shard| self.ask(shard, RequestBody::Channel(channel(name))))
+            .collect();
+        let history = self.ask_history(name, None, usize::MAX);
+        self.settle();
         let mut whole = ChannelPart::default();
-        for shard in 0..self.counters.len() {
-            let ticket = self.ask(shard, RequestBody::Channel(channel(name)));
-            let Answer::Channel(part) = self.settled_answer(ticket) else { panic!("another answer") };
+        for ticket in parts {
+            let Some(Answer::Channel(part)) = self.answer(ticket) else { panic!("another answer") };
             assert!(part.position.is_none() || whole.position.is_none(), "two owners");
             whole.subscribers += part.subscribers;
             whole.members.extend(part.members);
@@ -323,7 +332,13 @@ impl Gateway {
             whole.history_messages += part.history_messages;
         }
         whole.members.sort_by(|one, other| (&one.user, one.device).cmp(&(&other.user, other.device)));
-        whole
+        let Some(Answer::History(history)) = self.answer(history) else { panic!("another answer") };
+        (whole, history)
+    }
+
+    fn ask_history(&mut self, name: &str, since: Option<Position>, messages_max: usize) -> Ticket {
+        let owner = self.home.of_channel(&channel(name));
+        self.ask(owner, RequestBody::History { channel: channel(name), since, messages_max })
     }
 
     /// The history of a channel.
@@ -333,8 +348,7 @@ impl Gateway {
         since: Option<Position>,
         messages_max: usize,
     ) -> ChannelHistory {
-        let owner = self.home.of_channel(&channel(name));
-        let ticket = self.ask(owner, RequestBody::History { channel: channel(name), since, messages_max });
+        let ticket = self.ask_history(name, since, messages_max);
         match self.settled_answer(ticket) {
             Answer::History(history) => history,
             other => panic!("{other:?}"),

@@ -24,9 +24,12 @@ impl Channels {
         let settled = self.rules.namespaces.offline_after + Duration::from_secs(1);
         self.wait(settled);
         let deadline = self.gateway.world.time() + Duration::from_secs(300);
-        while self.is_busy() {
+        // Between two sends of a few bytes it seems quiet.
+        let mut quiet = 0;
+        while quiet < 4 {
             assert!(self.gateway.world.time() < deadline, "the world does not come to rest");
-            self.wait(Duration::from_millis(200));
+            self.wait(Duration::from_millis(100));
+            quiet = if self.is_busy() { 0 } else { quiet + 1 };
         }
         // What came late may have changed a status again.
         self.wait(settled);
@@ -37,16 +40,19 @@ impl Channels {
         let shards = 0..self.rules.shards;
         let blocked: usize = shards.map(|shard| self.gateway.world.core(shard).blocked()).sum();
         let talks = |device: &Device| device.ending == Ending::Open && !device.outgoing.is_empty();
-        blocked > 0 || self.gateway.unanswered() > 0 || self.gateway.devices.iter().any(talks)
+        blocked > 0 || self.gateway.count("bytes_held") > 0 || self.gateway.unanswered() > 0 || self.gateway.devices.iter().any(talks)
     }
 
     pub(super) fn check(&mut self) {
         assert!(self.questions.is_empty(), "questions without an answer");
         for session in self.live_sessions() {
-            let refs: Vec<_> =
-                session.asked.iter().filter(|(_, ask)| !matches!(ask, Ask::State(_))).collect();
-            assert!(refs.is_empty(), "session {} has no answer: {refs:?}", session.at);
-            assert!(session.by_token.is_empty(), "not subscribed by the token: {:?}", session.by_token);
+            // Who has not read what was sent before is not told of a refusal, and not where a message went.
+            let may_be_lost = self.rules.faults.refused_send > 0;
+            let lost = |ask: &Ask| may_be_lost || matches!(ask, Ask::State(_));
+            let open: Vec<_> = session.asked.iter().filter(|(_, ask)| !lost(ask)).collect();
+            assert!(open.is_empty(), "session {} has no answer: {open:?}", session.at);
+            let begun = may_be_lost || session.by_token.len() == session.by_token_refused;
+            assert!(begun, "session {} has not begun: {:?}", session.at, session.by_token);
         }
         self.ledger.check();
         self.check_closes();
@@ -62,7 +68,8 @@ impl Channels {
     /// Nobody is disconnected for being slow, but from channels that say so.
     fn check_closes(&self) {
         for session in &self.sessions {
-            let slow = self.gateway[session.at].code() == Some(1008);
+            let closed = self.gateway[session.at].closed.as_ref();
+            let slow = closed.is_some_and(|(code, reason)| *code == 1008 && reason.contains("channel"));
             let strict = session.ever.iter().any(|&channel| self.rules.of(channel).slow == SlowPolicy::Close);
             assert!(!slow || (strict && !self.rules.everybody_keeps_up()), "session {}", session.at);
         }
@@ -70,7 +77,7 @@ impl Channels {
 
     /// Every subscriber has reached the head of a channel.
     fn check_channel(&mut self, number: usize) {
-        let part = self.gateway.channel(CHANNELS[number]);
+        let (part, history) = self.gateway.channel_with_history(CHANNELS[number]);
         let mut subscribers = 0;
         for session in self.live_sessions() {
             let Some(subscription) = session.subscriptions.get(&number) else { continue };
@@ -85,8 +92,7 @@ impl Channels {
         }
         let most = self.rules.of(number).history_messages_max;
         assert!(part.history_messages <= most, "{} messages in the history", part.history_messages);
-        let history = self.gateway.history(CHANNELS[number], None, 1_000);
-        self.sees_history(number, None, 1_000, &history);
+        self.sees_history(number, None, usize::MAX, &history);
         assert_eq!(history.position, part.position);
         assert_eq!(history.messages.len(), part.history_messages as usize);
     }
@@ -186,6 +192,10 @@ impl Channels {
             self.gateway.drain(500);
             self.gateway.wait(Duration::from_secs(6));
             assert!(!self.gateway.world.step(), "a drained shard still runs");
+            // The channels of a node that has ended go with it.
+            assert_eq!(self.gateway.count("subscriptions"), 0);
+            assert_eq!((self.gateway.count("sessions"), self.gateway.count("bytes_held")), (0, 0));
+            assert_eq!(self.gateway.unanswered(), 0, "questions without an answer");
         } else {
             for at in 0..self.gateway.devices.len() {
                 let reset = self.below(2) == 0;
@@ -194,7 +204,8 @@ impl Channels {
             self.gateway.wait(Duration::from_secs(2));
             // What is kept for those who return is kept no longer.
             for _ in 0..3 {
-                self.gateway.world.advance(FORGOTTEN_AFTER);
+                // If the clock went back, messages are of the future for a while.
+                self.gateway.world.advance(20 * FORGOTTEN_AFTER);
                 self.gateway.settle();
             }
             for (number, name) in CHANNELS.iter().enumerate() {
@@ -203,7 +214,7 @@ impl Channels {
                     assert_eq!(part.position, None, "{name} is not forgotten");
                 }
             }
+            self.gateway.assert_empty();
         }
-        self.gateway.assert_empty();
     }
 }

@@ -18,7 +18,8 @@ fn room(slow: SlowPolicy, log_bytes_max: usize) -> (Gateway, usize, [usize; 2]) 
     let setup = Setup::shards(2).faults(faults).namespace("room", |namespace| {
         (namespace.slow, namespace.log_bytes_max) = (slow, log_bytes_max);
     });
-    let mut gateway = setup.start();
+    // Whoever does not read at all is not what this is about.
+    let mut gateway = setup.limits(|limits| limits.pong_timeout_ms = 100_000).start();
     let reads = gateway.subscriber("reads", 1, "room:1");
     let stalls = [Protobuf, Json].map(|encoding| {
         let number = 1 + u32::from(encoding == Json);
@@ -130,6 +131,33 @@ fn a_subscriber_that_may_miss_nothing_is_disconnected_instead() {
 }
 
 #[test]
+fn what_has_become_too_old_is_not_skipped_silently() {
+    for slow in [SlowPolicy::Skip, SlowPolicy::Conflate, SlowPolicy::Close] {
+        let (mut gateway, _, stalls) = room(slow, 1 << 20);
+        publish(&mut gateway, 1..61);
+        // Nothing more is published, and what was is forgotten meanwhile.
+        gateway.wait(Duration::from_secs(30));
+        assert_eq!(gateway.count("channel_log_bytes"), 0);
+        for device in stalls {
+            if slow == SlowPolicy::Close {
+                gateway[device].reads = true;
+                gateway.wait(Duration::from_secs(1));
+                assert_eq!(gateway[device].code(), Some(1008));
+                continue;
+            }
+            let reason = if slow == SlowPolicy::Skip { "too_slow" } else { "conflated" };
+            let (_, until, after) = told(&mut gateway, device, reason);
+            assert_eq!((until, after), (60, vec![]), "{slow:?}");
+        }
+        publish(&mut gateway, 61..62);
+        if slow != SlowPolicy::Close {
+            assert!(stalls.iter().all(|&device| gateway[device].heard_offsets("room:1").ends_with(&[61])));
+        }
+        gateway.ends_forgotten();
+    }
+}
+
+#[test]
 fn one_slow_channel_does_not_cost_a_session_the_messages_of_another() {
     let (mut gateway, _, stalls) = room(SlowPolicy::Skip, 4_000);
     for device in stalls {
@@ -156,12 +184,12 @@ fn a_slow_subscriber_holds_at_most_the_rest_of_one_frame() {
         (SlowPolicy::Conflate, 4_000),
         (SlowPolicy::Conflate, 1 << 20),
     ] {
-        let (mut gateway, _, stalls) = room(slow, log_bytes_max);
-        gateway[stalls[1]].say_close(1000);
-        gateway[stalls[1]].reads = true;
-        gateway.wait(Duration::from_secs(2));
-        // A frame with its header.
-        let frame = PAYLOAD + 100;
+        let (mut gateway, reads, stalls) = room(slow, log_bytes_max);
+        // What others hold for a moment is not of interest.
+        [reads, stalls[1]].iter().for_each(|&device| gateway.hang_up(device, true));
+        gateway.settle();
+        // A frame with its header, and perhaps the notice of a gap before it.
+        let frame = PAYLOAD + 200;
         for round in 0..60u64 {
             let batch =
                 (0..5).map(|number| a_large_publish("room:1", &(5 * round + number).to_string(), PAYLOAD));
