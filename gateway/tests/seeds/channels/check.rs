@@ -40,7 +40,10 @@ impl Channels {
         let shards = 0..self.rules.shards;
         let blocked: usize = shards.map(|shard| self.gateway.world.core(shard).blocked()).sum();
         let talks = |device: &Device| device.ending == Ending::Open && !device.outgoing.is_empty();
-        blocked > 0 || self.gateway.count("bytes_held") > 0 || self.gateway.unanswered() > 0 || self.gateway.devices.iter().any(talks)
+        blocked > 0
+            || self.gateway.count("bytes_held") > 0
+            || self.gateway.unanswered() > 0
+            || self.gateway.devices.iter().any(talks)
     }
 
     pub(super) fn check(&mut self) {

@@ -1,7 +1,9 @@
 //! Who is subscribed gets every message, once and in order, on whichever shard.
 
+use std::time::Duration;
+
 use campanile_protocol::messages::Encoding::{Json, Protobuf};
-use campanile_protocol::messages::{ChannelMessage, Device, Payload};
+use campanile_protocol::messages::{ChannelMessage, Device, Payload, ServerFrame};
 
 use crate::support::Setup;
 use crate::support::channels::{a_publish, channel, everything, position};
@@ -195,6 +197,46 @@ fn a_full_lane_between_shards_loses_nothing() {
 }
 
 #[test]
+fn what_becomes_too_old_on_its_way_between_shards_is_not_skipped_silently() {
+    let mut delayed = 0;
+    for seed in 0..20 {
+        let mut setup = Setup::shards(2);
+        (setup.seed, setup.lane_waiting_max) = (seed, 1);
+        let mut gateway = setup.start();
+        let names: Vec<String> = (0..)
+            .map(|number| format!("room:{number}"))
+            .filter(|name| gateway.home.of_channel(&channel(name)) == 0)
+            .take(3)
+            .collect();
+        let name = gateway.user_of(1, 0);
+        let ada = gateway.member(&name, 1);
+        names.iter().for_each(|name| gateway[ada].subscribe(name));
+        gateway.settle();
+        let before = gateway.count("channel_feeds_delayed");
+        let ticket = gateway.ask_publish(names.iter().map(|name| a_publish(name, "one")).collect());
+        while !gateway.has_answer(ticket) {
+            gateway.steps(1);
+            gateway.pump();
+        }
+        delayed += gateway.count("channel_feeds_delayed") - before;
+        // The machine sleeps for a while.
+        gateway.world.advance(Duration::from_secs(60));
+        gateway.settle();
+        let other = gateway.user_of(1, 1);
+        let late = gateway.member(&other, 1);
+        for name in &names {
+            let heard = gateway[ada].heard_offsets(name);
+            let missed: Vec<u64> = gateway[ada].gaps(name).iter().map(|gap| gap.until).collect();
+            assert!(matches!((&heard[..], &missed[..]), ([1], []) | ([], [1])), "{heard:?}, {missed:?}");
+            gateway.subscribes(late, name);
+            assert_eq!(Some(gateway[late].began(name)), gateway.channel(name).position);
+        }
+        gateway.ends_forgotten();
+    }
+    assert!(delayed > 0, "no lane was ever full");
+}
+
+#[test]
 fn a_session_that_closes_while_it_subscribes_leaves_nothing() {
     for steps in 0..12 {
         let mut setup = Setup::shards(3);
@@ -229,8 +271,8 @@ fn every_subscribe_is_answered_even_if_it_is_taken_back_at_once() {
     gateway.settle();
     for name in &names {
         let answers = gateway[ada].frames().filter(|frame| match frame {
-            campanile_protocol::messages::ServerFrame::Subscribed(subscribed) => subscribed.channel == *name,
-            campanile_protocol::messages::ServerFrame::Error(error) => error.r#ref == *name,
+            ServerFrame::Subscribed(subscribed) => subscribed.channel == *name,
+            ServerFrame::Error(error) => error.r#ref == *name,
             _ => false,
         });
         assert_eq!(answers.count(), 2, "{name}");
