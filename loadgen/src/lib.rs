@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod audience;
+pub mod channels;
 pub mod credentials;
 pub mod fleet;
 pub mod ledger;

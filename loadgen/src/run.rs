@@ -66,6 +66,7 @@ pub fn run(plan: &Plan) -> Result<Report, String> {
         connect_timeout: Duration::from_secs_f64(options.connect_timeout),
         run: fastrand::u64(..),
         ledger: messages.map(|messages| Ledger::new(plan.audience, messages)),
+        channels: None,
     });
     let control = Arc::new(Control::default());
     let runtime = tokio::runtime::Builder::new_current_thread()

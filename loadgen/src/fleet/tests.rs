@@ -264,6 +264,7 @@ impl Simulation {
             connect_timeout: Duration::from_secs(5),
             run: RUN,
             ledger: Some(Ledger::new(audience, 2)),
+            channels: None,
         };
         change(&mut settings);
         let (control, stats) = (Arc::new(Control::default()), Arc::new(Stats::default()));
