@@ -197,7 +197,9 @@ impl Subscriptions {
             let places = self.of_template(template);
             if place < places {
                 let number = match template.is_numbered() {
-                    true => (u64::from(self.first_of(device)) + u64::from(place)) % u64::from(self.names.count),
+                    true => {
+                        (u64::from(self.first_of(device)) + u64::from(place)) % u64::from(self.names.count)
+                    }
                     false => 0,
                 };
                 return first + number as u32;
@@ -280,7 +282,8 @@ mod tests {
         for (index, name) in [(0, "news"), (1, "room:0:chat"), (12, "room:11:chat"), (13, "0"), (24, "11")] {
             assert_eq!((names.name(index).as_str(), names.index_of(name.as_bytes())), (name, Some(index)));
         }
-        for name in ["room:12:chat", "room:01:chat", "room::chat", "room:x:chat", "news1", "99999999999", ""] {
+        for name in ["room:12:chat", "room:01:chat", "room::chat", "room:x:chat", "news1", "99999999999", ""]
+        {
             assert_eq!(names.index_of(name.as_bytes()), None, "{name}");
         }
         assert_eq!(names.patterns(), ["news", "room:*:chat", "*"]);
@@ -288,7 +291,9 @@ mod tests {
 
     #[test]
     fn what_is_no_name_and_what_is_one_twice_is_refused() {
-        for (text, word) in [("", "empty"), ("a*", "`*`"), ("{n}{n}", "more than one"), (&"x".repeat(256), "255")] {
+        for (text, word) in
+            [("", "empty"), ("a*", "`*`"), ("{n}{n}", "more than one"), (&"x".repeat(256), "255")]
+        {
             let error = Template::parse(text).unwrap_err();
             assert!(error.contains(word), "{text}: {error}");
         }

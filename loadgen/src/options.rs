@@ -422,7 +422,10 @@ mod tests {
             ("--connect-only --subscribe room:{n}{n}", "more than one"),
             ("--connect-only --subscribe a* ", "`*`"),
             ("--connect-only --subscribe a --subscribe a", "`a` is named twice"),
-            ("--connect-only --subscribe {n} --channels 1000 --subscriptions-per-device 1000 --connections 60000", "more than"),
+            (
+                "--connect-only --subscribe {n} --channels 1000 --subscriptions-per-device 1000 --connections 60000",
+                "more than",
+            ),
             ("--connect-only --subscribe a --subscribe b --channels 0", "0"),
             ("--connect-only --subscribe a --publish-to a", "--rate or --max"),
             ("--connect-only --check-every 2", "--subscribe"),
@@ -443,9 +446,11 @@ mod tests {
 
     #[test]
     fn channels_need_no_room_to_note_what_arrives() {
-        let many = "--rate 1000000 --duration 1000 --connections 9 --api-key-file k --publish-to a --subscribe a";
+        let many =
+            "--rate 1000000 --duration 1000 --connections 9 --api-key-file k --publish-to a --subscribe a";
         assert!(plan(many).is_ok());
-        let devices = plan("--rate 5 --subscribe room:{n} --publish-to room:{n} --channels 7 --publish-from devices");
+        let devices =
+            plan("--rate 5 --subscribe room:{n} --publish-to room:{n} --channels 7 --publish-from devices");
         let channels = devices.unwrap().channels;
         assert_eq!(channels.targets.unwrap().names().channels(), 7);
         assert_eq!(channels.subscriptions.unwrap().of_each(), 1);

@@ -104,7 +104,8 @@ impl Progress {
         }
         let totals = Totals::of(stats);
         // Either publishers send, or devices do.
-        let sent = publishing.map_or(self.sent, |publishing| publishing.sent.value()).max(totals.publish_sent);
+        let sent =
+            publishing.map_or(self.sent, |publishing| publishing.sent.value()).max(totals.publish_sent);
         let per_second = |now: u64, before: u64| {
             grouped((now.saturating_sub(before) as f64 / passed.as_secs_f64()) as u64)
         };

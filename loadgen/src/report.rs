@@ -479,7 +479,8 @@ mod tests {
     #[test]
     fn a_limit_is_not_kept_by_nothing() {
         let limits = ["p95=3".parse().unwrap(), "max=9".parse().unwrap()];
-        let kept = |latency| thresholds(&limits, latency).iter().map(|checked| checked.kept).collect::<Vec<_>>();
+        let kept =
+            |latency| thresholds(&limits, latency).iter().map(|checked| checked.kept).collect::<Vec<_>>();
         assert_eq!(kept(Latency { count: 1, p95: 3.0, max: 9.5, ..Latency::default() }), [true, false]);
         assert_eq!(kept(Latency::default()), [false, false]);
     }

@@ -123,9 +123,12 @@ mod tests {
                 }
                 1 => ServerFrame::Gap(Gap { channel, until: 7, reason: "too_slow".into() }),
                 2 => ServerFrame::Welcome(Welcome { node: "n".repeat(length), ..Welcome::default() }),
-                _ => {
-                    ServerFrame::ChannelMessage(ChannelMessage { channel, offset: 9, payload, ..Default::default() })
-                }
+                _ => ServerFrame::ChannelMessage(ChannelMessage {
+                    channel,
+                    offset: 9,
+                    payload,
+                    ..Default::default()
+                }),
             };
             frame.encode_frame(encoding, &mut bytes).unwrap();
             match frame {

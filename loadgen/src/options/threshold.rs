@@ -55,7 +55,12 @@ mod tests {
         let threshold: Threshold = "p99.9=12.5".parse().unwrap();
         assert_eq!(threshold, Threshold { quantile: "p99.9".into(), ms_max: 12.5 });
         assert_eq!(threshold.value(&Latency { p99_9: 3.0, max: 9.0, ..Latency::default() }), 3.0);
-        for (text, word) in [("p95", "QUANTILE=MS"), ("p42=1", "none of"), ("p95=x", "milliseconds"), ("max=NaN", "milliseconds")] {
+        for (text, word) in [
+            ("p95", "QUANTILE=MS"),
+            ("p42=1", "none of"),
+            ("p95=x", "milliseconds"),
+            ("max=NaN", "milliseconds"),
+        ] {
             assert!(text.parse::<Threshold>().unwrap_err().contains(word), "{text}");
         }
     }

@@ -188,7 +188,11 @@ impl Answers {
         if settings.audience.to == To::Broadcast {
             let Broadcast { sent } = serde_json::from_slice(body).map_err(malformed)?;
             let states = States { sent, ..States::default() };
-            return Ok(Answers { outcomes: vec![Ok(Taken::ByDevices(sent))], states, failed_devices: Reasons::new() });
+            return Ok(Answers {
+                outcomes: vec![Ok(Taken::ByDevices(sent))],
+                states,
+                failed_devices: Reasons::new(),
+            });
         }
         let items: Vec<Item> = items(settings.single, count, body)?;
         let (mut failed_devices, mut states) = (Reasons::new(), States::default());
@@ -258,8 +262,12 @@ mod tests {
             {"error":{"code":"invalid_field","message":"y"}}]}"#;
         let answers = Answers::parse(&settings(To::RandomUser), 4, body).unwrap();
         let failed = |reason: &str| Err(reason.to_owned());
-        let expected =
-            [Ok(Taken::ByDevices(3)), failed("not_connected"), failed("no_connected_device"), failed("invalid_field")];
+        let expected = [
+            Ok(Taken::ByDevices(3)),
+            failed("not_connected"),
+            failed("no_connected_device"),
+            failed("invalid_field"),
+        ];
         assert_eq!(answers.outcomes, expected);
         assert_eq!(answers.failed_devices, [("broken".into(), 1), ("not_connected".into(), 1)].into());
         let states = ["confirmed", "failed", "sent", "stored"].map(|state| (state.to_owned(), 1));

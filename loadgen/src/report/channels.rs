@@ -109,9 +109,7 @@ impl Channels {
         Some(Channels {
             channels: subscriptions.as_ref().map_or(0, |all| all.names().channels()),
             published_channels: targets.as_ref().map_or(0, |targets: &Targets| targets.names().channels()),
-            publish_from: targets
-                .as_ref()
-                .map(|_| plan.options.channels.publish_from.name().to_owned()),
+            publish_from: targets.as_ref().map(|_| plan.options.channels.publish_from.name().to_owned()),
             subscriptions_per_device: subscriptions.as_ref().map_or(0, Subscriptions::of_each),
             subscribed_at_end: moments.subscribed_at_end,
             subscribe_seconds: moments.subscribe.as_secs_f64(),

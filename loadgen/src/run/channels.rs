@@ -94,7 +94,12 @@ pub(super) fn expected_frames(plan: &Plan, positions: &[Position]) -> u64 {
     (0..).zip(positions).map(each).sum()
 }
 
-fn subscribers_of(channel: u32, targets: &Targets, subscriptions: &Subscriptions, subscribers: &[u32]) -> u32 {
+fn subscribers_of(
+    channel: u32,
+    targets: &Targets,
+    subscriptions: &Subscriptions,
+    subscribers: &[u32],
+) -> u32 {
     let index = subscriptions.names().index_of(targets.names().name(channel).as_bytes());
     index.and_then(|index| subscribers.get(index as usize)).copied().unwrap_or(0)
 }
