@@ -122,7 +122,9 @@ impl fmt::Display for Report {
                 ),
             )?;
             row("  answer latency", pushes.answer_latency_ms.to_string())?;
-            row("  devices", reasons(&pushes.devices_by_state).trim().to_owned())?;
+            if !pushes.devices_by_state.is_empty() {
+                row("  devices", reasons(&pushes.devices_by_state).trim().to_owned())?;
+            }
         }
         if let Some(deliveries) = &self.deliveries {
             row(

@@ -2,6 +2,7 @@
 
 mod channels;
 mod gateway;
+mod real;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
