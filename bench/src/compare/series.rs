@@ -20,8 +20,9 @@ pub(crate) struct Series {
     pub(crate) steps: Vec<Step>,
 }
 
-/// One offered load. Figures of the server's process are missing where it is not known.
+/// One offered load; what an older report lacks is zero. Figures of the server's process are missing where it is not known.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Step {
     /// Messages that were to be published each second.
     pub(crate) offered_messages_per_second: f64,
