@@ -38,6 +38,8 @@ pub struct Totals {
     pub frames: u64,
     /// Messages of channels at devices that stood still.
     pub frames_late: u64,
+    /// Of both, those that checked devices had.
+    pub duplicates: u64,
     /// Gaps that devices were told of.
     pub gaps: u64,
     /// Messages that devices were to publish.
@@ -68,6 +70,7 @@ impl Totals {
             totals.refused += channels.refused.value();
             totals.frames += channels.frames.value();
             totals.frames_late += channels.frames_late.value();
+            totals.duplicates += channels.duplicated.value();
             totals.gaps += channels.gaps_told.value() + channels.gaps_told_late.value();
             totals.offered += channels.offered.value();
             totals.publish_sent += channels.sent.value();

@@ -267,7 +267,9 @@ impl Run<'_> {
         let (mut before, mut until) = (0, Time::monotonic() + GRACE);
         while !self.interrupted && Time::monotonic() < until {
             let totals = Totals::of(&self.shards.stats);
-            let received = totals.received + totals.frames + totals.frames_late;
+            // What came twice does not stand for another.
+            let frames = (totals.frames + totals.frames_late).saturating_sub(totals.duplicates);
+            let received = totals.received + frames;
             if received >= expected {
                 break;
             }

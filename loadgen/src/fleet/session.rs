@@ -19,7 +19,9 @@ impl Fleet {
         let Some(device) = self.tenant(conn) else { return };
         // It is lent messages from, while the rest of the fleet changes.
         let mut decoder = std::mem::take(&mut device.decoder);
-        let (number, mut skimming) = (device.number, device.skimming);
+        let (number, mut skimming, leaving) =
+            (device.number, device.skimming, device.state == State::Closing);
+        self.tally.leaving = leaving;
         let skims = self.subscribes() && !self.is_checked(number);
         // Of several pings the last one is answered (RFC 6455 §5.5.3).
         let mut pong: Option<Vec<u8>> = None;

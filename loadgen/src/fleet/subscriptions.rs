@@ -31,6 +31,8 @@ pub(super) struct Subscribers {
 pub(super) struct Tally {
     pub(super) frames: u64,
     pub(super) bytes: u64,
+    /// The device has said goodbye: what is still on its way to it is not its concern, and comes again when it is back.
+    pub(super) leaving: bool,
 }
 
 impl Subscribers {
@@ -98,7 +100,7 @@ impl Fleet {
     }
 
     pub(super) fn subscribed(&mut self, conn: Conn, number: u32, frame: &Subscribed) {
-        let Some(subscriptions) = self.subscriptions() else { return };
+        let Some(subscriptions) = self.subscriptions().filter(|_| !self.tally.leaving) else { return };
         let count = subscriptions.of_each();
         let Some((index, _)) = subscriptions.place_of(number, frame.channel.as_bytes()) else {
             return self.stats.channels.astray.add(1);
@@ -154,7 +156,7 @@ impl Fleet {
 
     /// The gateway has ended a subscription; we never do.
     pub(super) fn unsubscribed(&mut self, number: u32, frame: &Unsubscribed) {
-        let Some(subscriptions) = self.subscriptions() else { return };
+        let Some(subscriptions) = self.subscriptions().filter(|_| !self.tally.leaving) else { return };
         let count = subscriptions.of_each();
         let Some((index, _)) = subscriptions.place_of(number, frame.channel.as_bytes()) else {
             return self.stats.channels.astray.add(1);
@@ -188,6 +190,9 @@ impl Fleet {
     }
 
     pub(super) fn gap(&mut self, number: u32, gap: &Gap) {
+        if self.tally.leaving {
+            return;
+        }
         let channels = &self.stats.channels;
         match self.settings.audience.is_silent(number) {
             true => channels.gaps_told_late.add(1),
@@ -212,7 +217,7 @@ impl Fleet {
     pub(super) fn channel_message(&mut self, now: Time, number: u32, bytes: usize, message: Read<'_>) {
         self.tally.frames += 1;
         self.tally.bytes += bytes as u64;
-        if self.is_checked(number) {
+        if self.is_checked(number) && !self.tally.leaving {
             self.check(now, number, message);
         }
     }
@@ -258,8 +263,8 @@ impl Fleet {
 
     /// Counts what a read has brought.
     pub(super) fn count_channel_frames(&mut self, now: Time, number: u32) {
-        let Tally { frames, bytes } = std::mem::take(&mut self.tally);
-        if frames + bytes == 0 {
+        let Tally { frames, bytes, leaving } = std::mem::take(&mut self.tally);
+        if leaving || frames + bytes == 0 {
             return;
         }
         let stats = &self.stats.channels;

@@ -55,6 +55,8 @@ struct Peer {
     end: bool,
     /// The device's channels.
     subscribed: Vec<String>,
+    /// The newest message of each.
+    newest: Vec<u64>,
 }
 
 struct Server {

@@ -19,6 +19,9 @@ pub(super) enum ChannelScript {
     Recover,
     /// The history has nothing.
     Forget,
+    /// Sends one message after the other for as long as there is a connection, and has all of them for those that come
+    /// back.
+    Chatter,
 }
 
 /// One frame.
@@ -72,6 +75,16 @@ fn send(peer: &mut Peer, frame: ServerFrame) {
 
 impl ChannelScript {
     pub(super) fn stream(self, peer: &mut Peer) {
+        if self == ChannelScript::Chatter {
+            peer.turns += 1;
+            for (channel, newest) in peer.subscribed.clone().into_iter().zip(peer.newest.clone()) {
+                if peer.turns.is_multiple_of(2) {
+                    send(peer, message(&channel, newest + 1));
+                }
+            }
+            peer.newest.iter_mut().for_each(|newest| *newest += u64::from(peer.turns.is_multiple_of(2)));
+            return;
+        }
         let ChannelScript::Send(steps) = self else { return };
         peer.turns += u32::from(peer.subscribed.len() == CHANNELS.1 as usize);
         if peer.turns != WHILE {
@@ -112,7 +125,7 @@ impl Requests {
     fn subscribe(&mut self, script: ChannelScript, peer: &mut Peer, frame: Subscribe) {
         let (r#ref, channel) = (frame.r#ref.clone(), frame.channel.clone());
         let position = |offset| Some(WirePosition { epoch: EPOCH, offset });
-        let back = frame.since.is_some();
+        let (back, has) = (frame.since.is_some(), frame.since.unwrap_or_default().offset);
         self.subscribes.push(frame);
         let answer = |offset, recovered, channel| {
             ServerFrame::Subscribed(Subscribed {
@@ -124,6 +137,10 @@ impl Requests {
         };
         peer.subscribed.push(channel.clone());
         match script {
+            ChannelScript::Chatter => {
+                peer.newest.push(has);
+                send(peer, answer(has, back, channel));
+            }
             ChannelScript::Forbid => {
                 let (reason, message) = ("channel_forbidden".into(), "not yours".into());
                 send(peer, ServerFrame::Error(Error { reason, message, r#ref, ..Error::default() }));
@@ -231,7 +248,14 @@ fn most_devices_only_count_and_count_right_whatever_the_network_does() {
         let faults = Faults { reset: 0, ..Faults::HOSTILE };
         let change = |settings: &mut FleetSettings| channels(settings).check_every = 5;
         let mut simulation = subscribed(seed, faults, ChannelScript::Send(STEPS), change);
-        simulation.run();
+        simulation.settle();
+        for _ in 0..40 {
+            simulation.world.steps(500);
+            if simulation.stats.channels.frames.value() == 4 * SUBSCRIPTIONS {
+                break;
+            }
+        }
+        simulation.end();
         let (stats, devices) = (&simulation.stats, u64::from(DEVICES));
         let (connected, channels) = (stats.opened.value(), &stats.channels);
         assert_eq!(connected, devices, "seed {seed}");
@@ -257,8 +281,8 @@ fn a_refused_subscription_is_counted_by_its_reason() {
 }
 
 /// Devices that stay for about a second and come back.
-fn coming_and_going(script: ChannelScript) -> (Arc<Stats>, Vec<Option<WirePosition>>) {
-    let mut simulation = subscribed(22, Faults::NONE, script, |settings| {
+fn coming_and_going(faults: Faults, script: ChannelScript) -> (Arc<Stats>, Vec<Option<WirePosition>>) {
+    let mut simulation = subscribed(22, faults, script, |settings| {
         settings.reconnect = true;
         settings.session = Some(Duration::from_secs(1));
     });
@@ -273,7 +297,7 @@ fn coming_and_going(script: ChannelScript) -> (Arc<Stats>, Vec<Option<WirePositi
 
 #[test]
 fn whoever_comes_back_asks_for_what_it_missed() {
-    let (stats, since) = coming_and_going(ChannelScript::Recover);
+    let (stats, since) = coming_and_going(Faults::NONE, ChannelScript::Recover);
     let (channels, returned) = (&stats.channels, since.len() as u64);
     assert!(returned >= SUBSCRIPTIONS, "{returned} came back");
     assert!(since.contains(&Some(WirePosition { epoch: EPOCH, offset: 3 })));
@@ -287,8 +311,22 @@ fn whoever_comes_back_asks_for_what_it_missed() {
 }
 
 #[test]
+fn what_is_on_its_way_to_a_device_that_leaves_is_not_its_concern() {
+    let (stats, since) =
+        coming_and_going(Faults { reset: 0, clock_jump: 0, ..Faults::HOSTILE }, ChannelScript::Chatter);
+    let channels = &stats.channels;
+    assert!(since.len() as u64 >= SUBSCRIPTIONS && channels.checked.value() > 10 * SUBSCRIPTIONS);
+    assert_eq!(channels.checked.value(), channels.frames.value());
+    for wrong in [&channels.astray, &channels.duplicated, &channels.gaps_not_told, &channels.not_recovered] {
+        assert_eq!(wrong.value(), 0);
+    }
+    // Nobody is counted as subscribed who has left.
+    assert!(channels.subscribed.value() <= stats.opened.value() - stats.left.value());
+}
+
+#[test]
 fn a_history_that_is_gone_is_counted_and_no_hole() {
-    let (stats, since) = coming_and_going(ChannelScript::Forget);
+    let (stats, since) = coming_and_going(Faults::NONE, ChannelScript::Forget);
     let not_recovered = stats.channels.not_recovered.value();
     assert!(not_recovered > 0 && not_recovered <= since.len() as u64, "{not_recovered}");
     assert!(since.contains(&Some(WirePosition { epoch: EPOCH, offset: 1_000 })));
