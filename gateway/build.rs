@@ -8,7 +8,7 @@ use std::{env, fs};
 use prost::Message;
 
 /// Messages of `frames.proto` that the service uses.
-const SHARED: [&str; 2] = ["Device", "Payload"];
+const SHARED: [&str; 4] = ["ChannelMessage", "Device", "Payload", "Position"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=../protocol/proto");

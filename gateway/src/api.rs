@@ -6,8 +6,10 @@
 //! sibling over HTTP becomes: what is checked, done and answered exists once.
 
 mod auth;
+mod batch;
 mod body;
 mod broadcast;
+mod channels;
 mod error;
 mod fields;
 mod grpc;
@@ -30,15 +32,17 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 
+pub use self::batch::BATCH_ITEMS_MAX;
 pub use self::error::{ApiError, CODE_METADATA};
 pub use self::fields::{DEDUP_ID_BYTES_MAX, NAME_BYTES_MAX};
 pub use self::messages::PAGE_MESSAGES_MAX;
-pub use self::push::{BATCH_PUSHES_MAX, DEVICES_LISTED_MAX, PUSH_BODY_BYTES_MAX, PushRules};
+pub use self::push::{DEVICES_LISTED_MAX, PUSH_BODY_BYTES_MAX, PushRules};
 pub use self::receipts::{RECEIPT_ID_BYTES_MAX, RECEIPT_MESSAGES_MAX};
 
 use self::metrics::ApiMetrics;
 use crate::config::ApiKeys;
 use crate::mailbox::store::StoreCounters;
+use crate::namespaces::Namespaces;
 use crate::node::NodeStatus;
 use crate::shard::link::Shards;
 use crate::tokens::Verifier;
@@ -60,7 +64,9 @@ pub struct Context {
     pub verifier: Verifier,
     /// Whether a device with a valid token is registered when it is first heard of: `devices.auto_register`.
     pub auto_register: bool,
-    /// What pushes are held to.
+    /// What holds for channels.
+    pub namespaces: Namespaces,
+    /// What pushes and publishes are held to.
     pub rules: PushRules,
     /// The node.
     pub node: Arc<NodeStatus>,
@@ -83,6 +89,7 @@ pub fn router(context: Arc<Context>) -> Router {
         .route("/v2/push/batch", post(push::batch))
         .route("/v2/receipts", post(receipts::receipt))
         .route("/v2/broadcast", post(broadcast::broadcast))
+        .merge(channels::routes())
         .route("/v2/users/{user}/devices", get(users::devices).post(users::register))
         .route("/v2/users/{user}/disconnect", post(users::disconnect))
         .route("/v2/node", get(nodes::node))

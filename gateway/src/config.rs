@@ -4,15 +4,18 @@
 //! `docs/campanile.example.toml`. [`FileConfig::validate`] turns it into [`Settings`], which the rest of the gateway
 //! uses: what is in there has passed its checks, and secrets have been read.
 
+mod channels;
 mod secrets;
 mod settings;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::channels::{ChannelsTable, DefaultTable, NamespaceTable, Slow, Subscribe};
 pub use self::secrets::{ApiKeys, HmacSecret};
 pub use self::settings::{DrainSettings, EdgeSettings, MailboxSettings, Settings};
 use crate::limits::Limits;
@@ -39,6 +42,8 @@ pub struct FileConfig {
     pub devices: DevicesTable,
     /// What waits for devices.
     pub mailbox: MailboxTable,
+    /// What holds for channels.
+    pub channels: ChannelsTable,
     /// What stands between the clients and the gateway.
     pub edge: EdgeTable,
     /// How the gateway ends.
@@ -151,19 +156,30 @@ pub enum ConfigError {
 }
 
 /// The name of a setting: its key in the file, and its flag if there is one.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     /// `table.key`.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Without the dashes.
     pub flag: Option<&'static str>,
+}
+
+impl Key {
+    /// A setting without a flag.
+    fn new(name: impl Into<Cow<'static, str>>) -> Key {
+        Key { name: name.into(), flag: None }
+    }
+
+    const fn fixed(name: &'static str, flag: Option<&'static str>) -> Key {
+        Key { name: Cow::Borrowed(name), flag }
+    }
 }
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.flag {
             Some(flag) => write!(f, "{} (--{flag})", self.name),
-            None => f.write_str(self.name),
+            None => f.write_str(&self.name),
         }
     }
 }
@@ -210,6 +226,7 @@ impl Default for FileConfig {
             api: ApiTable::default(),
             devices: DevicesTable::default(),
             mailbox: MailboxTable::default(),
+            channels: ChannelsTable::default(),
             edge: EdgeTable::default(),
             drain: DrainTable::default(),
             limits: Limits::default(),

@@ -122,6 +122,7 @@ impl Node {
             keys: settings.api_keys.clone(),
             verifier: settings.verifier.clone(),
             auto_register: settings.auto_register,
+            namespaces: settings.namespaces.clone(),
             rules: PushRules {
                 payload_bytes_max: settings.limits.push_bytes_max,
                 ttl: settings.mailbox.ttl,

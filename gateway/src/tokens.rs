@@ -50,10 +50,10 @@ pub enum TokenError {
         "channels, publish and subscribe are lists of at most {GRANTS_MAX} names; in the first two `*` stands for any text"
     )]
     Grants,
-    /// A token for a subscription lacks `sub`, `channel` or `exp`, or one has the wrong type.
-    #[error("the token lacks a required claim (sub, channel, exp) or one has the wrong type")]
+    /// A token for a subscription lacks `sub`, `channel` or `exp`, or one is of the wrong kind.
+    #[error("the token lacks a required claim (sub, channel, exp) or one is of the wrong kind")]
     SubscriptionClaims,
-    /// A token for a subscription is for another user or another channel.
+    /// A token for a subscription is for another user, or, as its reader finds, for another channel.
     #[error("the token is for another subscription")]
     Other,
     /// `sub` or `did` is not an id.
@@ -82,6 +82,19 @@ struct Claims {
     publish: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     subscribe: Vec<String>,
+}
+
+/// Those of the claims that say whose the token is, to tell what is wrong with others.
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "only whether they can be read counts")]
+struct IdentityClaims {
+    sub: String,
+    did: u32,
+    exp: u64,
+    #[serde(default)]
+    iat: Option<u64>,
+    #[serde(default)]
+    nbf: Option<u64>,
 }
 
 /// The claims of a token for one subscription.
@@ -141,7 +154,7 @@ impl Verifier {
         }
         // The claims are parsed apart, so that what is wrong with them is not taken for a bad signature.
         let claims = self.0.claims(token).ok_or(TokenError::Invalid)?;
-        let claims: Claims = serde_json::from_str(claims.get()).map_err(|_| TokenError::Claims)?;
+        let claims = Claims::parse(claims.get())?;
         let user = UserId::try_from(claims.sub.as_str())?;
         let device = DeviceId::try_from(claims.did)?;
         check_times(claims.exp, claims.nbf, unix_ms)?;
@@ -168,7 +181,8 @@ impl Verifier {
         if claims.sub != user.as_str() {
             return Err(TokenError::Other);
         }
-        Ok(SubscriptionGrant { channel: ChannelName::try_from(claims.channel.as_str())? })
+        let channel = ChannelName::try_from(claims.channel.as_str());
+        Ok(SubscriptionGrant { channel: channel.map_err(|_| TokenError::SubscriptionClaims)? })
     }
 }
 
@@ -183,6 +197,13 @@ fn check_times(exp: u64, nbf: Option<u64>, unix_ms: u64) -> Result<(), TokenErro
 }
 
 impl Claims {
+    fn parse(json: &str) -> Result<Claims, TokenError> {
+        serde_json::from_str(json).map_err(|_| match serde_json::from_str::<IdentityClaims>(json) {
+            Ok(_) => TokenError::Grants,
+            Err(_) => TokenError::Claims,
+        })
+    }
+
     fn grants(&self) -> Result<Option<Arc<Grants>>, TokenError> {
         let lists = [&self.channels, &self.publish, &self.subscribe];
         if lists.iter().any(|list| list.len() > GRANTS_MAX) {
@@ -195,7 +216,7 @@ impl Claims {
         let grants = Grants {
             channels: patterns(&self.channels)?,
             publish: patterns(&self.publish)?,
-            subscribe: names.collect::<Result<_, _>>()?,
+            subscribe: names.collect::<Result<_, _>>().map_err(|_| TokenError::Grants)?,
         };
         Ok((!grants.is_empty()).then(|| Arc::new(grants)))
     }

@@ -1,4 +1,4 @@
-//! The receiver process: reads its plan and then one command per line from its input, and answers each with a line of
+//! The receiver process: reads its orders and then one command per line from its input, and answers each with a line of
 //! JSON.
 //!
 //! It ends at [`STOP`], or when its input is closed because the measuring process has gone.
@@ -26,11 +26,19 @@ pub(super) const SAMPLE: &str = "sample";
 /// Closes everything and ends.
 pub(super) const STOP: &str = "stop";
 
-/// Command line of a receiver process: everything comes with the plan.
+/// Command line of a receiver process: everything comes with its orders.
 #[derive(Args, Debug)]
 pub(crate) struct ReceiverProcess {}
 
-/// The answer to the plan and to each command but the last.
+/// What a process is started with.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Orders {
+    pub(super) plan: Plan,
+    /// In how much time each counted socket is read once.
+    pub(super) scan: Duration,
+}
+
+/// The answer to the orders and to each command but the last.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     Done(Sample),
@@ -49,15 +57,15 @@ impl ReceiverProcess {
 
 fn serve() -> anyhow::Result<()> {
     let mut line = String::new();
-    stdin().read_line(&mut line).context("no plan")?;
-    let plan: Plan = serde_json::from_str(&line).context("not a plan")?;
+    stdin().read_line(&mut line).context("no orders")?;
+    let Orders { plan, scan } = serde_json::from_str(&line).context("no orders that are understood")?;
     ensure!(plan.target.ip().is_loopback(), "{} is not a loopback address", plan.target);
     if let Some(core) = plan.core {
         campanile_engine::thread::pin(core).with_context(|| format!("cannot run on core {core}"))?;
     }
     let commands = read_commands();
     let pong_every = (plan.pong_seconds > 0).then(|| Duration::from_secs(plan.pong_seconds.into()));
-    let mut reader = Reader::new(pong_every)?;
+    let mut reader = Reader::new(scan, pong_every)?;
     answer(&Answer::Done(Sample::default()))?;
     let mut connected = false;
     loop {

@@ -11,7 +11,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 
 use crate::mailbox::operations::RegisterError;
-use crate::shard::requests::{PushError, Unavailable};
+use crate::shard::requests::{PublishError, PushError, Unavailable};
 use crate::tokens::TokenError;
 
 /// The metadata of a gRPC error that has the stable code.
@@ -32,6 +32,9 @@ pub enum ApiError {
     /// The path names a message that cannot exist.
     #[error("the message id in the path: {0}")]
     InvalidMessageId(IdError),
+    /// The path names a channel that cannot exist.
+    #[error("the channel in the path: {0}")]
+    InvalidChannel(IdError),
     /// The path is not UTF-8 once decoded.
     #[error("the path is not UTF-8")]
     InvalidPath,
@@ -65,6 +68,15 @@ pub enum ApiError {
     /// The device to be registered exists.
     #[error("the user has this device already")]
     DeviceExists,
+    /// The channel is a user's status, which has no messages.
+    #[error("{}", PublishError::Reserved)]
+    ChannelReserved,
+    /// The node knows as many channels as it may.
+    #[error("{}", PublishError::TooManyChannels)]
+    TooManyChannels,
+    /// The channel's namespace does not let anybody ask for its members.
+    #[error("the members of this channel are not told: its namespace does not have `members = true`")]
+    MembersDisabled,
     /// There is no such path.
     #[error("there is no such path")]
     NotFound,
@@ -135,6 +147,7 @@ impl ApiError {
             ApiError::InvalidField(_) => ("invalid_field", Http::BAD_REQUEST, Code::InvalidArgument),
             ApiError::InvalidUser(_) => ("invalid_user", Http::BAD_REQUEST, Code::InvalidArgument),
             ApiError::InvalidMessageId(_) => ("invalid_message_id", Http::BAD_REQUEST, Code::InvalidArgument),
+            ApiError::InvalidChannel(_) => ("invalid_channel", Http::BAD_REQUEST, Code::InvalidArgument),
             ApiError::InvalidPath => ("invalid_path", Http::BAD_REQUEST, Code::InvalidArgument),
             ApiError::KeyMissing => ("key_missing", Http::UNAUTHORIZED, Code::Unauthenticated),
             ApiError::KeyRefused => ("key_refused", Http::UNAUTHORIZED, Code::Unauthenticated),
@@ -149,6 +162,13 @@ impl ApiError {
             ApiError::NotRegistered => ("not_registered", Http::FORBIDDEN, Code::PermissionDenied),
             ApiError::DeviceLimit => ("device_limit", Http::FORBIDDEN, Code::ResourceExhausted),
             ApiError::DeviceExists => ("device_exists", Http::CONFLICT, Code::AlreadyExists),
+            ApiError::ChannelReserved => {
+                (PublishError::Reserved.code(), Http::BAD_REQUEST, Code::InvalidArgument)
+            }
+            ApiError::TooManyChannels => {
+                (PublishError::TooManyChannels.code(), Http::TOO_MANY_REQUESTS, Code::ResourceExhausted)
+            }
+            ApiError::MembersDisabled => ("members_disabled", Http::FORBIDDEN, Code::PermissionDenied),
             ApiError::NotFound => ("not_found", Http::NOT_FOUND, Code::Unimplemented),
             ApiError::MethodNotAllowed => {
                 ("method_not_allowed", Http::METHOD_NOT_ALLOWED, Code::Unimplemented)
@@ -223,6 +243,17 @@ impl From<PushError> for ApiError {
     }
 }
 
+impl From<PublishError> for ApiError {
+    fn from(error: PublishError) -> ApiError {
+        match error {
+            PublishError::Reserved => ApiError::ChannelReserved,
+            PublishError::TooManyChannels => ApiError::TooManyChannels,
+            PublishError::NotEncodable => ApiError::InvalidField(format!("payload: {error}")),
+            PublishError::Unavailable(unavailable) => unavailable.into(),
+        }
+    }
+}
+
 impl From<Unavailable> for ApiError {
     fn from(unavailable: Unavailable) -> ApiError {
         ApiError::Unavailable(unavailable)
@@ -288,6 +319,7 @@ pub(super) fn all() -> Vec<ApiError> {
         InvalidField(text()),
         InvalidUser(IdError::UserEmpty),
         InvalidMessageId(IdError::Message),
+        InvalidChannel(IdError::ChannelEmpty),
         InvalidPath,
         KeyMissing,
         KeyRefused,
@@ -300,6 +332,9 @@ pub(super) fn all() -> Vec<ApiError> {
         NotRegistered,
         DeviceLimit,
         DeviceExists,
+        ChannelReserved,
+        TooManyChannels,
+        MembersDisabled,
         NotFound,
         MethodNotAllowed,
         UnknownMessage,

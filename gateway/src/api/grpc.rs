@@ -2,6 +2,7 @@
 //! become, and all else is shared.
 
 mod batch;
+mod channels;
 mod convert;
 
 use std::pin::Pin;
@@ -21,13 +22,15 @@ use self::batch::Answers;
 pub(super) use self::batch::REQUESTS_IN_FLIGHT_MAX;
 use self::wire::gateway_server::{Gateway, GatewayServer};
 use self::wire::{
-    ListDevicesRequest, ListDevicesResponse, PushBatchRequest, PushMessageRequest, PushMessageResponse,
-    PushReadReceiptRequest, RegisterDeviceRequest, RegisterDeviceResponse,
+    GetChannelRequest, GetChannelResponse, GetHistoryRequest, GetHistoryResponse, ListDevicesRequest,
+    ListDevicesResponse, ListMembersRequest, ListMembersResponse, PublishBatchRequest, PublishRequest,
+    PublishResponse, PushBatchRequest, PushMessageRequest, PushMessageResponse, PushReadReceiptRequest,
+    RegisterDeviceRequest, RegisterDeviceResponse,
 };
 use super::auth::Publisher;
 use super::error::ApiError;
 use super::push::{self, PushRequest, now_ms};
-use super::{Context, users};
+use super::{Context, channels as shared, users};
 use crate::node::Phase;
 
 /// What tonic and prost make of the schema.
@@ -39,7 +42,18 @@ pub(super) mod wire {
 /// The schema, for reflection.
 const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/gateway.descriptors"));
 /// The methods, as metrics name them.
-const METHODS: [&str; 5] = ["PushMessage", "PushReadReceipt", "PushBatch", "ListDevices", "RegisterDevice"];
+const METHODS: [&str; 10] = [
+    "PushMessage",
+    "PushReadReceipt",
+    "PushBatch",
+    "ListDevices",
+    "RegisterDevice",
+    "Publish",
+    "PublishBatch",
+    "GetChannel",
+    "ListMembers",
+    "GetHistory",
+];
 
 /// What needs a key: the service itself, and reflection, whose streams would cost a place each.
 pub(super) fn with_key(context: &Arc<Context>) -> Router<Arc<Context>> {
@@ -84,7 +98,8 @@ struct Service(Arc<Context>);
 
 #[tonic::async_trait]
 impl Gateway for Service {
-    type PushBatchStream = Answers;
+    type PushBatchStream = Answers<PushBatchRequest>;
+    type PublishBatchStream = Answers<PublishBatchRequest>;
 
     async fn push_message(
         &self,
@@ -106,7 +121,7 @@ impl Gateway for Service {
     async fn push_batch(
         &self,
         request: Request<Streaming<PushBatchRequest>>,
-    ) -> Result<Response<Answers>, Status> {
+    ) -> Result<Response<Self::PushBatchStream>, Status> {
         let publisher = publisher(&request)?;
         Ok(Response::new(Answers::new(Arc::clone(&self.0), publisher, request.into_inner())))
     }
@@ -129,6 +144,46 @@ impl Gateway for Service {
         let registered = users::register_device(&self.0, &user, request.device).await?;
         let users::Registered { device, created_at_ms } = registered;
         Ok(Response::new(RegisterDeviceResponse { device, created_at_ms }))
+    }
+
+    async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
+        let published = shared::one(&self.0, request.into_inner().try_into()?).await?;
+        Ok(Response::new(published.into()))
+    }
+
+    async fn publish_batch(
+        &self,
+        request: Request<Streaming<PublishBatchRequest>>,
+    ) -> Result<Response<Self::PublishBatchStream>, Status> {
+        let publisher = publisher(&request)?;
+        Ok(Response::new(Answers::new(Arc::clone(&self.0), publisher, request.into_inner())))
+    }
+
+    async fn get_channel(
+        &self,
+        request: Request<GetChannelRequest>,
+    ) -> Result<Response<GetChannelResponse>, Status> {
+        let channel = channels::channel(&request.get_ref().channel)?;
+        let known = self.0.shards.channel(&channel).await.map_err(ApiError::from)?;
+        Ok(Response::new(known.into()))
+    }
+
+    async fn list_members(
+        &self,
+        request: Request<ListMembersRequest>,
+    ) -> Result<Response<ListMembersResponse>, Status> {
+        let channel = channels::channel(&request.get_ref().channel)?;
+        Ok(Response::new(shared::members_of(&self.0, &channel).await?.into()))
+    }
+
+    async fn get_history(
+        &self,
+        request: Request<GetHistoryRequest>,
+    ) -> Result<Response<GetHistoryResponse>, Status> {
+        let GetHistoryRequest { channel, since, limit } = request.into_inner();
+        let channel = channels::channel(&channel)?;
+        let limit = (limit != 0).then_some(limit as usize);
+        Ok(Response::new(shared::history_of(&self.0, channel, since, limit).await?.into()))
     }
 }
 

@@ -60,10 +60,7 @@ pub(super) async fn list(
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<PageAnswer>, ApiError> {
     let Query(query) = query.map_err(|rejection| ApiError::InvalidField(rejection.body_text()))?;
-    let limit = query.limit.unwrap_or(PAGE_MESSAGES_DEFAULT);
-    if !(1..=PAGE_MESSAGES_MAX).contains(&limit) {
-        return Err(invalid("limit", format_args!("{limit} is not between 1 and {PAGE_MESSAGES_MAX}")));
-    }
+    let limit = page_messages(query.limit)?;
     let page = context.shards.list(address(&device), query.after, limit).await?;
     if page.messages.is_empty() {
         // A device that never connects is heard of only here.
@@ -99,6 +96,17 @@ pub(super) async fn confirm(
     match context.shards.confirm(address(&device), id(path)?).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(ApiError::UnknownMessage),
+    }
+}
+
+/// How many messages a page has at most.
+///
+/// # Errors
+/// [`ApiError::InvalidField`].
+pub(super) fn page_messages(limit: Option<usize>) -> Result<usize, ApiError> {
+    match limit.unwrap_or(PAGE_MESSAGES_DEFAULT) {
+        limit @ 1..=PAGE_MESSAGES_MAX => Ok(limit),
+        limit => Err(invalid("limit", format_args!("{limit} is not between 1 and {PAGE_MESSAGES_MAX}"))),
     }
 }
 

@@ -7,25 +7,22 @@ mod request;
 use std::sync::Arc;
 
 use axum::extract::{Extension, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Deserialize;
 
 pub(super) use self::answer::PushAnswer;
 pub(super) use self::json::Sent;
 pub use self::request::{DEVICES_LISTED_MAX, PushRules};
-pub(super) use self::request::{PushRequest, invalid, now_ms};
+pub(super) use self::request::{KIND_DEFAULT, PushRequest, invalid, now_ms};
 
 use self::json::PushBody;
 use super::auth::Publisher;
-use super::error::{ApiError, ErrorBody};
-use super::fields::Bounded;
+use super::batch::{self, RawItems};
+use super::error::ApiError;
 use super::{Context, body};
 use crate::shard::requests::{Push, Unavailable};
 
-/// Pushes that one batch may have.
-pub const BATCH_PUSHES_MAX: usize = 1_000;
 /// The largest body of a push or a batch in bytes, unless one payload alone may be larger.
 pub const PUSH_BODY_BYTES_MAX: usize = 8 << 20;
 
@@ -33,19 +30,7 @@ pub const PUSH_BODY_BYTES_MAX: usize = 8 << 20;
 #[serde(deny_unknown_fields)]
 struct BatchBody<'a> {
     #[serde(borrow)]
-    pushes: Bounded<&'a RawValue, BATCH_PUSHES_MAX>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum BatchItem {
-    Answered(PushAnswer),
-    Refused(ErrorBody),
-}
-
-#[derive(Serialize)]
-struct BatchAnswer {
-    results: Vec<BatchItem>,
+    pushes: RawItems<'a>,
 }
 
 /// `POST /v2/push`
@@ -66,25 +51,12 @@ pub(super) async fn batch(
     request: Request,
 ) -> Result<Response, ApiError> {
     let body = body::bytes(request, context.push_body_bytes_max()).await?;
-    let now_ms = now_ms();
-    let pushes = requests(&body)?
-        .into_iter()
-        .map(|request| request?.into_push(&context.rules, publisher, now_ms))
-        .collect();
-    drop(body);
-    let results = many(&context, pushes).await?.into_iter().map(|result| match result {
-        Ok(answer) => BatchItem::Answered(answer),
-        Err(error) => BatchItem::Refused(error.body()),
+    let (batch, now_ms) = (body::parse::<BatchBody<'_>>(&body)?, now_ms());
+    let pushes = batch::items(batch.pushes, |push: PushBody| {
+        push.into_request()?.into_push(&context.rules, publisher, now_ms)
     });
-    Ok(json_response(StatusCode::OK, &BatchAnswer { results: results.collect() }))
-}
-
-/// The pushes of a batch. They are told apart first, so that a bad one does not spoil the others; beside the parsing
-/// of each that costs little, since nothing is copied.
-fn requests(body: &[u8]) -> Result<Vec<Result<PushRequest, ApiError>>, ApiError> {
-    let batch: BatchBody<'_> = body::parse(body)?;
-    let item = |raw: &RawValue| body::parse::<PushBody>(raw.get().as_bytes())?.into_request();
-    Ok(batch.pushes.0.into_iter().map(item).collect())
+    drop(body);
+    Ok(batch::response(many(&context, pushes).await?))
 }
 
 /// One push, as the API reads it.
@@ -111,30 +83,13 @@ pub(super) async fn many(
     context: &Context,
     pushes: Vec<Result<Push, ApiError>>,
 ) -> Result<Vec<Result<PushAnswer, ApiError>>, Unavailable> {
-    let mut good = Vec::with_capacity(pushes.len());
-    let refused: Vec<Option<ApiError>> =
-        pushes.into_iter().map(|push| push.map(|push| good.push(push)).err()).collect();
-    let mut pushed = context.shards.push(good).await?.into_iter();
-    let results = refused.into_iter().map(|refused| match refused {
-        Some(error) => Err(error),
-        // As many answers as pushes that were good.
-        None => match pushed.next().unwrap_or(Err(Unavailable::Stopping.into())) {
-            Ok(pushed) => Ok(PushAnswer(pushed)),
-            Err(error) => Err(error.into()),
-        },
-    });
-    Ok(results.collect())
+    let results = batch::ask(pushes, |pushes| context.shards.push(pushes)).await?;
+    Ok(results.into_iter().map(|result| result.map(PushAnswer)).collect())
 }
 
 impl IntoResponse for PushAnswer {
     fn into_response(self) -> Response {
         let status = self.failure().map_or(StatusCode::OK, |failure| failure.http());
-        json_response(status, &self)
+        batch::json_response(status, &self)
     }
-}
-
-fn json_response(status: StatusCode, answer: &impl Serialize) -> Response {
-    // Writing to a vector does not fail, and neither do these values.
-    let body = serde_json::to_vec(answer).unwrap_or_default();
-    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }

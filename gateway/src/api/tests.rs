@@ -1,5 +1,6 @@
 //! The API against shards that are played by a thread: no socket, no driver.
 
+mod channels;
 mod devices;
 mod examples;
 pub(super) mod fake;

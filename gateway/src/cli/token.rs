@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use campanile_protocol::ids::{DeviceId, UserId};
+use campanile_protocol::ids::{CHANNEL_NAME_BYTES_MAX, ChannelName, DeviceId, UserId};
 use clap::Args;
 
 use crate::config::HmacSecret;
-use crate::tokens::Signer;
+use crate::tokens::{GRANTS_MAX, Grants, Pattern, Signer, TOKEN_BYTES_MAX};
 
 /// The arguments of `campanile token`.
 #[derive(Clone, Debug, Args)]
@@ -25,8 +25,25 @@ pub struct TokenArgs {
     #[arg(long, value_name = "USER")]
     pub user: UserId,
     /// The device
-    #[arg(long, value_name = "DEVICE")]
-    pub device: DeviceId,
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        required_unless_present = "subscription",
+        conflicts_with = "subscription"
+    )]
+    pub device: Option<DeviceId>,
+    /// Channels that the device may subscribe to: a name in which `*` stands for any text; repeat for more
+    #[arg(long, value_name = "PATTERN", value_parser = pattern)]
+    pub channels: Vec<Pattern>,
+    /// Channels that it may publish to; repeat for more
+    #[arg(long, value_name = "PATTERN", value_parser = pattern)]
+    pub publish: Vec<Pattern>,
+    /// A channel that it is subscribed to from the beginning of its session; repeat for more
+    #[arg(long, value_name = "CHANNEL")]
+    pub subscribe: Vec<ChannelName>,
+    /// Print a token for this one subscription of the user instead, to be given in the frame `subscribe`
+    #[arg(long, value_name = "CHANNEL", conflicts_with_all = ["channels", "publish", "subscribe"])]
+    pub subscription: Option<ChannelName>,
     /// Print so many tokens, one on each line, for users USER0, USER1, …
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub count: Option<u32>,
@@ -38,10 +55,20 @@ pub struct TokenArgs {
     pub ttl_seconds: u64,
 }
 
+fn pattern(text: &str) -> Result<Pattern, String> {
+    Pattern::parse(text).ok_or_else(|| {
+        format!(
+            "a pattern is the name of a channel, 1 to {CHANNEL_NAME_BYTES_MAX} bytes without control \
+             characters, in which `*` stands for any text"
+        )
+    })
+}
+
 /// Prints the tokens.
 ///
 /// # Errors
-/// When the secret cannot be used, a user's name becomes too long, or the output is closed.
+/// When the secret cannot be used, a user's name becomes too long, no gateway would take the tokens, or the output is
+/// closed.
 pub fn run(args: &TokenArgs) -> anyhow::Result<()> {
     let signer = signer(args)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs();
@@ -71,21 +98,62 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn write(args: &TokenArgs, signer: &Signer, now: u64, out: &mut impl Write) -> anyhow::Result<()> {
-    let expires_at = now + args.ttl_seconds;
+    let grants = grants(args)?;
     let Some(count) = args.count else {
-        writeln!(out, "{}", signer.sign(&args.user, args.device, now, expires_at))?;
+        writeln!(out, "{}", token(args, signer, &args.user, now, &grants)?)?;
         return Ok(());
     };
     for number in 0..count {
         let name = format!("{}{number}", args.user);
         let user = UserId::try_from(name.as_str()).with_context(|| format!("user `{name}`"))?;
-        writeln!(out, "{}", signer.sign(&user, args.device, now, expires_at))?;
+        writeln!(out, "{}", token(args, signer, &user, now, &grants)?)?;
     }
     Ok(())
 }
 
+fn grants(args: &TokenArgs) -> anyhow::Result<Grants> {
+    for (flag, count) in [
+        ("channels", args.channels.len()),
+        ("publish", args.publish.len()),
+        ("subscribe", args.subscribe.len()),
+    ] {
+        anyhow::ensure!(
+            count <= GRANTS_MAX,
+            "--{flag}: given {count} times, a token has at most {GRANTS_MAX}"
+        );
+    }
+    Ok(Grants {
+        channels: args.channels.clone(),
+        publish: args.publish.clone(),
+        subscribe: args.subscribe.clone(),
+    })
+}
+
+fn token(
+    args: &TokenArgs,
+    signer: &Signer,
+    user: &UserId,
+    now: u64,
+    grants: &Grants,
+) -> anyhow::Result<String> {
+    let expires_at = now + args.ttl_seconds;
+    let token = match (&args.subscription, args.device) {
+        (Some(channel), _) => signer.sign_subscription(user, channel, expires_at),
+        (None, Some(device)) => signer.sign_with(user, device, now, expires_at, grants),
+        (None, None) => anyhow::bail!("--device or --subscription is needed"),
+    };
+    let length = token.len();
+    anyhow::ensure!(
+        length <= TOKEN_BYTES_MAX,
+        "the token would have {length} bytes, and the gateway takes {TOKEN_BYTES_MAX}: allow less, or use patterns"
+    );
+    Ok(token)
+}
+
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
     use crate::tokens::tests::{PRIVATE_KEY, PUBLIC_KEY};
     use crate::tokens::{EddsaKeys, TokenError, Verifier};
@@ -93,18 +161,39 @@ mod tests {
     const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
     const NOW: u64 = 1_800_000_000;
 
-    fn tokens(user: &str, count: Option<u32>) -> anyhow::Result<Vec<String>> {
-        let args = TokenArgs {
+    fn args(user: &str) -> TokenArgs {
+        TokenArgs {
             jwt_hs256_file: None,
             eddsa_key: None,
             user: user.parse().unwrap(),
-            device: DeviceId::try_from(7).unwrap(),
-            count,
+            device: DeviceId::try_from(7).ok(),
+            channels: Vec::new(),
+            publish: Vec::new(),
+            subscribe: Vec::new(),
+            subscription: None,
+            count: None,
             ttl_seconds: 60,
-        };
+        }
+    }
+
+    fn print(args: &TokenArgs) -> anyhow::Result<Vec<String>> {
         let mut out = Vec::new();
-        write(&args, &Signer::hs256(SECRET).unwrap(), NOW, &mut out)?;
+        write(args, &Signer::hs256(SECRET).unwrap(), NOW, &mut out)?;
         Ok(String::from_utf8(out).unwrap().lines().map(Into::into).collect())
+    }
+
+    fn tokens(user: &str, count: Option<u32>) -> anyhow::Result<Vec<String>> {
+        print(&TokenArgs { count, ..args(user) })
+    }
+
+    /// What `campanile token` makes of flags.
+    fn parse(flags: &[&str]) -> Result<TokenArgs, String> {
+        let line = ["campanile", "token", "--jwt-hs256-file", "F", "--user", "ada"];
+        match crate::cli::Cli::try_parse_from(line.iter().chain(flags)) {
+            Ok(crate::cli::Cli { command: crate::cli::Command::Token(args) }) => Ok(args),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     #[test]
@@ -130,25 +219,11 @@ mod tests {
             (Some(secret.clone()), None, Verifier::hs256(SECRET).unwrap()),
             (None, Some(private), Verifier::new(None, Some(keys)).unwrap()),
         ] {
-            let args = TokenArgs {
-                jwt_hs256_file: hs256,
-                eddsa_key: eddsa,
-                user: user.clone(),
-                device: DeviceId::try_from(7).unwrap(),
-                count: None,
-                ttl_seconds: 60,
-            };
-            let token = signer(&args).unwrap().sign(&args.user, args.device, NOW, NOW + 60);
+            let args = TokenArgs { jwt_hs256_file: hs256, eddsa_key: eddsa, ..args("ada") };
+            let token = token(&args, &signer(&args).unwrap(), &args.user, NOW, &Grants::default()).unwrap();
             assert_eq!(verifier.verify(&token, NOW * 1_000).unwrap().user, user);
         }
-        let args = TokenArgs {
-            jwt_hs256_file: None,
-            eddsa_key: Some(secret),
-            user,
-            device: DeviceId::try_from(7).unwrap(),
-            count: None,
-            ttl_seconds: 60,
-        };
+        let args = TokenArgs { eddsa_key: Some(secret), ..args("ada") };
         assert!(signer(&args).err().unwrap().to_string().contains("PKCS#8"));
     }
 
@@ -168,5 +243,90 @@ mod tests {
         let long = "x".repeat(64);
         let error = tokens(&long, Some(1)).unwrap_err();
         assert!(error.to_string().contains(&long));
+    }
+
+    #[test]
+    fn what_is_allowed_with_channels_is_in_the_token() {
+        let flags = [
+            "--device",
+            "7",
+            "--channels",
+            "chat:*",
+            "--channels",
+            "news",
+            "--publish",
+            "chat:42",
+            "--subscribe",
+            "inbox:ada",
+            "--subscribe",
+            "news",
+        ];
+        let printed = print(&parse(&flags).unwrap()).unwrap();
+        let verifier = Verifier::hs256(SECRET).unwrap();
+        let grants = verifier.verify(&printed[0], NOW * 1_000).unwrap().grants.unwrap();
+        let patterns = |list: &[&str]| list.iter().map(|text| Pattern::parse(text).unwrap()).collect();
+        let expected = Grants {
+            channels: patterns(&["chat:*", "news"]),
+            publish: patterns(&["chat:42"]),
+            subscribe: ["inbox:ada", "news"].map(|name| name.parse().unwrap()).into(),
+        };
+        assert_eq!(*grants, expected);
+    }
+
+    #[test]
+    fn a_token_for_one_subscription_needs_no_device() {
+        let args = parse(&["--subscription", "chat:42", "--count", "2", "--ttl-seconds", "60"]).unwrap();
+        let printed = print(&args).unwrap();
+        assert_eq!(printed.len(), 2);
+        let verifier = Verifier::hs256(SECRET).unwrap();
+        for (token, user) in printed.iter().zip(["ada0", "ada1"]) {
+            let user = user.parse().unwrap();
+            let grant = verifier.verify_subscription(token, &user, NOW * 1_000).unwrap();
+            assert_eq!(grant.channel.as_str(), "chat:42");
+            let late = verifier.verify_subscription(token, &user, (NOW + 60) * 1_000);
+            assert_eq!(late, Err(TokenError::Expired));
+        }
+    }
+
+    #[test]
+    fn flags_that_make_no_token_are_refused_in_words() {
+        let long = "x".repeat(256);
+        for (flags, part) in [
+            (&["--device", "7", "--channels", ""][..], "a pattern is the name of a channel"),
+            (&["--device", "7", "--publish", "a\tb"], "control characters"),
+            (&["--device", "7", "--channels", &long], "1 to 255 bytes"),
+            (&["--device", "7", "--subscribe", "chat:*"], "`*`"),
+            (&["--device", "7", "--subscribe", ""], "must not be empty"),
+            (&["--subscription", "chat:*"], "`*`"),
+            (&["--subscription", "a", "--device", "7"], "cannot be used with"),
+            (&["--subscription", "a", "--channels", "b"], "cannot be used with"),
+            (&["--subscription", "a", "--publish", "b"], "cannot be used with"),
+            (&["--subscription", "a", "--subscribe", "b"], "cannot be used with"),
+            (&["--channels", "a"], "--device"),
+        ] {
+            let problem = parse(flags).unwrap_err();
+            assert!(problem.contains(part), "{flags:?}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_no_gateway_would_take_is_not_printed() {
+        let pattern = |number: usize| Pattern::parse(&format!("{number}")).unwrap();
+        let most: Vec<Pattern> = (0..GRANTS_MAX).map(pattern).collect();
+        print(&TokenArgs { channels: most.clone(), publish: most, ..args("ada") }).unwrap();
+        for change in [
+            (|args, list| args.channels = list) as fn(&mut TokenArgs, Vec<Pattern>),
+            |args, list| args.publish = list,
+            |args, list| args.subscribe = list.iter().map(|one| one.as_str().parse().unwrap()).collect(),
+        ] {
+            let mut args = args("ada");
+            change(&mut args, (0..=GRANTS_MAX).map(pattern).collect());
+            let problem = print(&args).unwrap_err().to_string();
+            assert!(problem.contains("given 65 times"), "{problem}");
+        }
+        let long =
+            (0..GRANTS_MAX).map(|number| Pattern::parse(&format!("{number}{}", "x".repeat(60))).unwrap());
+        let problem = print(&TokenArgs { channels: long.collect(), ..args("ada") }).unwrap_err().to_string();
+        assert!(problem.contains("the gateway takes 4096"), "{problem}");
     }
 }

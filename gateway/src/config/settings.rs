@@ -1,5 +1,6 @@
 //! What the configuration means: checked values.
 
+use std::borrow::Cow;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -112,37 +113,44 @@ impl FileConfig {
                 deadline_ms: self.drain.deadline_ms,
             },
             limits: self.limits.clone(),
-            namespaces: Namespaces::default(),
+            namespaces: self.channels.validate()?,
             // Last, so that a configuration that is refused leaves no directory behind.
             data_dir: data_dir(&self.data_dir)?,
         })
     }
 }
 
-const LISTEN: Key = Key { name: "listen", flag: Some("listen") };
-const API_LISTEN: Key = Key { name: "api_listen", flag: Some("api-listen") };
-const SHARDS: Key = Key { name: "shards", flag: Some("shards") };
-const DRIVER: Key = Key { name: "driver", flag: Some("driver") };
-const DATA_DIR: Key = Key { name: "data_dir", flag: Some("data-dir") };
-const JWT_FILE: Key = Key { name: "auth.jwt_hs256_file", flag: Some("jwt-hs256-file") };
-const EDDSA_FILE: Key = Key { name: "auth.jwt_eddsa_public_key_file", flag: None };
-const API_KEY_FILE: Key = Key { name: "api.key_file", flag: Some("api-key-file") };
-const ORIGINS: Key = Key { name: "edge.allowed_origins", flag: None };
-const PROXIES: Key = Key { name: "edge.proxy_protocol_from", flag: None };
+const LISTEN: Key = Key::fixed("listen", Some("listen"));
+const API_LISTEN: Key = Key::fixed("api_listen", Some("api-listen"));
+const SHARDS: Key = Key::fixed("shards", Some("shards"));
+const DRIVER: Key = Key::fixed("driver", Some("driver"));
+const DATA_DIR: Key = Key::fixed("data_dir", Some("data-dir"));
+const JWT_FILE: Key = Key::fixed("auth.jwt_hs256_file", Some("jwt-hs256-file"));
+const EDDSA_FILE: Key = Key::fixed("auth.jwt_eddsa_public_key_file", None);
+const API_KEY_FILE: Key = Key::fixed("api.key_file", Some("api-key-file"));
+const ORIGINS: Key = Key::fixed("edge.allowed_origins", None);
+const PROXIES: Key = Key::fixed("edge.proxy_protocol_from", None);
 
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
-fn invalid(key: Key, problem: impl Into<String>) -> ConfigError {
+pub(super) fn invalid(key: Key, problem: impl Into<String>) -> ConfigError {
     ConfigError::Invalid { key, problem: problem.into() }
 }
 
-fn within(name: &'static str, value: u64, min: u64, max: u64) -> Result<(), ConfigError> {
+/// Whether a value is within its bounds.
+pub(super) fn within(
+    name: impl Into<Cow<'static, str>>,
+    value: u64,
+    min: u64,
+    max: u64,
+) -> Result<(), ConfigError> {
     if (min..=max).contains(&value) {
         return Ok(());
     }
-    let flag = (name == "limits.max_connections").then_some("max-connections");
-    Err(invalid(Key { name, flag }, format!("{value} is not between {min} and {max}")))
+    let mut key = Key::new(name);
+    key.flag = (key.name == "limits.max_connections").then_some("max-connections");
+    Err(invalid(key, format!("{value} is not between {min} and {max}")))
 }
 
 fn check_limits(limits: &Limits) -> Result<(), ConfigError> {

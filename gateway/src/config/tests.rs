@@ -4,6 +4,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
+use crate::namespaces::{Namespace, Namespaces, SlowPolicy};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/campanile.example.toml");
 
@@ -139,6 +140,28 @@ fn every_wrong_value_is_refused_by_its_key() {
         ("limits.window_messages_max", "0 is not", |c| c.limits.window_messages_max = 0),
         ("limits.window_bytes_max", "0 is not", |c| c.limits.window_bytes_max = 0),
         ("limits.acknowledge_timeout_ms", "0 is not", |c| c.limits.acknowledge_timeout_ms = 0),
+        ("channels.subscriptions_per_session_max", "0 is not", |c| {
+            c.channels.subscriptions_per_session_max = 0
+        }),
+        ("channels.subscriptions_per_session_max", "65536", |c| {
+            c.channels.subscriptions_per_session_max = 65_537
+        }),
+        ("channels.channels_per_shard_max", "0 is not", |c| c.channels.channels_per_shard_max = 0),
+        ("channels.log_bytes_per_shard_max", "0 is not", |c| c.channels.log_bytes_per_shard_max = 0),
+        ("channels.offline_after_seconds", "0 is not", |c| c.channels.offline_after_seconds = 0),
+        ("channels.offline_after_seconds", "86400", |c| c.channels.offline_after_seconds = 86_401),
+        ("channels.default.history_messages_max", "1000000", |c| {
+            c.channels.default.history_messages_max = 1_000_001
+        }),
+        ("channels.default.history_ttl_seconds", "0 is not", |c| c.channels.default.history_ttl_seconds = 0),
+        ("channels.default.log_bytes_max", "4095 is not", |c| c.channels.default.log_bytes_max = 4_095),
+        ("channels.default.log_bytes_max", "more than channels.log_bytes_per_shard_max", |c| {
+            c.channels.log_bytes_per_shard_max = 1 << 20;
+            c.channels.default.log_bytes_max = (1 << 20) + 1;
+        }),
+        ("channels.default.publishes_per_second_max", "0 is not", |c| {
+            c.channels.default.publishes_per_second_max = 0
+        }),
         ("mailbox.ttl_days", "0 is not", |c| c.mailbox.ttl_days = 0),
         ("mailbox.ttl_days", "366 is not", |c| c.mailbox.ttl_days = 366),
         ("mailbox.messages_per_device_max", "0 is not", |c| c.mailbox.messages_per_device_max = 0),
@@ -177,4 +200,126 @@ fn two_listeners_may_both_let_the_kernel_choose_a_port() {
     config.listen = "127.0.0.1:0".into();
     config.api_listen = "127.0.0.1:0".into();
     config.validate().unwrap();
+}
+
+fn channels(text: &str) -> Result<Namespaces, ConfigError> {
+    let (_dir, valid) = valid();
+    let config = FileConfig { channels: load(text)?.channels, ..valid };
+    Ok(config.validate()?.namespaces)
+}
+
+#[test]
+fn channels_are_by_default_what_the_shards_take_for_the_default() {
+    assert_eq!(channels("").unwrap(), Namespaces::default());
+    assert_eq!(channels("[channels.default]").unwrap(), Namespaces::default());
+}
+
+#[test]
+fn a_namespace_has_what_it_says_and_the_rest_from_the_default() {
+    let text = r#"
+        [channels]
+        subscriptions_per_session_max = 7
+        channels_per_shard_max = 8
+        log_bytes_per_shard_max = 9000000
+        offline_after_seconds = 10
+        [channels.default]
+        history_messages_max = 11
+        slow = "close"
+        subscribe = "anyone"
+        [channels.namespaces.chat]
+        history_ttl_seconds = 12
+        log_bytes_max = 13000
+        deflate = true
+        publishes_per_second_max = 14
+        [channels.namespaces."live scores"]
+        history_messages_max = 0
+        slow = "conflate"
+        members = true
+        subscribe = "token"
+        [channels.namespaces.all]
+        [channels.namespaces.presence]
+        members = true
+        subscribe = "token"
+        publishes_per_second_max = 2
+    "#;
+    let namespaces = channels(text).unwrap();
+    let default =
+        Namespace { history_messages_max: 11, slow: SlowPolicy::Close, open: true, ..Namespace::default() };
+    let chat = Namespace {
+        history_ttl: Duration::from_secs(12),
+        log_bytes_max: 13_000,
+        deflate: true,
+        publishes_per_second_max: 14,
+        ..default.clone()
+    };
+    let scores = Namespace {
+        history_messages_max: 0,
+        slow: SlowPolicy::Conflate,
+        members: true,
+        open: false,
+        ..default.clone()
+    };
+    let presence = Namespace { members: true, open: false, publishes_per_second_max: 2, ..default.clone() };
+    let expected = Namespaces {
+        named: [("chat", chat), ("live scores", scores), ("all", default.clone()), ("presence", presence)]
+            .map(|(name, namespace)| (name.to_owned(), namespace))
+            .into(),
+        default,
+        subscriptions_per_session_max: 7,
+        channels_per_shard_max: 8,
+        log_bytes_per_shard_max: 9_000_000,
+        offline_after: Duration::from_secs(10),
+    };
+    assert_eq!(namespaces, expected);
+}
+
+#[test]
+fn a_wrong_namespace_is_refused_by_its_key() {
+    let long = "x".repeat(254);
+    for (table, line, key, part) in [
+        ("a:b", "", "a:b", "leave the `:` out"),
+        ("a*", "", "a*", "`*`"),
+        ("", "", "", "has a name"),
+        (r"a\tb", "", "a\tb", "control characters"),
+        (&*long, "", &*long, "at most 253"),
+        ("chat", "history_messages_max = 1000001", "chat.history_messages_max", "1000001 is not"),
+        ("chat", "history_ttl_seconds = 2592001", "chat.history_ttl_seconds", "2592001 is not"),
+        ("chat", "log_bytes_max = 1", "chat.log_bytes_max", "1 is not"),
+        ("chat", "log_bytes_max = 268435457", "chat.log_bytes_max", "channels.log_bytes_per_shard_max"),
+        ("chat", "publishes_per_second_max = 10001", "chat.publishes_per_second_max", "10001 is not"),
+        ("presence", "history_messages_max = 0", "presence.history_messages_max", "no messages"),
+        ("presence", "history_ttl_seconds = 1", "presence.history_ttl_seconds", "no messages"),
+        ("presence", "log_bytes_max = 5000", "presence.log_bytes_max", "no messages"),
+        ("presence", "slow = 'skip'", "presence.slow", "no messages"),
+        ("presence", "deflate = false", "presence.deflate", "no messages"),
+        ("presence", "publishes_per_second_max = 0", "presence.publishes_per_second_max", "0 is not"),
+    ] {
+        let error = channels(&format!("[channels.namespaces.\"{table}\"]\n{line}")).unwrap_err().to_string();
+        let start = format!("channels.namespaces.{key}: ");
+        assert!(error.starts_with(&start) && error.contains(part), "expected {start}… {part}, not: {error}");
+    }
+}
+
+#[test]
+fn what_is_no_setting_of_a_namespace_is_named_with_its_line() {
+    for (text, parts) in [
+        (
+            "[channels]\nsubscriptions_max = 1",
+            ["`subscriptions_max`", "line 2", "`subscriptions_per_session_max`"],
+        ),
+        (
+            "[channels.default]\nhistory_mesages_max = 1",
+            ["`history_mesages_max`", "line 2", "did you mean `history_messages_max`"],
+        ),
+        ("[channels.namespaces.chat]\n\nmember = true", ["`member`", "line 3", "did you mean `members`"]),
+        ("[channels.namespaces.chat]\nslow = 'drop'", ["`drop`", "line 2", "`skip`, `conflate`, `close`"]),
+        ("[channels.default]\nsubscribe = true", ["true", "line 2", "subscribe"]),
+        ("[channels.default]\nsubscribe = 'all'", ["`all`", "line 2", "`token` or `anyone`"]),
+        ("[channels.namespaces]\nchat = 1", ["integer `1`", "line 2", "chat"]),
+    ] {
+        let error = load(text).unwrap_err().to_string();
+        for part in parts {
+            assert!(error.contains(part), "{part} is missing in: {error}");
+        }
+    }
 }

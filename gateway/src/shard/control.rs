@@ -14,6 +14,9 @@ use crate::mailbox::operations::{Operation, Registration};
 /// Bytes of messages that one page for a device that polls may have, beyond its first message.
 const LIST_BYTES_MAX: usize = 1024 * 1024;
 
+/// Messages appended to the logs of channels that cost about as much as one send.
+const PUBLISHES_PER_SEND: usize = 4;
+
 impl Shard {
     /// Whether requests wait, or the rest of one.
     pub(super) fn has_requests(&self) -> bool {
@@ -29,6 +32,9 @@ impl Shard {
                 break;
             }
             let Some(request) = self.inbox.take() else { break };
+            if let RequestBody::Publish(messages) = &request.body {
+                sends += 1 + messages.len() / PUBLISHES_PER_SEND;
+            }
             stop |= self.take_request(request, commands);
         }
         (stop, sends)

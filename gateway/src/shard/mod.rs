@@ -426,10 +426,11 @@ impl Core for Shard {
             self.flush_trims();
         }
         self.storage.flush();
-        self.flush(commands);
+        // Before the sends, so that other shards need not wait for them.
         for to in self.lanes.take_wakes() {
             commands.push(Command::Wake { to });
         }
+        self.flush(commands);
         if stop || self.is_drained() {
             return Next::Stop;
         }

@@ -202,3 +202,155 @@ fn files_without_a_usable_public_key_are_refused_in_words() {
         assert!(Signer::eddsa(text).err().unwrap().contains("PKCS#8"));
     }
 }
+
+fn patterns(list: &[&str]) -> Vec<Pattern> {
+    list.iter().map(|text| Pattern::parse(text).unwrap()).collect()
+}
+
+fn channel(name: &str) -> ChannelName {
+    ChannelName::try_from(name).unwrap()
+}
+
+/// The claims of a token that is good without these, and with them.
+fn with(more: serde_json::Value) -> String {
+    let mut claims = serde_json::json!({"sub": "ada", "did": 3, "exp": 4_000_000_000u64});
+    claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    encode(Algorithm::HS256, &claims)
+}
+
+#[test]
+fn what_a_token_allows_with_channels_survives_signing() {
+    let grants = Grants {
+        channels: patterns(&["chat:*", "news"]),
+        publish: patterns(&["chat:42"]),
+        subscribe: vec![channel("inbox:ada")],
+    };
+    for key in [Signer::hs256(SECRET).unwrap(), Signer::eddsa(PRIVATE_KEY).unwrap()] {
+        let verifier = Verifier::new(Some(SECRET), Some(EddsaKeys::parse(PUBLIC_KEY).unwrap())).unwrap();
+        let token = key.sign_with(&user(), device(), 1, 4_000_000_000, &grants);
+        let read = verifier.verify(&token, NOW_MS).unwrap().grants.unwrap();
+        assert_eq!(*read, grants);
+        for (name, subscribe, publish) in [
+            ("chat:7", true, false),
+            ("chat:42", true, true),
+            ("news", true, false),
+            ("inbox:ada", true, false),
+            ("inbox:eve", false, false),
+            ("chat", false, false),
+        ] {
+            let may = (read.may_subscribe(&channel(name)), read.may_publish(&channel(name)));
+            assert_eq!(may, (subscribe, publish), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_token_that_allows_nothing_is_one_without_grants() {
+    for none in [
+        serde_json::json!({}),
+        serde_json::json!({"channels": [], "publish": [], "subscribe": []}),
+        serde_json::json!({"other": {"channels": 1}}),
+    ] {
+        assert_eq!(verify(&with(none)).unwrap().grants, None);
+    }
+}
+
+#[test]
+fn wrong_grants_are_told_from_wrong_claims() {
+    let long = "x".repeat(256);
+    for claim in ["channels", "publish", "subscribe"] {
+        for wrong in [
+            serde_json::json!("chat:*"),
+            serde_json::json!({"chat": true}),
+            serde_json::json!(1),
+            serde_json::json!(null),
+            serde_json::json!([1]),
+            serde_json::json!(["a", null]),
+            serde_json::json!([""]),
+            serde_json::json!(["a\nb"]),
+            serde_json::json!([long]),
+            serde_json::json!(vec!["a"; GRANTS_MAX + 1]),
+        ] {
+            let refused = verify(&with(serde_json::json!({claim: wrong})));
+            assert_eq!(refused, Err(TokenError::Grants), "{claim}: {wrong}");
+        }
+        let most = verify(&with(serde_json::json!({claim: vec!["a"; GRANTS_MAX]}))).unwrap();
+        assert!(most.grants.is_some(), "{claim}");
+    }
+    // A pattern is no name.
+    let refused = verify(&with(serde_json::json!({"subscribe": ["chat:*"]})));
+    assert_eq!(refused, Err(TokenError::Grants));
+    for claim in ["sub", "did", "exp", "iat", "nbf"] {
+        let refused = verify(&with(serde_json::json!({claim: -1, "channels": 1})));
+        assert_eq!(refused, Err(TokenError::Claims), "{claim}");
+    }
+    let past = with(serde_json::json!({"exp": 1, "channels": vec!["a"; GRANTS_MAX + 1]}));
+    assert_eq!(verify(&past), Err(TokenError::Expired));
+}
+
+#[test]
+fn a_token_that_is_too_long_for_its_grants_is_refused() {
+    let names: Vec<String> = (0..GRANTS_MAX).map(|number| format!("{number}{}", "x".repeat(60))).collect();
+    let token = with(serde_json::json!({"channels": names}));
+    assert!(token.len() > TOKEN_BYTES_MAX);
+    assert_eq!(verify(&token), Err(TokenError::Invalid));
+}
+
+fn verify_subscription(token: &str) -> Result<SubscriptionGrant, TokenError> {
+    Verifier::hs256(SECRET).unwrap().verify_subscription(token, &user(), NOW_MS)
+}
+
+#[test]
+fn a_token_for_a_subscription_is_for_one_user_and_one_channel_until_it_expires() {
+    let signer = Signer::hs256(SECRET).unwrap();
+    let now = NOW_MS / 1_000;
+    let token = signer.sign_subscription(&user(), &channel("chat:42"), now + 1);
+    assert_eq!(verify_subscription(&token), Ok(SubscriptionGrant { channel: channel("chat:42") }));
+    let other = signer.sign_subscription(&user(), &channel("chat:43"), now + 1);
+    assert_eq!(verify_subscription(&other).unwrap().channel, channel("chat:43"), "not what was asked for");
+    let eve = UserId::try_from("eve").unwrap();
+    let foreign = signer.sign_subscription(&eve, &channel("chat:42"), now + 1);
+    assert_eq!(verify_subscription(&foreign), Err(TokenError::Other));
+    let past = signer.sign_subscription(&user(), &channel("chat:42"), now);
+    assert_eq!(verify_subscription(&past), Err(TokenError::Expired));
+    let claims = serde_json::json!({"sub": "ada", "channel": "a", "exp": now + 9, "nbf": now + 1});
+    assert_eq!(verify_subscription(&encode(Algorithm::HS256, &claims)), Err(TokenError::NotYet));
+}
+
+#[test]
+fn a_token_for_a_subscription_has_its_claims() {
+    let exp = 4_000_000_000u64;
+    let long = "x".repeat(256);
+    for claims in [
+        serde_json::json!({"channel": "a", "exp": exp}),
+        serde_json::json!({"sub": "ada", "exp": exp}),
+        serde_json::json!({"sub": "ada", "channel": "a"}),
+        serde_json::json!({"sub": 1, "channel": "a", "exp": exp}),
+        serde_json::json!({"sub": "ada", "channel": ["a"], "exp": exp}),
+        serde_json::json!({"sub": "ada", "channel": "a", "exp": "never"}),
+        serde_json::json!({"sub": "ada", "channel": "a", "exp": -1}),
+        serde_json::json!({"sub": "ada", "channel": "a", "exp": exp, "nbf": "now"}),
+        serde_json::json!({"sub": "ada", "channel": "", "exp": exp}),
+        serde_json::json!({"sub": "ada", "channel": "a*", "exp": exp}),
+        serde_json::json!({"sub": "ada", "channel": "a\u{7}", "exp": exp}),
+        serde_json::json!({"sub": "ada", "channel": long, "exp": exp}),
+    ] {
+        let refused = verify_subscription(&encode(Algorithm::HS256, &claims));
+        assert_eq!(refused, Err(TokenError::SubscriptionClaims), "{claims}");
+    }
+}
+
+#[test]
+fn neither_kind_of_token_stands_for_the_other() {
+    let signer = Signer::hs256(SECRET).unwrap();
+    let grants = Grants { channels: patterns(&["*"]), ..Grants::default() };
+    let session = signer.sign_with(&user(), device(), 1, 4_000_000_000, &grants);
+    assert_eq!(verify_subscription(&session), Err(TokenError::SubscriptionClaims));
+    let subscription = signer.sign_subscription(&user(), &channel("a"), 4_000_000_000);
+    assert_eq!(verify(&subscription), Err(TokenError::Claims));
+    let forged = Signer::hs256(&[7; 32]).unwrap().sign_subscription(&user(), &channel("a"), 4_000_000_000);
+    let long = "a".repeat(TOKEN_BYTES_MAX + 1);
+    for token in ["", "a.b.c", &forged, &long] {
+        assert_eq!(verify_subscription(token), Err(TokenError::Invalid), "{token}");
+    }
+}

@@ -94,7 +94,11 @@ fn device(field: impl std::fmt::Display, number: u32) -> Result<DeviceId, ApiErr
     DeviceId::try_from(number).map_err(|error| invalid(field, error))
 }
 
-fn sender(from: Device) -> Result<Device, ApiError> {
+/// Who sent a message.
+///
+/// # Errors
+/// [`ApiError::InvalidField`].
+pub(super) fn sender(from: Device) -> Result<Device, ApiError> {
     user("from.user", &from.user)?;
     if from.device != 0 {
         device("from.device", from.device)?;
@@ -102,7 +106,11 @@ fn sender(from: Device) -> Result<Device, ApiError> {
     Ok(from)
 }
 
-fn name(field: &str, text: &str) -> Result<Option<String>, ApiError> {
+/// A kind or a topic, if there is one.
+///
+/// # Errors
+/// [`ApiError::InvalidField`].
+pub(super) fn name(field: &str, text: &str) -> Result<Option<String>, ApiError> {
     let name = (!text.is_empty()).then(|| text.parse::<Name>()).transpose();
     Ok(name.map_err(|problem| invalid(field, problem))?.map(|name| name.0))
 }
@@ -113,7 +121,10 @@ fn dedup_id(text: &str) -> Result<Option<Box<str>>, ApiError> {
 }
 
 /// A payload that can be embedded wherever it goes.
-fn payload(field: &str, payload: Option<Payload>) -> Result<Payload, ApiError> {
+///
+/// # Errors
+/// [`ApiError::InvalidField`].
+pub(super) fn payload(field: &str, payload: Option<Payload>) -> Result<Payload, ApiError> {
     match payload.and_then(|payload| payload.content) {
         None => Err(invalid(field, "`data`, `text` or `json` is missing")),
         Some(Content::Json(json)) => Payload::json(json).map_err(|error| invalid(field, error)),

@@ -14,7 +14,7 @@ use crate::shard::requests::{Durability, Envelopes, Push};
 /// Devices that a push may list.
 pub const DEVICES_LISTED_MAX: usize = 1_000;
 /// The kind of a message that names none.
-const KIND_DEFAULT: &str = "message";
+pub(in crate::api) const KIND_DEFAULT: &str = "message";
 
 /// What pushes are held to.
 #[derive(Copy, Clone, Debug)]
@@ -33,7 +33,7 @@ impl PushRules {
     /// # Errors
     /// [`ApiError::PayloadTooLarge`].
     pub(in crate::api) fn check_size(&self, payload: &Payload) -> Result<(), ApiError> {
-        match (content(payload).1.len(), self.payload_bytes_max) {
+        match (payload.content_bytes(), self.payload_bytes_max) {
             (bytes, max) if bytes > max => Err(ApiError::PayloadTooLarge { bytes, max }),
             _ => Ok(()),
         }

@@ -1,5 +1,7 @@
 //! A router whose shards are played by one thread.
 
+mod channels;
+
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -16,19 +18,21 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
 use campanile_engine::{DriverKind, Waker};
 use campanile_protocol::ids::{DeviceId, MessageId, UserId};
-use campanile_protocol::messages::{Deliver, Event, Payload};
+use campanile_protocol::messages::{ChannelMessage, Deliver, Event, Payload};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
 use prost::Message as _;
 use serde_json::Value;
 use tower::ServiceExt;
 
+use self::channels::Channels;
 use crate::api::metrics::ApiMetrics;
 use crate::api::push::now_ms;
 use crate::api::{Context, PushRules, router};
 use crate::config::ApiKeys;
 use crate::mailbox::operations::RegisterError;
 use crate::mailbox::{Address, DedupKey, DeviceRecord, Page, Waiting};
+use crate::namespaces::{Namespace, Namespaces};
 use crate::node::NodeStatus;
 use crate::shard::counters::ShardCounters;
 use crate::shard::link::{Inbox, REQUESTS_WAITING_MAX, Shards};
@@ -49,7 +53,7 @@ pub(in crate::api) const EPOCH: u64 = 7;
 /// `ada` has device 1, which is connected, 2, which is not, and 3, whose mailbox is full and which does not keep up;
 /// `bob` has device 1, which is not connected. The devices of `full` are 1, whose mailbox is full, and 2, for which
 /// there is no storage. `crowd` may have no more devices; the store does not work for `broken`; nobody answers about
-/// `silence`; others have no device.
+/// `silence`, the user and the channel; others have no device. The members of channels of the namespace `room` are told.
 pub(in crate::api) struct Api {
     pub(in crate::api) context: Arc<Context>,
     played: Arc<Played>,
@@ -59,11 +63,12 @@ pub(in crate::api) struct Api {
 #[derive(Default)]
 struct Played {
     pushes: Mutex<Vec<Push>>,
-    /// Answers to pushes are kept back, while this is something.
+    /// Answers to pushes and publishes are kept back, while this is something.
     held: Mutex<Option<Vec<Held>>>,
     remembered: Mutex<HashMap<DedupKey, [u8; 16]>>,
     confirmed: Mutex<HashSet<u64>>,
     registered: Mutex<Vec<(UserId, DeviceId)>>,
+    channels: Channels,
     requests: AtomicUsize,
     paused: AtomicBool,
     ended: AtomicBool,
@@ -108,6 +113,10 @@ impl Api {
             keys: ApiKeys::parse(&format!("{KEY}\n{OTHER_KEY}")).unwrap(),
             verifier: Verifier::hs256(SECRET).unwrap(),
             auto_register: true,
+            namespaces: Namespaces {
+                named: [("room".into(), Namespace { members: true, ..Namespace::default() })].into(),
+                ..Namespaces::default()
+            },
             rules: PushRules {
                 payload_bytes_max: 1_024,
                 ttl: Duration::from_secs(30 * 86_400),
@@ -162,13 +171,18 @@ impl Api {
         self.played.pushes.lock().unwrap().drain(..).collect()
     }
 
+    /// The messages that were published to a channel, oldest first.
+    pub(in crate::api) fn published(&self, channel: &str) -> Vec<ChannelMessage> {
+        self.played.channels.messages(channel)
+    }
+
     /// The devices that were registered.
     pub(in crate::api) fn registered(&self) -> Vec<(String, u32)> {
         let registered = self.played.registered.lock().unwrap();
         registered.iter().map(|(user, device)| (user.as_str().to_owned(), device.get())).collect()
     }
 
-    /// Keeps back the answers to pushes from now on.
+    /// Keeps back the answers to pushes and publishes from now on.
     pub(in crate::api) fn hold_answers(&self) {
         *self.played.held.lock().unwrap() = Some(Vec::new());
     }
@@ -229,12 +243,12 @@ impl Played {
             if self.paused.load(Ordering::SeqCst) {
                 continue;
             }
-            for inbox in inboxes {
+            for (shard, inbox) in inboxes.iter().enumerate() {
                 while let Some(request) = inbox.take() {
                     self.requests.fetch_add(1, Ordering::SeqCst);
-                    let Some(answer) = self.answer(request.body) else { continue };
+                    let Some(answer) = self.answer(request.body, shard) else { continue };
                     match (&mut *self.held.lock().unwrap(), &answer) {
-                        (Some(held), Answer::Pushed(_)) => {
+                        (Some(held), Answer::Pushed(_) | Answer::Published(_)) => {
                             held.push((Arc::clone(inbox), request.ticket, answer, request.bell));
                         }
                         _ => inbox.answer(request.ticket, answer),
@@ -244,7 +258,7 @@ impl Played {
         }
     }
 
-    fn answer(&self, question: RequestBody) -> Option<Answer> {
+    fn answer(&self, question: RequestBody, shard: usize) -> Option<Answer> {
         Some(match question {
             RequestBody::Push(pushes) => {
                 let pushed = pushes.iter().map(|push| self.push(push)).collect();
@@ -252,6 +266,15 @@ impl Played {
                 Answer::Pushed(pushed)
             }
             RequestBody::Broadcast(_) => Answer::Broadcast { sent: 9, skipped: 1 },
+            RequestBody::Publish(messages) => {
+                let publish = |message| self.channels.publish(message);
+                Answer::Published(messages.into_iter().map(publish).collect())
+            }
+            RequestBody::Channel(channel) if channel.as_str() == "silence" => return None,
+            RequestBody::Channel(channel) => Answer::Channel(self.channels.part(&channel, shard)),
+            RequestBody::History { channel, since, messages_max } => {
+                Answer::History(self.channels.history(&channel, since, messages_max))
+            }
             RequestBody::Devices(user) if user.as_str() == "silence" => return None,
             RequestBody::Devices(user) => Answer::Devices(self.devices(&user)),
             RequestBody::Register(user, device) => Answer::Registered(Ok(self.register(user, device))),

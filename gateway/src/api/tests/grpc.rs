@@ -1,5 +1,7 @@
 //! gRPC, with a real client and the server on a socket.
 
+mod channels;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +66,18 @@ impl Served {
 
     async fn push(&self, push: PushMessageRequest) -> Result<PushMessageResponse, Status> {
         Ok(self.client().push_message(with_key(push)).await?.into_inner())
+    }
+
+    /// Waits until the shards have taken so many questions, and sees that they take no more.
+    async fn have_been_asked(&self, expected: usize) {
+        let asked = async {
+            while self.api.requests() < expected {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(LONG, asked).await.expect("requests wait for each other");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(self.api.requests(), expected);
     }
 
     async fn end(self) {
@@ -282,15 +296,15 @@ async fn receipts_and_devices_are_those_of_http() {
 }
 
 /// A stream of requests that the test sends one by one.
-struct Sent(mpsc::Receiver<PushBatchRequest>);
+struct Sent<T>(mpsc::Receiver<T>);
 
-impl Stream for Sent {
-    type Item = PushBatchRequest;
+impl<T> Stream for Sent<T> {
+    type Item = T;
 
     fn poll_next(
         mut self: std::pin::Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<PushBatchRequest>> {
+    ) -> std::task::Poll<Option<T>> {
         self.0.poll_recv(cx)
     }
 }
@@ -314,15 +328,7 @@ async fn requests_of_a_stream_do_not_wait_for_each_other_and_are_answered_in_ord
     // None has been answered, and yet many have reached the shards; but not without end.
     let home = HomeShard::new(served.api.context.shards.count());
     let [ada, nobody] = ["ada", "nobody"].map(|user| home.of(&user.parse().unwrap()));
-    let expected = REQUESTS_IN_FLIGHT_MAX * if ada == nobody { 1 } else { 2 };
-    let asked = async {
-        while served.api.requests() < expected {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(LONG, asked).await.expect("requests wait for each other");
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(served.api.requests(), expected);
+    served.have_been_asked(REQUESTS_IN_FLIGHT_MAX * if ada == nobody { 1 } else { 2 }).await;
     // Answered in the wrong order by the shards.
     served.api.release_answers();
     drop(sender);

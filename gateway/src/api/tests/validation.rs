@@ -1,15 +1,18 @@
-//! Devices and lists of devices, whatever is asked: HTTP and gRPC agree with a plain model.
+//! Devices, lists of devices and channels, whatever is asked: HTTP and gRPC agree with a plain model.
 
 use std::collections::BTreeMap;
 
-use campanile_protocol::ids::DeviceId;
-use campanile_protocol::messages::Payload;
+use axum::http::StatusCode;
+use campanile_protocol::ids::{ChannelName, DeviceId};
+use campanile_protocol::messages::{Device, Payload};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::super::grpc::wire::{DeviceEnvelope, PushMessageRequest};
+use super::super::channels::{self, PublishRequest};
+use super::super::grpc::wire::{DeviceEnvelope, PublishRequest as WirePublish, PushMessageRequest};
 use super::super::push::{PushRequest, from_json};
 use super::super::{ApiError, PushRules};
+use super::fake::Api;
 use crate::api::auth::Publisher;
 use crate::shard::requests::{Envelopes, Push};
 
@@ -36,7 +39,75 @@ fn valid(number: u32) -> bool {
     (1..=DeviceId::MAX).contains(&number)
 }
 
+/// Names that channels have, mostly, with everything that means something in a path.
+fn channel() -> impl Strategy<Value = String> {
+    prop_oneof![
+        6 => prop::collection::vec(
+            prop_oneof![Just('/'), Just('%'), Just(':'), Just('?'), Just('+'), Just('.'), Just(' '), Just('é'), Just('a')],
+            0..8
+        ).prop_map(|characters| characters.into_iter().collect()),
+        2 => any::<String>(),
+        1 => prop_oneof![Just("x".repeat(255)), Just("x".repeat(256)), Just("a*".into()), Just("publish".into())],
+    ]
+}
+
+/// With every byte escaped that is not a letter, a digit or one of `-._~` (RFC 3986 §2.3).
+fn percent_encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
+            byte => encoded.push_str(&format!("%{byte:02X}")),
+        }
+        encoded
+    })
+}
+
+#[test]
+fn whatever_a_channel_is_called_its_path_leads_to_it() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let api = Api::new();
+    proptest!(|(name in channel())| {
+        let answer = runtime.block_on(api.get(&format!("/v2/channels/{}/history", percent_encoded(&name))));
+        match ChannelName::try_from(name.as_str()) {
+            Ok(_) => prop_assert_eq!((answer.status, &answer.json["channel"]), (StatusCode::OK, &json!(name))),
+            Err(_) => answer.is_error(StatusCode::BAD_REQUEST, "invalid_channel"),
+        }
+    });
+}
+
 proptest! {
+    #[test]
+    fn a_publish_is_the_same_over_http_and_grpc(
+        channel in channel(),
+        kind in prop_oneof![Just(String::new()), Just("k".repeat(65)), "[a-z\\t]{1,5}"],
+        user in prop_oneof![Just(String::new()), Just("u".repeat(65)), "[a-zé]{1,5}"],
+        device in number(),
+        bytes in prop::collection::vec(any::<u8>(), 0..110),
+    ) {
+        let mut body = json!({
+            "channel": channel, "payload": {"data": base64(&bytes)}, "from": {"user": user, "device": device},
+        });
+        // Left out is empty there.
+        if !kind.is_empty() {
+            body["kind"] = kind.clone().into();
+        }
+        let from = Some(Device { user: user.clone(), device });
+        let payload = Some(Payload::data(bytes));
+        let http = channels::from_json(body.to_string().as_bytes());
+        // No device is 0 there.
+        if device != 0 {
+            let wire = WirePublish { channel: channel.clone(), kind: kind.clone(), from, payload };
+            let grpc = PublishRequest::try_from(wire);
+            prop_assert_eq!(grpc.as_ref().map_err(|_| ()), http.as_ref().map_err(|_| ()));
+        }
+        let good = ChannelName::try_from(&*channel).is_ok()
+            && kind.len() <= 64
+            && !kind.contains('\t')
+            && (1..=64).contains(&user.len())
+            && valid(device);
+        prop_assert_eq!(http.is_ok(), good, "{:?}", http);
+    }
+
     #[test]
     fn listed_devices_are_valid_distinct_and_ordered(numbers in prop::collection::vec(number(), 1..30)) {
         let body = json!({"user": "u", "devices": numbers, "payload": {"text": "x"}}).to_string();

@@ -131,9 +131,9 @@ impl Shard {
                 subscription.is_slow = true;
                 continue;
             }
-            // What a socket does not take is small only if it was sent nothing else.
-            let waiting = if session.outbox == NONE { 0 } else { outbox.len_of(session.outbox) };
-            if waiting >= TURN_BYTES_MAX || (waiting > 0 && subscription.is_slow) {
+            // Of what a socket does not take little is kept only if it was sent nothing else.
+            let is_sent = session.outbox != NONE;
+            if is_sent && (subscription.is_slow || outbox.len_of(session.outbox) >= TURN_BYTES_MAX) {
                 channel.again = true;
                 continue;
             }

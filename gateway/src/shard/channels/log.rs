@@ -396,3 +396,6 @@ impl Log {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

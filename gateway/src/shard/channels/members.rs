@@ -45,10 +45,11 @@ impl Shard {
             if !self.settings.namespaces.of(&name).members {
                 return Err(("members_disabled", "the channel's namespace does not tell its members"));
             }
-            match self.channels.queries.len() < QUERIES_MAX {
-                true => Ok(name),
-                false => Err(("overloaded", "too many such questions are under way")),
+            if self.channels.queries.len() >= QUERIES_MAX {
+                return Err(("overloaded", "too many such questions are under way"));
             }
+            // Every shard works for it, as for a message.
+            self.check_publishing(slot, &name).map(|()| name)
         });
         let channel = match checked {
             Ok(channel) => channel,
