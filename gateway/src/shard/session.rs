@@ -341,7 +341,8 @@ impl Shard {
     /// what it may do in a burst is left for frames that cost little.
     pub(super) fn pay_for_publish(&mut self, slot: u32, per_second: u32) -> bool {
         let now = self.now_tenths();
-        let cost = (TENTHS_PER_SECOND / per_second.max(1)).max(1);
+        // Its frame is paid for already.
+        let cost = (TENTHS_PER_SECOND / per_second.max(1)).saturating_sub(self.frame_cost());
         let Some(session) = self.connections.get_mut(slot).and_then(|connection| connection.session()) else {
             return false;
         };

@@ -220,10 +220,12 @@ impl Shard {
         };
         let reason = match log.lag(cursor) {
             _ if from == cursor || channel.is_status => None,
-            Lag::Lost if is_slow => Some(("too_slow", &self.counters.channel_gaps_too_slow)),
-            Lag::Lost => Some(("overrun", &self.counters.channel_gaps_overrun)),
+            Lag::Lost if !is_slow => Some(("overrun", &self.counters.channel_gaps_overrun)),
+            Lag::Lost if policy != SlowPolicy::Conflate => {
+                Some(("too_slow", &self.counters.channel_gaps_too_slow))
+            }
             // Events that were passed over are no gap.
-            _ if log.offset_before(from) == log.offset_before(cursor) => None,
+            Lag::From(_) if log.offset_before(from) == log.offset_before(cursor) => None,
             _ => Some(("conflated", &self.counters.channel_gaps_conflated)),
         };
         let gap = reason.map(|(reason, counter)| {

@@ -40,6 +40,7 @@ impl Shard {
             let role = Role::Owner { readers: Vec::new() };
             let number = self.channels.add(name.clone(), log, role, now);
             self.begin_status(number);
+            self.counters.channels.set(self.channels.len() as u64);
             return Ok(number);
         }
         let role = Role::Replica { attached: false };

@@ -27,6 +27,8 @@ const PUBLISHES_WAITING_MAX: usize = 1_024;
 
 /// Checking a signature costs as much as so many frames.
 const FRAMES_PER_TOKEN: u32 = 3;
+/// The kind of a message that does not say what it is, as over HTTP.
+const DEFAULT_KIND: &str = "message";
 /// Nobody hears it.
 const OVER: Refused = ("not_subscribed", "the session is over");
 
@@ -395,6 +397,9 @@ impl Shard {
         if states::user_of(&channel).is_some() {
             return Err(("channel_reserved", "a user's status has no messages: send setState"));
         }
+        if payload.content.is_none() {
+            return Err((INVALID, "payload is missing"));
+        }
         let payload = checked(payload, self.settings.limits.push_bytes_max)?;
         let session = self.connections.get(slot).and_then(|connection| connection.as_session());
         let Some(session) = session else { return Err(OVER) };
@@ -403,6 +408,7 @@ impl Shard {
         }
         let from = self.device_of(session);
         self.check_publishing(slot, &channel)?;
+        let kind = if kind.is_empty() { DEFAULT_KIND.to_owned() } else { kind };
         let message = ChannelMessage { kind, from, payload: Some(payload), ..ChannelMessage::default() };
         Ok(Publish { channel, message })
     }

@@ -248,8 +248,9 @@ impl Session {
             panic!("not subscribed: {gap:?}")
         };
         assert!(!rules.everybody_keeps_up(), "nobody is too slow here: {gap:?}");
-        let reason = rules.gap_reason(channel);
-        assert_eq!(Some(gap.reason.as_str()), reason, "a gap in channel {channel}");
+        // Whoever keeps up may be overrun: the lanes are tiny, and so are some logs.
+        let reason = Some(gap.reason.as_str());
+        assert!(reason == Some("overrun") || reason == rules.gap_reason(channel), "in {channel}: {gap:?}");
         let (oldest, newest) = match subscription.next {
             Next::Exactly(next) => (next, next),
             Next::Between(oldest, new) => (oldest, new),
