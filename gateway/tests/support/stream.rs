@@ -1,9 +1,10 @@
 //! Where a connection is in what it was sent: an HTTP answer, and then frames (RFC 6455 §5.2).
 
 /// What has left so far.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) enum Stream {
     /// Nothing. If the connection was handed over after its HTTP answer, frames come at once.
+    #[default]
     Start,
     /// The HTTP answer, of whose end so many bytes were seen.
     Head(usize),
@@ -11,12 +12,6 @@ pub(super) enum Stream {
     Header(Vec<u8>),
     /// A payload of which so many bytes are to come.
     Payload(usize),
-}
-
-impl Default for Stream {
-    fn default() -> Stream {
-        Stream::Start
-    }
 }
 
 impl Stream {

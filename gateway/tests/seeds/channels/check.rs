@@ -24,15 +24,21 @@ impl Channels {
         let settled = self.rules.namespaces.offline_after + Duration::from_secs(1);
         self.wait(settled);
         let deadline = self.gateway.world.time() + Duration::from_secs(300);
-        // Between two sends of a few bytes it seems quiet.
         let mut quiet = 0;
         while quiet < 4 {
             assert!(self.gateway.world.time() < deadline, "the world does not come to rest");
+            // Between two sends of a few bytes it only seems quiet.
+            let before = self.pieces();
             self.wait(Duration::from_millis(100));
-            quiet = if self.is_busy() { 0 } else { quiet + 1 };
+            quiet = if self.is_busy() || self.pieces() > before { 0 } else { quiet + 1 };
         }
         // What came late may have changed a status again.
         self.wait(settled);
+    }
+
+    /// How often something has arrived anywhere.
+    fn pieces(&self) -> usize {
+        self.gateway.devices.iter().map(|device| device.pieces.len()).sum()
     }
 
     /// Whether bytes are under way in either direction, or something is not answered.

@@ -92,6 +92,8 @@ impl Channels {
             .collect();
         let (count, large) = match self.below(10) {
             0 => (1 + self.below(40), 60),
+            // More than leaves in one send, where it does not take for ever.
+            1 if self.rules.faults.window_bytes_max > 1_000 => (1 + self.below(12), 5_000),
             1 => (1, 3_000),
             2..5 => (1 + self.below(6), 200),
             _ => (1, 100),

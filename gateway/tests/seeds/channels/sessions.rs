@@ -175,16 +175,19 @@ impl Session {
             let position = subscribed.position.expect("a subscription without a position");
             assert!(position.epoch > 0, "no epoch");
             begun.epoch = position.epoch;
+            let history = u64::from(world.rules.of(channel).history_messages_max);
+            let newest = u64::from(newest);
             begun.next = match since {
                 Some(since) if subscribed.recovered => {
                     assert_eq!(since.epoch, position.epoch, "recovered from another epoch");
-                    assert!(since.offset <= position.offset, "recovered from beyond the head");
+                    let missed = position.offset.checked_sub(since.offset).expect("recovered from beyond");
+                    assert!(missed <= history, "{missed} messages out of a history of {history}");
                     Next::Exactly(since.offset + 1)
                 }
-                None if newest > 0 => {
-                    let kept = self.kept(channel, position, u64::from(newest), world);
-                    let oldest = position.offset.saturating_sub(u64::from(newest)) + 1;
-                    match kept {
+                None if newest.min(history) > 0 => {
+                    let newest = newest.min(history);
+                    let oldest = position.offset.saturating_sub(newest) + 1;
+                    match self.kept(channel, position, newest, world) {
                         true => Next::Exactly(oldest),
                         false => Next::Between(oldest, position.offset + 1),
                     }

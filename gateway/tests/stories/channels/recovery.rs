@@ -16,7 +16,7 @@ fn ten() -> (Gateway, Position) {
     let mut gateway = setup.start();
     let batch = (1..=10).map(|number| a_publish("log:1", &number.to_string()));
     let published = gateway.publish_all(batch.collect());
-    let last = published.last().unwrap().clone().unwrap();
+    let last = published.last().unwrap().unwrap();
     assert_eq!(last.offset, 10);
     (gateway, last)
 }
