@@ -18,6 +18,9 @@ pub(crate) const KEY: &str = "an-api-key-for-tests-0123456789abcdef";
 /// Only there to turn a hang into a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often a gateway is started whose address is taken.
+const STARTS_MAX: usize = 3;
+
 pub(crate) type Socket = WebSocket<TcpStream>;
 
 /// A running gateway; killed when dropped.
@@ -70,18 +73,24 @@ impl Node {
 
     /// With this as its configuration file.
     pub(crate) fn configured(configuration: &str, arguments: &[&str]) -> Node {
-        let (folder, listen, api) = (folder(), free_address(), free_address());
-        let file = folder.join("campanile.toml");
-        fs::write(&file, configuration).unwrap();
-        let mut command = serve(&folder, listen, api, arguments);
-        let child = command.arg("--config").arg(file).stdin(Stdio::null()).spawn().unwrap();
-        let node = Node { child, listen, api, folder };
-        let deadline = Instant::now() + PATIENCE;
-        while node.get("/readyz").is_err() {
-            assert!(Instant::now() < deadline, "the gateway does not become ready");
-            std::thread::sleep(Duration::from_millis(20));
+        for _ in 0..STARTS_MAX {
+            let (folder, listen, api) = (folder(), free_address(), free_address());
+            let file = folder.join("campanile.toml");
+            fs::write(&file, configuration).unwrap();
+            let mut command = serve(&folder, listen, api, arguments);
+            let child = command.arg("--config").arg(file).stdin(Stdio::null()).spawn().unwrap();
+            let mut node = Node { child, listen, api, folder };
+            let deadline = Instant::now() + PATIENCE;
+            // Whoever else is about may have taken the address that was free: then it ends, and is started again.
+            while node.child.try_wait().unwrap().is_none() {
+                if node.get("/readyz").is_ok() {
+                    return node;
+                }
+                assert!(Instant::now() < deadline, "the gateway does not become ready");
+                std::thread::sleep(Duration::from_millis(20));
+            }
         }
-        node
+        panic!("the gateway does not start");
     }
 
     pub(crate) fn url(&self) -> String {
