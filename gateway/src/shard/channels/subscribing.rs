@@ -288,12 +288,13 @@ impl Shard {
         }
     }
 
-    /// A subscription that has not begun will not: that is answered, too.
+    /// A subscription that has not begun will not: that is answered, too, if a frame asked for it.
     fn take_back(&mut self, slot: u32, subscription: u32) {
         let channel = self.channels.subscriptions.get(subscription).map(|subscription| subscription.channel);
         let Some(channel) = channel.and_then(|number| self.channels.get(number)) else { return };
         let joining = channel.joining.iter().find(|joining| joining.subscription == subscription);
-        if let Some(reference) = joining.map(|joining| joining.reference.clone()) {
+        let reference = joining.map(|joining| joining.reference.clone());
+        if let Some(reference) = reference.filter(|reference| !reference.is_empty()) {
             self.refuse_frame(slot, "not_subscribed", "unsubscribed before it began", &reference);
         }
     }

@@ -121,6 +121,10 @@ impl Rules {
         self.faults.refused_send == 0 && self.ample && !self.crowded && !self.jumps()
     }
 
+    pub(super) fn has_little_room(&self) -> bool {
+        self.namespaces.log_bytes_per_shard_max < 1 << 20
+    }
+
     pub(super) fn few_channels(&self) -> bool {
         self.namespaces.channels_per_shard_max < 10
     }

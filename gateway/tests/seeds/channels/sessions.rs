@@ -311,6 +311,10 @@ impl Session {
                 world.ledger.is_refused(*item);
                 rules.patient
             }
+            (Ask::Publish { item, .. }, "overloaded") => {
+                world.ledger.is_refused(*item);
+                rules.has_little_room()
+            }
             (Ask::State(_), "publish_too_fast") => rules.patient,
             (Ask::State(channel) | Ask::Members(channel), "not_subscribed") => {
                 !self.subscriptions.contains_key(channel) || self.is_uncertain(*channel)

@@ -30,10 +30,10 @@ fn a_channel_without_a_history_is_forgotten_soon_after_its_last_subscriber() {
 #[test]
 fn a_channel_nobody_is_subscribed_to_costs_nothing_for_long() {
     let mut gateway = Setup::shards(3).start();
-    for number in 0..100 {
+    for number in 0..20 {
         gateway.publish(&format!("room:{number}"), "unheard");
     }
-    assert!(gateway.count("channels") >= 100);
+    assert_eq!(gateway.count("channels"), 20);
     gateway.wait(Duration::from_secs(60));
     assert_eq!((gateway.count("channels"), gateway.count("channel_log_bytes")), (0, 0));
     gateway.ends_forgotten();
