@@ -57,6 +57,15 @@ fn every_byte_sent_is_received() {
 }
 
 #[test]
+fn every_byte_is_received_by_whoever_only_counts() {
+    let arguments =
+        ["sends", "--connections", "200", "--rings", "2", "--bytes", "100", "--rounds", "7", "--counted"];
+    let figures = floor("counted", &arguments);
+    assert_eq!(figures["received_bytes"], 140_000.0);
+    assert!(figures["client_limit_bytes_per_second"].as_f64() > Some(0.0), "{figures}");
+}
+
+#[test]
 fn sends_that_the_receiver_has_no_room_for_are_counted_and_lose_nothing_else() {
     let arguments = ["sends", "--connections", "4", "--bytes", "1048576", "--rounds", "40"];
     let figures = floor("short", &arguments);

@@ -182,7 +182,8 @@ impl Verifier {
             return Err(TokenError::Other);
         }
         let channel = ChannelName::try_from(claims.channel.as_str());
-        Ok(SubscriptionGrant { channel: channel.map_err(|_| TokenError::SubscriptionClaims)? })
+        let channel = channel.map_err(|_| TokenError::SubscriptionClaims)?;
+        Ok(SubscriptionGrant { channel, expires_at: claims.exp })
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Credentials {
         issued_at: u64,
         /// `exp`, in seconds since the Unix epoch.
         expires_at: u64,
+        /// What they allow with channels.
+        grants: Grants,
     },
     /// One for each device, in the order of their numbers.
     Listed(Vec<String>),
@@ -30,12 +32,25 @@ pub enum Credentials {
     None,
 }
 
+/// What tokens allow with channels: names, in which `*` stands for any text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// Where a device may subscribe.
+    pub channels: Vec<String>,
+    /// Where it may publish.
+    pub publish: Vec<String>,
+}
+
 #[derive(Serialize)]
-struct Claims {
+struct Claims<'a> {
     sub: String,
     did: u32,
     exp: u64,
     iat: u64,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    channels: &'a [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    publish: &'a [String],
 }
 
 impl Credentials {
@@ -61,7 +76,17 @@ impl Credentials {
             user_prefix,
             issued_at,
             expires_at,
+            grants: Grants::default(),
         })
+    }
+
+    /// The same, but tokens that are signed here allow this with channels.
+    #[must_use]
+    pub fn with_grants(mut self, allowed: Grants) -> Credentials {
+        if let Credentials::Hs256 { grants, .. } = &mut self {
+            *grants = allowed;
+        }
+        self
     }
 
     /// The tokens in `file`, one on each line, for device 0, 1 and so on.
@@ -90,12 +115,14 @@ impl Credentials {
     /// In words for the operator: the token cannot be signed.
     pub fn token(&self, audience: &Audience, device: u32) -> Result<Option<String>, String> {
         match self {
-            Credentials::Hs256 { key, user_prefix, issued_at, expires_at } => {
+            Credentials::Hs256 { key, user_prefix, issued_at, expires_at, grants } => {
                 let claims = Claims {
                     sub: format!("{user_prefix}{}", audience.user_of(device)),
                     did: audience.device_id(device),
                     exp: *expires_at,
                     iat: *issued_at,
+                    channels: &grants.channels,
+                    publish: &grants.publish,
                 };
                 jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, key)
                     .map(Some)
@@ -131,12 +158,20 @@ mod tests {
         let path = file("secret", &format!("{SECRET}\n"));
         let credentials = Credentials::hs256(&path, "U".into(), Duration::from_secs(60)).unwrap();
         std::fs::remove_file(path).unwrap();
-        let token = credentials.token(&audience(), 7).unwrap().unwrap();
         let key = DecodingKey::from_secret(SECRET.as_bytes());
-        let claims =
+        let claims = |credentials: &Credentials| {
+            let token = credentials.token(&audience(), 7).unwrap().unwrap();
             jsonwebtoken::decode::<serde_json::Value>(&token, &key, &Validation::new(Algorithm::HS256))
                 .unwrap()
-                .claims;
+                .claims
+        };
+        let grants = Grants { channels: vec!["room:*".into()], publish: Vec::new() };
+        let allowing = credentials.with_grants(grants);
+        let (allowed, credentials) = (claims(&allowing), allowing.with_grants(Grants::default()));
+        assert_eq!(allowed["channels"], serde_json::json!(["room:*"]));
+        assert_eq!(allowed.get("publish"), None);
+        let claims = claims(&credentials);
+        assert_eq!(claims.get("channels"), None, "nothing is said about what is not wanted");
         assert_eq!((claims["sub"].as_str(), claims["did"].as_u64()), (Some("U2"), Some(3)));
         assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 60);
     }

@@ -1,6 +1,8 @@
 //! The command line, and what it means.
 
 mod address;
+mod channels;
+mod threshold;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +13,8 @@ use clap::{Parser, ValueEnum};
 
 pub use self::address::{Endpoint, Sources};
 use self::address::{endpoint, sources};
+pub use self::channels::{ChannelOptions, ChannelPlan, PublishFrom};
+pub use self::threshold::Threshold;
 use crate::audience::{Audience, To};
 use crate::fleet::AckSettings;
 use crate::ledger::{LEDGER_BYTES_MAX, Ledger};
@@ -133,6 +137,9 @@ pub struct Options {
     /// Whom each message is for: random-device, random-user or broadcast
     #[arg(long, value_name = "WHOM", default_value_t)]
     pub to: To,
+    /// Channels
+    #[command(flatten)]
+    pub channels: ChannelOptions,
     /// protobuf or json
     #[arg(long, value_name = "ENCODING", default_value = "protobuf", value_parser = encoding)]
     pub encoding: Encoding,
@@ -157,6 +164,10 @@ pub struct Options {
     /// Fails (exit code 1) if a device could not connect or was disconnected, or a message was lost
     #[arg(long)]
     pub fail_on_loss: bool,
+    /// Fails (exit code 1) if the latency is higher, as p95=250 in milliseconds: p50, p90, p95, p99, p99.9 or max.
+    /// Repeatable
+    #[arg(long, value_name = "QUANTILE=MS")]
+    pub fail_above: Vec<Threshold>,
     /// No progress lines and no table
     #[arg(long)]
     pub quiet: bool,
@@ -227,6 +238,8 @@ pub struct Plan {
     pub hold: Duration,
     /// Who connects, and whom messages are for.
     pub audience: Audience,
+    /// What they have to do with channels.
+    pub channels: ChannelPlan,
 }
 
 impl Options {
@@ -271,7 +284,19 @@ impl Options {
         };
         self.check_user_prefix(&audience)?;
         self.check_sources(&target)?;
-        if let Some(publishing) = publishing {
+        let channels = self.channels.plan(&audience, publishing.is_some())?;
+        if self.reconnect && self.channels.check_every > 1 {
+            return Err("--check-every cannot be used with --reconnect: a device that comes back says what it has, so it \
+                        has to look at each message"
+                .into());
+        }
+        if self.channels.is_from_devices() && self.max {
+            return Err("--publish-from devices needs a --rate".into());
+        }
+        if !self.fail_above.is_empty() && publishing.is_none() {
+            return Err("--fail-above needs --rate or --max".into());
+        }
+        if let Some(publishing) = publishing.filter(|_| channels.targets.is_none()) {
             let messages = publishing.messages();
             let bytes = Ledger::bytes(&audience, messages);
             if bytes > LEDGER_BYTES_MAX || messages > u64::from(u32::MAX) {
@@ -281,7 +306,7 @@ impl Options {
                 ));
             }
         }
-        Ok(Plan { target, api, publishing, hold, audience, options: self })
+        Ok(Plan { target, api, publishing, hold, audience, channels, options: self })
     }
 
     /// When devices acknowledge, if they do.
@@ -310,7 +335,7 @@ impl Options {
                 self.payload_bytes
             ));
         }
-        if self.api_key_file.is_none() {
+        if self.api_key_file.is_none() && !self.channels.is_from_devices() {
             return Err("--rate and --max need --api-key-file".into());
         }
         let room = Schedule::count(MESSAGES_PER_SECOND_MAX, duration);
@@ -393,10 +418,42 @@ mod tests {
             ("--connect-only --stalled-percent 101", "101"),
             ("--connect-only --ack-within-ms=-1", "not a number of seconds"),
             ("--connect-only --tokens-file a --jwt-hs256-file b", "cannot be used with"),
+            ("--connect-only --subscribe room:{n}", "needs --channels"),
+            ("--connect-only --subscribe room:{n}{n}", "more than one"),
+            ("--connect-only --subscribe a* ", "`*`"),
+            ("--connect-only --subscribe a --subscribe a", "`a` is named twice"),
+            (
+                "--connect-only --subscribe {n} --channels 1000 --subscriptions-per-device 1000 --connections 60000",
+                "more than",
+            ),
+            ("--connect-only --subscribe a --subscribe b --channels 0", "0"),
+            ("--connect-only --subscribe a --publish-to a", "--rate or --max"),
+            ("--connect-only --check-every 2", "--subscribe"),
+            ("--connect-only --subscribe a --check-every 2 --reconnect", "--reconnect"),
+            ("--rate 5 --api-key-file k --publish-to a --to random-user", "cannot be used with"),
+            ("--offline --api-key-file k --subscribe a", "cannot be used with"),
+            ("--hold 1 --stalled-resume --subscribe a", "--publish-to"),
+            ("--rate 5 --api-key-file k --publish-from devices", "--publish-to"),
+            ("--max --publish-to a --publish-from devices", "needs a --rate"),
+            ("--rate 5 --publish-to a --publish-from devices --stalled-percent 100", "devices that read"),
+            ("--hold 5 --fail-above p95=3", "--rate or --max"),
+            ("--rate 5 --api-key-file k --fail-above p42=3", "none of"),
         ] {
             let error = plan(arguments).expect_err(arguments);
             assert!(error.contains(word), "{arguments}: {error}");
         }
+    }
+
+    #[test]
+    fn channels_need_no_room_to_note_what_arrives() {
+        let many =
+            "--rate 1000000 --duration 1000 --connections 9 --api-key-file k --publish-to a --subscribe a";
+        assert!(plan(many).is_ok());
+        let devices =
+            plan("--rate 5 --subscribe room:{n} --publish-to room:{n} --channels 7 --publish-from devices");
+        let channels = devices.unwrap().channels;
+        assert_eq!(channels.targets.unwrap().names().channels(), 7);
+        assert_eq!(channels.subscriptions.unwrap().of_each(), 1);
     }
 
     #[test]

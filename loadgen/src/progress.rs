@@ -28,6 +28,28 @@ pub struct Totals {
     pub delivered: u64,
     /// Sessions whose replay is over.
     pub caught_up: u64,
+    /// Subscriptions that hold now.
+    pub subscriptions: u64,
+    /// Devices that have all of theirs.
+    pub subscribed: u64,
+    /// Subscriptions that were refused or ended.
+    pub refused: u64,
+    /// Messages of channels at devices that read.
+    pub frames: u64,
+    /// Messages of channels at devices that stood still.
+    pub frames_late: u64,
+    /// Of both, those that checked devices had.
+    pub duplicates: u64,
+    /// Gaps that devices were told of.
+    pub gaps: u64,
+    /// Messages that devices were to publish.
+    pub offered: u64,
+    /// Those that they sent.
+    pub publish_sent: u64,
+    /// Those that the gateway accepted.
+    pub accepted: u64,
+    /// Those that it did not, or that could not be sent.
+    pub publish_failed: u64,
 }
 
 impl Totals {
@@ -42,6 +64,18 @@ impl Totals {
             totals.received += stats.received.value();
             totals.delivered += stats.delivered.value();
             totals.caught_up += stats.caught_up.value();
+            let channels = &stats.channels;
+            totals.subscriptions += channels.subscriptions.value();
+            totals.subscribed += channels.subscribed.value();
+            totals.refused += channels.refused.value();
+            totals.frames += channels.frames.value();
+            totals.frames_late += channels.frames_late.value();
+            totals.duplicates += channels.duplicated.value();
+            totals.gaps += channels.gaps_told.value() + channels.gaps_told_late.value();
+            totals.offered += channels.offered.value();
+            totals.publish_sent += channels.sent.value();
+            totals.accepted += channels.accepted.value();
+            totals.publish_failed += channels.failed.value();
         }
         totals
     }
@@ -72,7 +106,9 @@ impl Progress {
             return;
         }
         let totals = Totals::of(stats);
-        let sent = publishing.map_or(self.sent, |publishing| publishing.sent.value());
+        // Either publishers send, or devices do.
+        let sent =
+            publishing.map_or(self.sent, |publishing| publishing.sent.value()).max(totals.publish_sent);
         let per_second = |now: u64, before: u64| {
             grouped((now.saturating_sub(before) as f64 / passed.as_secs_f64()) as u64)
         };
@@ -87,7 +123,10 @@ impl Progress {
         if totals.ended > 0 {
             line += &format!(", {} ended", grouped(totals.ended));
         }
-        if publishing.is_some() {
+        if totals.subscriptions > 0 {
+            line += &format!(", {} subscribed", grouped(totals.subscribed));
+        }
+        if sent > 0 {
             let mut latency = histogram();
             for stats in stats {
                 // All have the same bounds, so there is nothing that could fail.
@@ -95,12 +134,15 @@ impl Progress {
             }
             let latency = Latency::of(&latency);
             line += &format!(
-                "; {} pushes/s, {} received/s, p50 {:.2} ms, p99 {:.2} ms",
+                "; {} published/s, {} received/s, p50 {:.2} ms, p99 {:.2} ms",
                 per_second(sent, self.sent),
-                per_second(totals.received, self.totals.received),
+                per_second(totals.received + totals.frames, self.totals.received + self.totals.frames),
                 latency.p50,
                 latency.p99,
             );
+        }
+        if totals.gaps > 0 {
+            line += &format!(", {} gaps told", grouped(totals.gaps));
         }
         eprintln!("{line}");
         (self.last, self.totals, self.sent) = (now, totals, sent);

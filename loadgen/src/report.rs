@@ -1,5 +1,6 @@
 //! The results: as JSON, with units in the names, and as a table.
 
+mod channels;
 mod table;
 
 use std::sync::Arc;
@@ -9,9 +10,10 @@ use campanile_engine::DriverKind;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+pub use self::channels::Channels;
 pub use self::table::grouped;
 use crate::ledger::{Balance, Ledger};
-use crate::options::{Durability, Plan};
+use crate::options::{Durability, Plan, Threshold};
 use crate::process;
 use crate::progress::Totals;
 use crate::publish::Published;
@@ -32,6 +34,14 @@ pub struct Moments {
     pub connected_at_end: u64,
     /// The run was ended by a signal.
     pub interrupted: bool,
+    /// From the end of the ramp until everybody was subscribed.
+    pub subscribe: Duration,
+    /// Devices that had all their subscriptions before we said goodbye.
+    pub subscribed_at_end: u64,
+    /// When publishing began, in nanoseconds on the machine's monotonic clock; 0 if it did not.
+    pub publish_start: u64,
+    /// Messages of channels that were to come of what the gateway has accepted.
+    pub expected_frames: u64,
 }
 
 /// The results of a run.
@@ -47,12 +57,29 @@ pub struct Report {
     pub connections: Connections,
     /// What was published; absent if nothing was.
     pub pushes: Option<Pushes>,
-    /// What arrived; absent if nothing was published.
+    /// What arrived; absent if nothing was pushed to devices.
     pub deliveries: Option<Deliveries>,
+    /// What came of channels; absent without them.
+    pub channels: Option<Channels>,
     /// What had waited for the devices; absent without `--until-caught-up`.
     pub replay: Option<Replay>,
+    /// What the latency was to be, and was; empty without `--fail-above`.
+    pub thresholds: Vec<Checked>,
     /// What the load generator itself cost.
     pub process: Process,
+}
+
+/// A limit of the latency, and what it was.
+#[derive(Clone, Debug, Serialize)]
+pub struct Checked {
+    /// `p50`, `p90`, `p95`, `p99`, `p99.9` or `max`.
+    pub quantile: String,
+    /// What it may be at most, in milliseconds.
+    pub limit_ms: f64,
+    /// What it was, in milliseconds.
+    pub value_ms: f64,
+    /// Whether the limit was kept. Not if nothing was measured.
+    pub kept: bool,
 }
 
 /// Devices and their connections.
@@ -97,7 +124,7 @@ pub struct Connections {
 /// What was published.
 #[derive(Clone, Debug, Serialize)]
 pub struct Pushes {
-    /// `random-device`, `random-user` or `broadcast`.
+    /// `random-device`, `random-user`, `broadcast` or `channels`.
     pub to: String,
     /// `open`: each message was due at a fixed time; `closed`: as fast as the gateway answered.
     pub model: String,
@@ -259,6 +286,10 @@ impl Report {
         let deliveries = ledger
             .zip(published.as_ref())
             .map(|(ledger, published)| Deliveries::new(stats, ledger, published, &moments));
+        let channels = Channels::new(plan, stats, &moments);
+        let pushed = deliveries.as_ref().map(|deliveries| &deliveries.latency_ms);
+        let latency = pushed.or(channels.as_ref().map(|channels| &channels.latency_ms));
+        let thresholds = thresholds(&plan.options.fail_above, latency.copied().unwrap_or_default());
         Report {
             driver: driver.to_string(),
             shards: stats.len(),
@@ -266,6 +297,8 @@ impl Report {
             connections: Connections::new(plan, stats, &moments),
             pushes: published.map(|published| Pushes::new(plan, published, &moments)),
             deliveries,
+            channels,
+            thresholds,
             replay: plan.options.until_caught_up.then(|| Replay::new(stats)),
             process: Process {
                 cpu_ramp_seconds: moments.ramp_cpu.as_secs_f64(),
@@ -289,8 +322,28 @@ impl Report {
             .replay
             .as_ref()
             .is_none_or(|replay| replay.caught_up >= self.connections.opened && replay.out_of_order == 0);
-        connected && accepted && arrived && replayed
+        let fanned_out = self.channels.as_ref().is_none_or(Channels::is_flawless);
+        connected && accepted && arrived && replayed && fanned_out
     }
+
+    /// Whether what must not happen in any run has not happened, and every limit that was given was kept.
+    pub fn is_acceptable(&self) -> bool {
+        let promised = self.channels.as_ref().is_none_or(Channels::keeps_promise);
+        promised && self.thresholds.iter().all(|threshold| threshold.kept)
+    }
+}
+
+fn thresholds(limits: &[Threshold], latency: Latency) -> Vec<Checked> {
+    let check = |limit: &Threshold| {
+        let value_ms = limit.value(&latency);
+        Checked {
+            quantile: limit.quantile.clone(),
+            limit_ms: limit.ms_max,
+            value_ms,
+            kept: latency.count > 0 && value_ms <= limit.ms_max,
+        }
+    };
+    limits.iter().map(check).collect()
 }
 
 fn per_second(count: u64, duration: Duration) -> f64 {
@@ -340,7 +393,10 @@ impl Pushes {
         let failed = published.failures.values().sum();
         let accepted = published.latency.len();
         Pushes {
-            to: plan.audience.to.to_string(),
+            to: match &plan.channels.targets {
+                Some(_) => "channels".into(),
+                None => plan.audience.to.to_string(),
+            },
             model: if plan.options.max { "closed" } else { "open" }.into(),
             rate_per_second: plan.publishing.and_then(|publishing| publishing.per_second).unwrap_or(0.0),
             durability: plan.options.durability.map_or("default", Durability::name).into(),
@@ -418,6 +474,15 @@ mod tests {
     fn numbers_are_grouped() {
         let numbers = [0, 999, 1_000, 12_345_678].map(grouped);
         assert_eq!(numbers, ["0", "999", "1,000", "12,345,678"]);
+    }
+
+    #[test]
+    fn a_limit_is_not_kept_by_nothing() {
+        let limits = ["p95=3".parse().unwrap(), "max=9".parse().unwrap()];
+        let kept =
+            |latency| thresholds(&limits, latency).iter().map(|checked| checked.kept).collect::<Vec<_>>();
+        assert_eq!(kept(Latency { count: 1, p95: 3.0, max: 9.5, ..Latency::default() }), [true, false]);
+        assert_eq!(kept(Latency::default()), [false, false]);
     }
 
     #[test]

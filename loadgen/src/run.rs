@@ -1,5 +1,7 @@
 //! One run, from the ramp to the report: the control thread.
 
+mod channels;
+
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -55,7 +57,7 @@ pub fn run(plan: &Plan) -> Result<Report, String> {
         reconnect: options.reconnect,
         session: options.session_seconds.map(Duration::from_secs_f64),
         samples: options.samples.is_some(),
-        credentials: credentials(options, plan)?,
+        credentials: credentials(options, plan)?.with_grants(channels::grants(plan)),
         target: plan.target.address,
         host: plan.target.host.clone(),
         path: plan.target.path.clone(),
@@ -65,7 +67,10 @@ pub fn run(plan: &Plan) -> Result<Report, String> {
         attempts_max: options.attempts_max.div_ceil(count) as usize,
         connect_timeout: Duration::from_secs_f64(options.connect_timeout),
         run: fastrand::u64(..),
-        ledger: messages.map(|messages| Ledger::new(plan.audience, messages)),
+        ledger: messages
+            .filter(|_| plan.channels.targets.is_none())
+            .map(|messages| Ledger::new(plan.audience, messages)),
+        channels: channels::settings(plan),
     });
     let control = Arc::new(Control::default());
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -84,7 +89,8 @@ pub fn run(plan: &Plan) -> Result<Report, String> {
         interrupted: false,
     };
     let result = runtime.block_on(run.phases(&api_key.unwrap_or_default()));
-    run.moments.connected_at_end = Totals::of(&run.shards.stats).connected;
+    let totals = Totals::of(&run.shards.stats);
+    (run.moments.connected_at_end, run.moments.subscribed_at_end) = (totals.connected, totals.subscribed);
     run.control.close();
     run.shards.wake();
     let joined = run.shards.join();
@@ -133,6 +139,9 @@ impl Run<'_> {
         match self.plan.options.offline {
             true => self.register(api_key, &mut interrupts).await?,
             false => self.ramp(&mut interrupts).await?,
+        }
+        if self.plan.channels.subscriptions.is_some() {
+            self.subscribe(&mut interrupts).await?;
         }
         if self.plan.options.until_caught_up {
             self.replay(&mut interrupts).await?;
@@ -218,7 +227,25 @@ impl Run<'_> {
         api_key: &str,
         interrupts: &mut Interrupts,
     ) -> Result<(), String> {
-        let (start, cpu) = (Time::monotonic(), process::cpu());
+        let (start, cpu) = self.publishing_begins();
+        let published = match self.plan.options.channels.is_from_devices() {
+            true => self.publish_from_devices(publishing, interrupts).await?,
+            false => self.publish_over_http(publishing, api_key, interrupts).await?,
+        };
+        self.moments.publish = Time::monotonic().since(start);
+        self.moments.publish_cpu = process::cpu().saturating_sub(cpu);
+        self.begin_drain(&published);
+        self.drain(&published, interrupts).await?;
+        self.published = Some(published);
+        Ok(())
+    }
+
+    async fn publish_over_http(
+        &mut self,
+        publishing: Publishing,
+        api_key: &str,
+        interrupts: &mut Interrupts,
+    ) -> Result<Published, String> {
         let progress = Arc::new(PublishProgress::default());
         let publisher = self.start_publisher(publishing, api_key, &progress)?;
         while !publisher.is_finished() {
@@ -227,24 +254,30 @@ impl Run<'_> {
                 progress.stop.store(true, Ordering::Relaxed);
             }
         }
-        let published = joined(publisher)?;
-        self.moments.publish = Time::monotonic().since(start);
-        self.moments.publish_cpu = process::cpu().saturating_sub(cpu);
+        joined(publisher)
+    }
+
+    /// Until everything that the gateway has taken has arrived, or nothing more comes.
+    async fn drain(&mut self, published: &Published, interrupts: &mut Interrupts) -> Result<(), String> {
         let ledger = self.settings.ledger.as_ref();
         let expected = |(number, &reported)| ledger.map_or(0, |ledger| ledger.expected(number, reported));
-        let expected: u64 = (0..).zip(&published.delivered).map(expected).sum();
+        let pushed: u64 = (0..).zip(&published.delivered).map(expected).sum();
+        let expected = pushed + channels::expected_frames(self.plan, &published.positions);
+        self.moments.expected_frames = expected - pushed;
         let (mut before, mut until) = (0, Time::monotonic() + GRACE);
         while !self.interrupted && Time::monotonic() < until {
-            let received = Totals::of(&self.shards.stats).received;
+            let totals = Totals::of(&self.shards.stats);
+            // What came twice does not stand for another.
+            let frames = (totals.frames + totals.frames_late).saturating_sub(totals.duplicates);
+            let received = totals.received + frames;
             if received >= expected {
                 break;
             }
             if std::mem::replace(&mut before, received) != received {
                 until = Time::monotonic() + GRACE;
             }
-            self.tick("drain", Some(&progress), interrupts).await?;
+            self.tick("drain", None, interrupts).await?;
         }
-        self.published = Some(published);
         Ok(())
     }
 
@@ -284,6 +317,7 @@ impl Run<'_> {
             durability: options.durability,
             publishers: options.publishers,
             timeout: PUBLISH_TIMEOUT,
+            targets: self.plan.channels.targets.clone(),
         }
     }
 }

@@ -106,8 +106,97 @@ pub struct Stats {
     pub foreign: Counter,
     /// Frames that are not of the schema.
     pub undecodable: Counter,
+    /// What concerns channels.
+    pub channels: ChannelStats,
     /// The rest, which is written rarely or in one go.
     pub details: Mutex<Details>,
+}
+
+/// What one shard counts of channels. *Checked* devices look at each message; the others count frames.
+#[derive(Debug, Default)]
+pub struct ChannelStats {
+    /// Subscriptions that hold now.
+    pub subscriptions: Counter,
+    /// Devices that have all of theirs now.
+    pub subscribed: Counter,
+    /// Subscriptions that were refused, or ended by the gateway.
+    pub refused: Counter,
+    /// Subscriptions of devices that came back and were promised all that they had missed.
+    pub recovered: Counter,
+    /// Those that were not.
+    pub not_recovered: Counter,
+    /// Messages at devices that read.
+    pub frames: Counter,
+    /// Bytes of these messages as they came, without the headers of their frames.
+    pub bytes: Counter,
+    /// Messages at devices that stood still for a while.
+    pub frames_late: Counter,
+    /// When the latest message came, in nanoseconds on the machine's monotonic clock; 0 before.
+    pub last_frame: Counter,
+    /// Messages that checked devices have looked at.
+    pub checked: Counter,
+    /// Of these, those that were missed and recovered.
+    pub replayed: Counter,
+    /// `gap` frames at devices that read.
+    pub gaps_told: Counter,
+    /// `gap` frames at devices that stood still for a while.
+    pub gaps_told_late: Counter,
+    /// Messages that checked devices were told would not come.
+    pub missed_told: Counter,
+    /// Holes that nobody told checked devices of.
+    pub gaps_not_told: Counter,
+    /// Messages in these holes.
+    pub missed_not_told: Counter,
+    /// Messages that a checked device had.
+    pub duplicated: Counter,
+    /// Messages that came after later ones.
+    pub out_of_order: Counter,
+    /// Messages of channels that a checked device was not subscribed to, or that were published to another channel.
+    pub astray: Counter,
+    /// Messages that are not of this run.
+    pub foreign: Counter,
+    /// Messages that checked devices lacked at the end, though the gateway had taken them.
+    pub behind: Counter,
+    /// Messages that devices were to publish.
+    pub offered: Counter,
+    /// Those that they sent.
+    pub sent: Counter,
+    /// Those that the gateway accepted.
+    pub accepted: Counter,
+    /// Those that it did not, or that could not be sent.
+    pub failed: Counter,
+}
+
+/// What has been published to one channel.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Messages that the gateway accepted.
+    pub accepted: u64,
+    /// The epoch of the latest answer.
+    pub epoch: u64,
+    /// The highest number in it.
+    pub newest: u64,
+}
+
+impl Position {
+    /// The gateway has accepted a message and given it this number.
+    pub fn accepted(&mut self, epoch: u64, offset: u64) {
+        self.accepted += 1;
+        self.merge_newest(epoch, offset);
+    }
+
+    /// Adds what another has seen of the channel.
+    pub fn merge(&mut self, other: Position) {
+        self.accepted += other.accepted;
+        self.merge_newest(other.epoch, other.newest);
+    }
+
+    fn merge_newest(&mut self, epoch: u64, offset: u64) {
+        if self.epoch != epoch {
+            (self.epoch, self.newest) = (epoch, 0);
+        }
+        self.newest = self.newest.max(offset);
+    }
 }
 
 /// What a shard writes rarely.
@@ -123,6 +212,27 @@ pub struct Details {
     pub latency: Histogram<u64>,
     /// When each was due and how long it took, in nanoseconds, if that is kept.
     pub samples: Vec<(u64, u64)>,
+    /// Why subscriptions were refused or ended.
+    pub refusals: Reasons,
+    /// The first of them, in words.
+    pub first_refusal: Option<Refusal>,
+    /// What devices have published, by the index of the channel.
+    pub positions: BTreeMap<u32, Position>,
+    /// Why messages of devices were not accepted.
+    pub publish_failures: Reasons,
+    /// From when a message of a device was due to the gateway's answer.
+    pub publish_latency: Histogram<u64>,
+}
+
+/// A subscription that was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The channel's name.
+    pub channel: String,
+    /// The gateway's name of the reason.
+    pub reason: String,
+    /// What it says about it.
+    pub message: String,
 }
 
 impl Default for Details {
@@ -133,6 +243,11 @@ impl Default for Details {
             connecting: histogram(),
             latency: histogram(),
             samples: Vec::new(),
+            refusals: Reasons::new(),
+            first_refusal: None,
+            positions: BTreeMap::new(),
+            publish_failures: Reasons::new(),
+            publish_latency: histogram(),
         }
     }
 }

@@ -4,7 +4,8 @@
 //! another. A step publishes at one rate and waits until everything has come. What a step says:
 //! - latency is from when a message was due until a sampled subscriber had read it;
 //! - delivered is what came while there was publishing, of all subscribers, by the bytes that they got;
-//! - lost is what the sampled subscribers did not get, message by message.
+//! - lost is what the sampled subscribers did not get, message by message; undelivered is what all of them did not
+//!   get, by bytes.
 
 mod endpoint;
 mod options;
@@ -185,6 +186,7 @@ impl Run<'_> {
             max_msec: known(3),
             lost_frames: sampled_frames.saturating_sub(after.sampled_messages),
             sampled_frames,
+            undelivered_percent: undelivered_percent(&published, self.options.subscribers, &after),
             out_of_order_frames: after.out_of_order,
             frame_bytes: after.sampled_bytes as f64 / after.sampled_messages.max(1) as f64,
             server_cpu_usec_per_frame: server_cpu.map(|cpu| cpu * 1e6 / after.messages().max(1.0)),
@@ -232,6 +234,12 @@ impl Run<'_> {
             eprintln!("{} messages were not published: {why}", published.refused);
         }
     }
+}
+
+/// What is missing of all frames to all subscribers.
+fn undelivered_percent(published: &Published, subscribers: u32, received: &Sample) -> f64 {
+    let expected = published.messages as f64 * f64::from(subscribers);
+    ((expected - received.messages()) / expected.max(1.0)).max(0.0) * 100.0
 }
 
 /// Shows once a second what is happening, until `duration` has passed.

@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// What may seem undelivered when it is told from bytes: servers send a ping now and then.
+const UNDELIVERED_PERCENT_MAX: f64 = 0.1;
+
 /// The steps of one server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Series {
@@ -17,8 +20,9 @@ pub(crate) struct Series {
     pub(crate) steps: Vec<Step>,
 }
 
-/// One offered load. Figures of the server's process are missing where it is not known.
+/// One offered load; what an older report lacks is zero. Figures of the server's process are missing where it is not known.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Step {
     /// Messages that were to be published each second.
     pub(crate) offered_messages_per_second: f64,
@@ -42,6 +46,8 @@ pub(crate) struct Step {
     pub(crate) lost_frames: u64,
     /// All that the sampled subscribers should have got.
     pub(crate) sampled_frames: u64,
+    /// What is missing of all frames to all subscribers, in percent: told from bytes, which may differ a little.
+    pub(crate) undelivered_percent: f64,
     /// Messages that came after a later one, or twice, in the sampled sockets.
     pub(crate) out_of_order_frames: u64,
     /// Bytes on the wire of one message to one subscriber.
@@ -66,6 +72,7 @@ impl Step {
         self.p95_msec.is_some_and(|p95| p95 <= p95_msec_max)
             && self.lost_frames == 0
             && self.refused_messages == 0
+            && self.undelivered_percent <= UNDELIVERED_PERCENT_MAX
     }
 }
 
@@ -140,7 +147,8 @@ mod tests {
             step(300.0, Some(20.0), 1),
             step(500.0, None, 0),
         ];
-        let series = Series { name: "x".into(), subscribers: 1, payload_bytes: 128, steps };
+        let mut series = Series { name: "x".into(), subscribers: 1, payload_bytes: 128, steps };
+        series.steps.push(Step { undelivered_percent: 1.0, ..step(600.0, Some(1.0), 0) });
         assert_eq!(series.best(250.0).map(|step| step.offered_frames_per_second), Some(200.0));
         assert!(series.best(0.5).is_none());
     }

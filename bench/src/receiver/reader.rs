@@ -14,8 +14,6 @@ use super::stamp::{Stamps, now_nanos};
 use super::tally::{Order, Sample, Tally};
 use super::turns::Turns;
 
-/// In how much time each socket that is only counted is read once.
-pub(super) const SCAN: Duration = Duration::from_millis(50);
 /// Counted sockets that are read before the sampled ones are looked at again: some 60 µs.
 const SLICE: usize = 64;
 /// How long a wait lasts when nothing comes.
@@ -53,8 +51,9 @@ struct Sampled {
 }
 
 impl Reader {
-    /// Without sockets. Each will send a pong once in `pong_every`, if that is given.
-    pub(super) fn new(pong_every: Option<Duration>) -> Result<Self, Errno> {
+    /// Without sockets. Of those that are counted each will be read once in `scan`, and all will send a pong once in
+    /// `pong_every`, if that is given.
+    pub(super) fn new(scan: Duration, pong_every: Option<Duration>) -> Result<Self, Errno> {
         Ok(Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             counted: Vec::new(),
@@ -64,7 +63,7 @@ impl Reader {
             events: Vec::with_capacity(EVENTS_MAX),
             buffer: Vec::with_capacity(READ_BYTES_MAX),
             discarded: vec![0; DISCARD_BYTES_MAX],
-            scan: Turns::new(SCAN),
+            scan: Turns::new(scan),
             pongs: pong_every.map(Turns::new),
         })
     }

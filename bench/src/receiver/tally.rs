@@ -124,7 +124,7 @@ impl Sample {
         if self.sampled_bytes == 0 {
             return 0.0;
         }
-        self.bytes as f64 * (self.sampled_messages as f64 / self.sampled_bytes as f64)
+        self.bytes as f64 * self.sampled_messages as f64 / self.sampled_bytes as f64
     }
 
     /// How late messages were, in milliseconds, by the share of them that was not later; NaN without any.

@@ -248,7 +248,6 @@ impl From<PublishError> for ApiError {
         match error {
             PublishError::Reserved => ApiError::ChannelReserved,
             PublishError::TooManyChannels => ApiError::TooManyChannels,
-            PublishError::NotEncodable => ApiError::InvalidField(format!("payload: {error}")),
             PublishError::Unavailable(unavailable) => unavailable.into(),
         }
     }

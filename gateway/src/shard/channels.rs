@@ -9,6 +9,7 @@
 //! - Who falls behind the log is told so before anything newer, or is disconnected: nothing is skipped silently.
 //! - Everything here is bounded: subscriptions by session, channels by shard, logs by channel and by shard.
 
+mod entry;
 pub(super) mod fanout;
 mod log;
 pub(super) mod mail;
@@ -20,11 +21,10 @@ mod subscriptions;
 mod sweep;
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use campanile_engine::Time;
-use campanile_protocol::ids::{ChannelName, UserId};
+use campanile_protocol::ids::ChannelName;
 use campanile_protocol::messages::Position;
 use hashbrown::HashTable;
 use rustc_hash::{FxBuildHasher, FxHashSet};
@@ -102,7 +102,7 @@ pub(super) struct Channels {
     ready: VecDeque<u32>,
     /// Channels whose replicas lack something; each at most once.
     feeding: VecDeque<u32>,
-    /// Bytes of the logs that this shard owns.
+    /// Bytes of all logs, those that are another shard's included.
     log_bytes: usize,
     next_serial: u32,
     /// When channels are next looked through, and from which number on.
@@ -121,16 +121,18 @@ pub(super) struct Channels {
     fanned: Vec<Fanned>,
     /// Slots that were sent something else with it.
     mixed: Vec<u32>,
-    /// Subscriptions that need more than what their log has.
-    behind: Vec<u32>,
+    /// Subscriptions that lack something and are not brought forward by a pass; each at most once.
+    behind: VecDeque<u32>,
+    /// Chosen at random: names are chosen by clients, who must not know which ones meet in the table.
+    seed: u64,
 }
 
-fn hash(name: &str) -> u64 {
-    FxBuildHasher.hash_one(name)
+fn hash(seed: u64, name: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(name.as_bytes(), seed)
 }
 
 impl Channels {
-    pub(super) fn new() -> Channels {
+    pub(super) fn new(seed: u64) -> Channels {
         Channels {
             numbers: HashTable::new(),
             slab: Slab::new(),
@@ -150,7 +152,8 @@ impl Channels {
             deflating: Deflating::default(),
             fanned: Vec::new(),
             mixed: Vec::new(),
-            behind: Vec::new(),
+            behind: VecDeque::new(),
+            seed,
         }
     }
 
@@ -158,7 +161,7 @@ impl Channels {
     fn find(&self, name: &ChannelName) -> Option<u32> {
         let is_name =
             |&number: &u32| self.slab.get(number as usize).is_some_and(|channel| channel.name == *name);
-        self.numbers.find(hash(name.as_str()), is_name).copied()
+        self.numbers.find(hash(self.seed, name.as_str()), is_name).copied()
     }
 
     fn get(&self, number: u32) -> Option<&Channel> {
@@ -185,11 +188,11 @@ impl Channels {
             used: now,
             serial: self.next_serial,
         };
-        let hashed = hash(channel.name.as_str());
+        let (seed, hashed) = (self.seed, hash(self.seed, channel.name.as_str()));
         let number = self.slab.insert(channel) as u32;
         let slab = &self.slab;
         let rehash =
-            |&number: &u32| slab.get(number as usize).map_or(0, |channel| hash(channel.name.as_str()));
+            |&number: &u32| slab.get(number as usize).map_or(0, |channel| hash(seed, channel.name.as_str()));
         self.numbers.insert_unique(hashed, number, rehash);
         number
     }
@@ -197,13 +200,11 @@ impl Channels {
     /// Forgets a channel that nobody is subscribed to.
     fn remove(&mut self, number: u32) -> Option<Channel> {
         let channel = self.slab.try_remove(number as usize)?;
-        let found = self.numbers.find_entry(hash(channel.name.as_str()), |&other| other == number);
+        let found = self.numbers.find_entry(hash(self.seed, channel.name.as_str()), |&other| other == number);
         if let Ok(entry) = found {
             entry.remove();
         }
-        if matches!(channel.role, Role::Owner { .. }) {
-            self.log_bytes -= channel.log.bytes();
-        }
+        self.log_bytes -= channel.log.bytes();
         Some(channel)
     }
 
@@ -214,7 +215,7 @@ impl Channels {
             return;
         }
         match channel.ready {
-            true => channel.again = true,
+            true => channel.again |= channel.next > 0,
             false => {
                 channel.ready = true;
                 self.ready.push_back(number);
@@ -231,9 +232,18 @@ impl Channels {
         }
     }
 
-    /// Whether a pass is to be done.
+    /// Somebody lacks something that a pass will not give.
+    fn set_behind(&mut self, number: u32) {
+        if let Some(subscription) = self.subscriptions.get_mut(number)
+            && !std::mem::replace(&mut subscription.is_behind, true)
+        {
+            self.behind.push_back(number);
+        }
+    }
+
+    /// Whether subscribers are to be sent something.
     pub(super) fn is_ready(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || !self.behind.is_empty()
     }
 
     /// Whether a replica waits for room in its shard's queue.
@@ -298,9 +308,4 @@ impl GrantTable {
             self.shared.remove(number as usize);
         }
     }
-}
-
-/// The name of the channel that is a user's status.
-fn status_of(user: &UserId) -> Option<ChannelName> {
-    ChannelName::try_from(format!("{}:{user}", crate::namespaces::PRESENCE_NAMESPACE).as_str()).ok()
 }

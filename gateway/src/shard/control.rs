@@ -16,6 +16,8 @@ const LIST_BYTES_MAX: usize = 1024 * 1024;
 
 /// Messages appended to the logs of channels that cost about as much as one send.
 const PUBLISHES_PER_SEND: usize = 4;
+/// Sends that cost about as much as looking through a channel's members or history.
+const SENDS_PER_LOOK: usize = 32;
 
 impl Shard {
     /// Whether requests wait, or the rest of one.
@@ -32,9 +34,11 @@ impl Shard {
                 break;
             }
             let Some(request) = self.inbox.take() else { break };
-            if let RequestBody::Publish(messages) = &request.body {
-                sends += 1 + messages.len() / PUBLISHES_PER_SEND;
-            }
+            sends += match &request.body {
+                RequestBody::Publish(messages) => 1 + messages.len() / PUBLISHES_PER_SEND,
+                RequestBody::Channel(_) | RequestBody::History { .. } => SENDS_PER_LOOK,
+                _ => 0,
+            };
             stop |= self.take_request(request, commands);
         }
         (stop, sends)

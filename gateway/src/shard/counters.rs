@@ -113,7 +113,7 @@ counters! {
     Gauge channels
     /// Subscriptions to channels.
     Gauge subscriptions
-    /// Bytes of the logs of channels that the shard owns.
+    /// Bytes of the logs of channels, those that are another shard's included; of each entry one encoding counts.
     Gauge channel_log_bytes
     /// Messages published to channels that the shard owns.
     Counter channel_messages_published
@@ -123,6 +123,8 @@ counters! {
     Counter channel_bytes_sent
     /// Gaps told to subscribers that fell behind the log of their channel.
     Counter channel_gaps_too_slow
+    /// Gaps told to subscribers that keep up, because more was published at once than the log of their channel holds.
+    Counter channel_gaps_overrun
     /// Gaps told to subscribers that got only the newest message after they had been slow.
     Counter channel_gaps_conflated
     /// Sessions closed because they fell behind the log of a channel whose policy is to close.

@@ -1,8 +1,8 @@
 //! Between shards: what one shard tells another, in order, through bounded lock-free queues.
 //!
 //! Nothing waits: what a queue does not take stays with the sender, who tries again in its next turns. What stays there
-//! is bounded by what it is about: the sessions and channels of the sender. The messages of channels never stay: the
-//! owner knows how far each shard was fed, and feeds on when there is room.
+//! is bounded by what sessions may ask for in a moment: a shard takes a whole queue in one turn. The messages of channels
+//! never stay: the owner knows how far each shard was fed, and feeds on when there is room.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -62,11 +62,13 @@ impl Outgoing {
         }
     }
 
-    /// Sends if there is room now.
+    /// Whether a queue has room now.
+    pub(super) fn has_room(&self, to: usize) -> bool {
+        !self.lanes.queues[to].is_full()
+    }
+
+    /// Sends if there is room now, before what waits: for what needs no order with it.
     pub(super) fn try_send(&mut self, to: usize, mail: Mail) -> Result<(), Mail> {
-        if !self.waiting[to].is_empty() {
-            return Err(mail);
-        }
         self.lanes.queues[to].push(mail)?;
         self.wake[to] = true;
         Ok(())

@@ -78,10 +78,10 @@ const REQUESTS_PER_TURN_MAX: usize = 64;
 const SENDS_PER_TURN: usize = 384;
 /// Answers of the store that cost about as much as one send.
 const COMPLETIONS_PER_SEND: usize = 8;
-/// When a shard looks again whether another shard's queue has room.
-const RETRY: Duration = Duration::from_millis(1);
 /// The part of them that a pass gets even while pushes wait.
 const SENDS_PER_PASS_MIN: usize = SENDS_PER_TURN / 4;
+/// When a shard looks again whether another shard's queue has room.
+const RETRY: Duration = Duration::from_millis(1);
 /// How long a driver that is to end goes on after the last close, so that the last close frame is read.
 const LINGER: Duration = Duration::from_millis(1_100);
 
@@ -190,7 +190,7 @@ impl Shard {
             home: HomeShard::new(parts.count),
             inbox: parts.inbox,
             lanes: Outgoing::new(parts.lanes),
-            channels: Channels::new(),
+            channels: Channels::new(parts.seed),
             inflating: Inflating::default(),
             counters: parts.counters,
             now,
@@ -447,7 +447,7 @@ impl Core for Shard {
         let tick = self.wheel.next_tick();
         let tick = tick.into_iter().chain(self.storage.trims_due()).chain(due.into_iter().flatten()).min();
         // The last connection of the node may end on another shard, which wakes nobody.
-        let tick = tick.or_else(|| self.draining.is_some().then(|| now.time + TICK));
+        let tick = tick.into_iter().chain(self.draining.is_some().then(|| now.time + TICK)).min();
         tick.map_or(Next::Event, Next::At)
     }
 

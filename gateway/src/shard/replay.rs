@@ -180,18 +180,13 @@ impl Shard {
 
     /// Tells a client that a frame was refused; the connection goes on.
     pub(super) fn refuse_frame(&mut self, slot: u32, reason: &str, message: &str, reference: &str) {
-        let Some(session) = self.session_mut(slot) else { return };
-        let encoding = session.encoding;
         let error = ServerFrame::Error(Error {
             code: u32::from(close_code::MALFORMED),
             message: message.to_owned(),
             reason: reason.to_owned(),
             r#ref: reference.to_owned(),
         });
-        let mut bytes = Vec::new();
-        let encoded = error.encode_frame(encoding, &mut bytes);
-        debug_assert!(encoded.is_ok(), "an error has no payload that could fail");
-        self.answer(slot, bytes);
+        self.send_frame(slot, &error);
     }
 
     /// Passes all acknowledgements on to the store, before something that must see them.

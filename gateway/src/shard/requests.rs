@@ -230,9 +230,6 @@ pub enum PublishError {
     /// The shard knows as many channels as it may.
     #[error("the node has as many channels as it takes")]
     TooManyChannels,
-    /// The payload says that it is JSON and is not.
-    #[error("the payload is not JSON of bounded depth")]
-    NotEncodable,
     /// The shard takes no more work.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -315,7 +312,6 @@ impl PublishError {
         match self {
             PublishError::Reserved => "channel_reserved",
             PublishError::TooManyChannels => "too_many_channels",
-            PublishError::NotEncodable => "invalid_field",
             PublishError::Unavailable(unavailable) => unavailable.code(),
         }
     }

@@ -7,16 +7,21 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use campanile_engine::{CloseMode, Command, Commands, Conn};
 use campanile_protocol::frame::{self, close_code};
+use campanile_protocol::messages::ServerFrame;
 
 use super::Shard;
 use super::connection::{Closing, Parcel, Session, State, Unsent};
 use super::directory::NONE;
+use super::outbox::TURN_BYTES_MAX;
 
 /// How long a close frame may wait for room in the socket.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes that all connections of a shard together may make it hold: unfinished messages and what sockets did not take.
 /// Whoever exceeds it is closed.
 pub(super) const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// What a session may have unsent before it is sent no more answers: more than what it is ever sent at once.
+const OWED_BYTES_MAX: usize = 2 * TURN_BYTES_MAX;
 
 impl Shard {
     /// Adds bytes to what the connection is sent this turn.
@@ -39,6 +44,21 @@ impl Shard {
         match *outbox {
             NONE => *outbox = self.outbox.begin(slot, bytes),
             index => self.outbox.append(index, &bytes),
+        }
+    }
+
+    /// Sends a frame that the client has a right to, also if it does not read what it was sent before: for so long.
+    pub(super) fn send_frame(&mut self, slot: u32, frame: &ServerFrame) {
+        let session = self.connections.get(slot).and_then(|connection| connection.as_session());
+        let Some(session) = session else { return };
+        if session.unsent.as_ref().is_some_and(|unsent| unsent.bytes.len() > OWED_BYTES_MAX) {
+            self.counters.sessions_not_reading.add(1);
+            return self.close(slot, close_code::TOO_MANY, "asks for more than it reads");
+        }
+        let mut bytes = Vec::new();
+        match frame.encode_frame(session.encoding, &mut bytes) {
+            Ok(()) => self.post(slot, bytes.into()),
+            Err(_) => self.counters.messages_not_encodable.add(1),
         }
     }
 
@@ -142,14 +162,13 @@ impl Shard {
             State::Session(session) => {
                 // Reading is a sign of life.
                 session.heard(now_ms);
-                let subscriptions = session.subscriptions;
                 if let Some(unsent) = session.unsent.take() {
                     let held = unsent.bytes.len();
                     session.outbox = self.outbox.begin(conn.slot, unsent.bytes);
                     self.release(held);
                 }
                 self.deliver_waiting(slot);
-                self.resume_subscriptions(subscriptions);
+                self.resume_subscriptions(slot);
             }
             State::Closing(closing) => {
                 if let Some(unsent) = closing.unsent.take() {

@@ -21,7 +21,7 @@ const PING: Bytes = Bytes::from_static(&[0x89, 0]);
 /// Frames may come this many times faster than on average, for one second's worth of them.
 const BURST_SECONDS: u32 = 10;
 const TENTHS_PER_SECOND: u32 = 10_000;
-/// Compressed bytes that a client may send for the price of one frame.
+/// Bytes of compressed messages, before and after, that a client may send for the price of one frame.
 const COMPRESSED_BYTES_PER_FRAME: usize = 4 * 1024;
 
 impl Shard {
@@ -193,7 +193,19 @@ impl Shard {
     fn take_compressed(&mut self, slot: u32, text: bool, payload: &[u8]) -> bool {
         let mut inflating = std::mem::take(&mut self.inflating);
         let goes_on = match inflating.message(text, payload, self.settings.limits.message_bytes_max) {
-            Ok(message) => self.take_frame(slot, message),
+            Ok(message) => {
+                let bytes = match &message {
+                    Message::Text(text) => text.len(),
+                    Message::Binary(bytes) => bytes.len(),
+                    _ => 0,
+                };
+                let pays = self.pay_for_frames(slot, (bytes / COMPRESSED_BYTES_PER_FRAME) as u32);
+                if !pays {
+                    self.counters.sessions_too_many_frames.add(1);
+                    self.close(slot, close_code::TOO_MANY, "too many frames");
+                }
+                pays && self.take_frame(slot, message)
+            }
             Err(error) => {
                 match error {
                     InflateError::TooLarge => self.counters.sessions_too_large.add(1),
@@ -310,7 +322,7 @@ impl Shard {
     }
 
     /// Charges frames to the session (generic cell rate algorithm, ITU-T I.371). False if it cannot pay.
-    fn pay_for_frames(&mut self, slot: u32, frames: u32) -> bool {
+    pub(super) fn pay_for_frames(&mut self, slot: u32, frames: u32) -> bool {
         let cost = self.frame_cost().saturating_mul(frames);
         let now = self.now_tenths();
         let Some(session) = self.connections.get_mut(slot).and_then(|connection| connection.session()) else {
@@ -329,7 +341,8 @@ impl Shard {
     /// what it may do in a burst is left for frames that cost little.
     pub(super) fn pay_for_publish(&mut self, slot: u32, per_second: u32) -> bool {
         let now = self.now_tenths();
-        let cost = (TENTHS_PER_SECOND / per_second.max(1)).max(1);
+        // Its frame is paid for already.
+        let cost = (TENTHS_PER_SECOND / per_second.max(1)).saturating_sub(self.frame_cost());
         let Some(session) = self.connections.get_mut(slot).and_then(|connection| connection.session()) else {
             return false;
         };
@@ -374,11 +387,19 @@ impl Shard {
         };
         let token_ms = (u64::from(session.expires_at) * 1_000).saturating_sub(self.now.unix_ms);
         let shut = session.mail.as_ref().and_then(|mail| mail.shut_since_ms);
+        let token_ms = token_ms.min(self.subscriptions_end_in_ms(session).unwrap_or(u64::MAX));
         let left_ms = shut.map_or(token_ms, |since| {
             let shut_ms = self.now_ms().wrapping_sub(since);
             token_ms.min(self.settings.limits.acknowledge_timeout_ms.saturating_sub(shut_ms).into())
         });
         self.wheel.set(slot, at.min(self.now.time + Duration::from_millis(left_ms)));
+    }
+
+    /// A subscription ends because of its token: the timer looks in time.
+    pub(super) fn expect_subscription_end(&mut self, slot: u32) {
+        // The client was heard of just now.
+        let interval = Duration::from_millis(self.settings.limits.ping_interval_ms.into());
+        self.set_session_timer(slot, self.now.time + interval);
     }
 
     /// The window is shut from now on: the timer looks in time, if the next ping would be too late.
@@ -391,6 +412,7 @@ impl Shard {
     }
 
     pub(super) fn session_timer(&mut self, slot: u32) {
+        self.end_expired_subscriptions(slot);
         let limits = &self.settings.limits;
         let (interval, patience) = (limits.ping_interval_ms, limits.pong_timeout_ms);
         let (now, now_ms) = (self.now, self.now_ms());

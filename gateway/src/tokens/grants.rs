@@ -21,6 +21,8 @@ pub struct Grants {
 pub struct SubscriptionGrant {
     /// Claim `channel`.
     pub channel: ChannelName,
+    /// When the token ends, and the subscription with it, in seconds since the Unix epoch.
+    pub expires_at: u64,
 }
 
 /// The name of a channel in which `*` stands for any text, also for none.

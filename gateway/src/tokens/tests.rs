@@ -305,7 +305,10 @@ fn a_token_for_a_subscription_is_for_one_user_and_one_channel_until_it_expires()
     let signer = Signer::hs256(SECRET).unwrap();
     let now = NOW_MS / 1_000;
     let token = signer.sign_subscription(&user(), &channel("chat:42"), now + 1);
-    assert_eq!(verify_subscription(&token), Ok(SubscriptionGrant { channel: channel("chat:42") }));
+    assert_eq!(
+        verify_subscription(&token),
+        Ok(SubscriptionGrant { channel: channel("chat:42"), expires_at: now + 1 })
+    );
     let other = signer.sign_subscription(&user(), &channel("chat:43"), now + 1);
     assert_eq!(verify_subscription(&other).unwrap().channel, channel("chat:43"), "not what was asked for");
     let eve = UserId::try_from("eve").unwrap();

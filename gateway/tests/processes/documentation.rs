@@ -13,15 +13,24 @@ use campanile_protocol::messages::{ClientFrame, Encoding, ServerFrame};
 use serde_json::{Deserializer, Value, json};
 
 const README: &str = include_str!("../../../README.md");
-const FRAMES: [(&str, &str); 2] = [
+const FRAMES: [(&str, &str); 3] = [
     ("docs/protocol.md", include_str!("../../../docs/protocol.md")),
     ("docs/delivery.md", include_str!("../../../docs/delivery.md")),
+    ("docs/channels.md", include_str!("../../../docs/channels.md")),
 ];
 
-/// The code blocks of a text whose first line is this.
+/// The code blocks of a text: what stands behind the fence, and the content.
+pub(crate) fn all_blocks(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    // Every second part is code.
+    let code = text.split("\n```").skip(1).step_by(2);
+    code.map(|block| block.split_once('\n').expect("a block has lines"))
+}
+
+/// The code blocks of a text whose fence says this, or this and whose it is.
 fn blocks<'a>(text: &'a str, first: &str) -> Vec<&'a str> {
-    let fence = format!("\n```{first}\n");
-    text.split(&*fence).skip(1).map(|block| block.split("\n```").next().unwrap()).collect()
+    let is_meant =
+        |fence: &str| fence.strip_prefix(first).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '));
+    all_blocks(text).filter(|(fence, _)| is_meant(fence)).map(|(_, content)| content).collect()
 }
 
 /// A folder with the README's commands, which run as they are but for the addresses, the build and the installation.

@@ -1,5 +1,7 @@
 //! Real gateway processes and those who talk to them.
 
+mod channel_clients;
+mod channel_documentation;
 mod documentation;
 mod lifecycle;
 mod node;

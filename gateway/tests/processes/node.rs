@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use campanile::tokens::Signer;
+use campanile::tokens::{Grants, Signer};
 use campanile_protocol::ids::{DeviceId, UserId};
 use serde_json::Value;
 use tungstenite::client::IntoClientRequest;
@@ -18,6 +18,9 @@ pub(crate) const KEY: &str = "an-api-key-for-tests-0123456789abcdef";
 /// Only there to turn a hang into a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often a gateway is started whose address is taken.
+const STARTS_MAX: usize = 3;
+
 pub(crate) type Socket = WebSocket<TcpStream>;
 
 /// A running gateway; killed when dropped.
@@ -25,7 +28,8 @@ pub(crate) struct Node {
     child: Child,
     pub(crate) listen: SocketAddr,
     pub(crate) api: SocketAddr,
-    folder: PathBuf,
+    /// Where it is started, with its secrets.
+    pub(crate) folder: PathBuf,
 }
 
 pub(crate) fn campanile() -> Command {
@@ -64,15 +68,29 @@ pub(crate) fn serve(folder: &Path, listen: SocketAddr, api: SocketAddr, argument
 
 impl Node {
     pub(crate) fn start(arguments: &[&str]) -> Node {
-        let (folder, listen, api) = (folder(), free_address(), free_address());
-        let child = serve(&folder, listen, api, arguments).stdin(Stdio::null()).spawn().unwrap();
-        let node = Node { child, listen, api, folder };
-        let deadline = Instant::now() + PATIENCE;
-        while node.get("/readyz").is_err() {
-            assert!(Instant::now() < deadline, "the gateway does not become ready");
-            std::thread::sleep(Duration::from_millis(20));
+        Node::configured("", arguments)
+    }
+
+    /// With this as its configuration file.
+    pub(crate) fn configured(configuration: &str, arguments: &[&str]) -> Node {
+        for _ in 0..STARTS_MAX {
+            let (folder, listen, api) = (folder(), free_address(), free_address());
+            let file = folder.join("campanile.toml");
+            fs::write(&file, configuration).unwrap();
+            let mut command = serve(&folder, listen, api, arguments);
+            let child = command.arg("--config").arg(file).stdin(Stdio::null()).spawn().unwrap();
+            let mut node = Node { child, listen, api, folder };
+            let deadline = Instant::now() + PATIENCE;
+            // Whoever else is about may have taken the address that was free: then it ends, and is started again.
+            while node.child.try_wait().unwrap().is_none() {
+                if node.get("/readyz").is_ok() {
+                    return node;
+                }
+                assert!(Instant::now() < deadline, "the gateway does not become ready");
+                std::thread::sleep(Duration::from_millis(20));
+            }
         }
-        node
+        panic!("the gateway does not start");
     }
 
     pub(crate) fn url(&self) -> String {
@@ -81,9 +99,16 @@ impl Node {
 
     /// A session with the token in the header.
     pub(crate) fn connect(&self, user: &str, device: u32, subprotocol: &str) -> Socket {
+        self.connect_with(Some(&token(user, device)), subprotocol)
+    }
+
+    /// A connection with this token in the header, or one that is still to be authenticated.
+    pub(crate) fn connect_with(&self, token: Option<&str>, subprotocol: &str) -> Socket {
         let mut request = self.url().into_client_request().unwrap();
         let headers = request.headers_mut();
-        headers.insert("Authorization", format!("Bearer {}", token(user, device)).parse().unwrap());
+        if let Some(token) = token {
+            headers.insert("Authorization", format!("Bearer {token}").parse().unwrap());
+        }
         headers.insert("Sec-WebSocket-Protocol", subprotocol.parse().unwrap());
         let stream = TcpStream::connect(self.listen).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -157,9 +182,14 @@ fn agent() -> ureq::Agent {
 }
 
 pub(crate) fn token(user: &str, device: u32) -> String {
+    token_with(user, device, &Grants::default())
+}
+
+/// A token that allows something with channels.
+pub(crate) fn token_with(user: &str, device: u32, grants: &Grants) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let (user, device) = (UserId::try_from(user).unwrap(), DeviceId::try_from(device).unwrap());
-    Signer::hs256(SECRET.as_bytes()).unwrap().sign(&user, device, now, now + 3_600)
+    Signer::hs256(SECRET.as_bytes()).unwrap().sign_with(&user, device, now, now + 3_600, grants)
 }
 
 /// The next frame. The end of a replay is passed over: it follows every welcome.

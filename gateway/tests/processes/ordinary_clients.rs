@@ -5,6 +5,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::node::{Node, PATIENCE, read_json, token};
@@ -72,18 +74,24 @@ fn tungstenite_receives_a_push_as_protobuf() {
 #[test]
 #[ignore = "needs the Python environment that scripts/test makes"]
 fn python_websockets_receives_a_push_and_closes() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for driver in DRIVERS {
         let node = Node::start(&["--driver", driver, "--shards", "2"]);
-        let output = Command::new(root.join(".venv/bin/python"))
-            .arg(root.join("gateway/tests/processes/clients/python_client.py"))
-            .args([&node.url(), &format!("http://{}", node.api), crate::node::KEY, &token("guido", 1)])
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(text.trim(), "received and closed with 1000");
+        let said = python("python_client.py", &node, &token("guido", 1));
+        assert_eq!(said, "received and closed with 1000");
     }
+}
+
+/// Runs one of the Python clients to its end; what it says.
+pub(crate) fn python(script: &str, node: &Node, token: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let output = Command::new(root.join(".venv/bin/python"))
+        .arg(root.join("gateway/tests/processes/clients").join(script))
+        .args([&node.url(), &format!("http://{}", node.api), crate::node::KEY, token])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    text.trim().to_owned()
 }
 
 #[test]
@@ -91,24 +99,16 @@ fn python_websockets_receives_a_push_and_closes() {
 fn a_browser_receives_a_push_and_closes() {
     for driver in DRIVERS {
         let node = Node::start(&["--driver", driver, "--shards", "2"]);
-        // The page is served from here, and reports here what it saw.
-        let page = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = page.local_addr().unwrap();
-        let profile = std::env::temp_dir().join(format!("campanile-browser-{}-{driver}", std::process::id()));
-        let program = ["/usr/bin/chromium", "/usr/bin/google-chrome"];
-        let program = program.into_iter().find(|path| Path::new(path).exists()).expect("a browser");
-        let browser = Command::new(program)
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-            .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-            .arg(format!("--user-data-dir={}", profile.display()))
-            .arg(format!("http://{address}/#{}|{}", node.url(), token("tim", 1)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let browser = Browser { process: browser, profile };
-        let report = browse(&page, &node);
-        drop(browser);
+        let welcome = || {
+            let push = json!({"user": "tim", "payload": {"json": {"hello": "browser"}}});
+            // The page may have closed before the message was on the disk: then it counts as stored, not as delivered.
+            assert_eq!(node.post("/v2/push", &push).unwrap()["success"], true);
+        };
+        let page = include_str!("clients/browser.html");
+        let report = browse(page, &node, &token("tim", 1), |path| match path {
+            "/welcome" => welcome(),
+            _ => panic!("the page asks for {path}"),
+        });
         assert_eq!(report, "welcome tim 1; deliver {\"hello\":\"browser\"}; close 1000 true");
     }
 }
@@ -119,6 +119,26 @@ struct Browser {
     profile: PathBuf,
 }
 
+impl Browser {
+    fn open(url: &str) -> Browser {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let profile = std::env::temp_dir().join(format!("campanile-browser-{}-{number}", std::process::id()));
+        let program = ["/usr/bin/chromium", "/usr/bin/google-chrome"];
+        let program = program.into_iter().find(|path| Path::new(path).exists()).expect("a browser");
+        let process = Command::new(program)
+            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+            .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+            .arg(format!("--user-data-dir={}", profile.display()))
+            .arg(url)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Browser { process, profile }
+    }
+}
+
 impl Drop for Browser {
     fn drop(&mut self) {
         let _ = self.process.kill();
@@ -127,32 +147,40 @@ impl Drop for Browser {
     }
 }
 
-/// Serves the page, pushes when it says that it is welcome, and gives its last report.
-fn browse(page: &TcpListener, node: &Node) -> String {
+/// Opens a page in a browser, serves it, hears where it has come to by the paths that it posts to, and gives what it posts
+/// to `/done`.
+pub(crate) fn browse(page: &'static str, node: &Node, token: &str, mut has_come: impl FnMut(&str)) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let _browser =
+        Browser::open(&format!("http://{}/#{}|{token}", listener.local_addr().unwrap(), node.url()));
     let deadline = Instant::now() + PATIENCE;
-    page.set_nonblocking(true).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let (asked, requests) = mpsc::channel();
     loop {
         assert!(Instant::now() < deadline, "the browser does not report");
-        let Ok((stream, _)) = page.accept() else {
-            std::thread::sleep(Duration::from_millis(20));
-            continue;
-        };
-        stream.set_nonblocking(false).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
-        // Browsers open connections ahead and use them later, or never.
-        let Some((path, body)) = read_request(&stream) else { continue };
-        let content = if path == "/" { include_str!("clients/browser.html") } else { "" };
-        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nConnection: close\r\n";
-        write!(&stream, "{head}Content-Length: {}\r\n\r\n{content}", content.len()).unwrap();
-        match path.as_str() {
-            "/welcome" => {
-                let push = json!({"user": "tim", "payload": {"json": {"hello": "browser"}}});
-                assert_eq!(node.post("/v2/push", &push).unwrap()["deliveredCount"], 1);
-            }
-            "/done" => return body,
-            _ => {}
+        if let Ok((stream, _)) = listener.accept() {
+            let asked = asked.clone();
+            // Browsers open connections ahead and use them later, or never: each has a thread, which ends with it.
+            std::thread::spawn(move || answer_request(&stream, page).map(|request| asked.send(request)));
+        }
+        match requests.recv_timeout(Duration::from_millis(20)) {
+            Ok((path, body)) if path == "/done" => return body,
+            Ok((path, _)) if ["/", "/favicon.ico"].contains(&path.as_str()) => {}
+            Ok((path, _)) => has_come(&path),
+            Err(_) => {}
         }
     }
+}
+
+/// Serves the page; path and body of the request, `None` if none comes.
+fn answer_request(mut stream: &TcpStream, page: &str) -> Option<(String, String)> {
+    stream.set_nonblocking(false).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    let (path, body) = read_request(stream)?;
+    let content = if path == "/" { page } else { "" };
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nConnection: close\r\n";
+    write!(stream, "{head}Content-Length: {}\r\n\r\n{content}", content.len()).ok()?;
+    Some((path, body))
 }
 
 /// Path and body of a request; `None` if none comes.

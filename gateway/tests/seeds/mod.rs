@@ -1,8 +1,10 @@
 //! Worlds from seeds: hostile networks, clients and operators, and a model of what must hold all the same.
 //!
 //! In a [`crowd`] everybody connects, talks and stalls, and what is pushed is not kept. In a [`mail`] world it is kept,
-//! the disk fails, and the power is cut.
+//! the disk fails, and the power is cut. In a world of [`channels`] many subscribe to the same, and each follows at its
+//! own pace.
 
+mod channels;
 mod crowd;
 mod mail;
 mod model;
@@ -63,9 +65,15 @@ fn any_seed_delivers_the_mail() {
 }
 
 #[test]
+fn any_seed_keeps_channels_in_order() {
+    run_seeds("any_seed_keeps_channels_in_order", channels::live);
+}
+
+#[test]
 fn a_seed_repeats_its_world() {
     for seed in [3, 4] {
         assert_eq!(crowd::live(seed), crowd::live(seed));
         assert_eq!(mail::live(seed), mail::live(seed));
+        assert_eq!(channels::live(seed), channels::live(seed));
     }
 }

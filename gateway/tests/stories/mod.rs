@@ -1,6 +1,7 @@
 //! What the shards promise, one story each.
 
 mod backpressure;
+mod channels;
 mod delivery;
 mod drain;
 mod edge;

@@ -32,6 +32,10 @@ const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 pub(crate) const EPOCH: u64 = 9;
 const BORN_MS: u64 = 1_800_000_000_000;
 
+pub(super) fn signer() -> Signer {
+    Signer::hs256(SECRET).unwrap()
+}
+
 pub(crate) fn user(name: &str) -> UserId {
     UserId::try_from(name).unwrap()
 }
@@ -236,7 +240,7 @@ impl Gateway {
     pub(crate) fn token(&self, name: &str, device: u32, seconds: u64) -> String {
         let now = self.world.now().unix_ms / 1_000;
         let device = DeviceId::try_from(device).unwrap();
-        Signer::hs256(SECRET).unwrap().sign(&user(name), device, now, now + seconds)
+        signer().sign(&user(name), device, now, now + seconds)
     }
 
     /// Connects to a shard and says nothing.

@@ -2,13 +2,16 @@
 //!
 //! [`Setup`] starts a [`Gateway`]: shards behind a [`watched::Watched`] core that checks every command, and devices
 //! that speak the real protocol. [`store::SimStore`] is the store that shards share, on a disk that fails and loses
-//! power. [`alone::Alone`] drives one shard by hand, for what one turn promises.
+//! power. [`channels`] is what devices and the control plane say about channels. [`alone::Alone`] drives one shard by
+//! hand, for what one turn promises.
 
 pub(crate) mod alone;
+pub(crate) mod channels;
 pub(crate) mod device;
 pub(crate) mod gateway;
 #[allow(dead_code, unused_imports, reason = "a part of it is only for its own tests, in store_model")]
 pub(crate) mod store;
+mod stream;
 pub(crate) mod watched;
 
 pub(crate) use self::alone::Alone;

@@ -13,7 +13,7 @@ pub(super) struct Delivery<'a> {
 }
 
 /// A field of a protobuf message.
-enum Field<'a> {
+pub(super) enum Field<'a> {
     Varint(u64),
     Bytes(&'a [u8]),
 }
@@ -22,7 +22,7 @@ enum Field<'a> {
 const FRAME_DELIVER: u64 = 2;
 const DELIVER_SEQ: u64 = 2;
 const DELIVER_PAYLOAD: u64 = 8;
-const PAYLOAD_DATA: u64 = 1;
+pub(super) const PAYLOAD_DATA: u64 = 1;
 
 /// Reads a server frame that is a `deliver` whose payload is bytes; `None` if it is anything else.
 pub(super) fn read(frame: &[u8]) -> Option<Delivery<'_>> {
@@ -48,7 +48,7 @@ pub(super) fn read(frame: &[u8]) -> Option<Delivery<'_>> {
     Some(Delivery { seq, data: data? })
 }
 
-fn field<'a>(input: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
+pub(super) fn field<'a>(input: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
     let tag = varint(input)?;
     let content = match tag & 7 {
         0 => Field::Varint(varint(input)?),

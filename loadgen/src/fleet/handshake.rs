@@ -144,7 +144,8 @@ impl Fleet {
                     device.state = State::Open;
                 }
                 self.will_go(now, conn);
-                if self.settings.audience.is_silent(number) {
+                // Those that subscribe stop reading when they have.
+                if self.settings.audience.is_silent(number) && !self.subscribes() {
                     self.stats.stalled.add(1);
                     commands.push(Command::Pause { conn });
                 }

@@ -7,16 +7,21 @@
 //! - Tokens are signed before the ramp begins, so they are no part of any time that is measured.
 
 mod acks;
+mod channel_message;
 pub mod control;
+mod cursor;
 mod deliver;
 mod handshake;
+mod publishing;
 mod recorder;
 mod returns;
 mod session;
+mod skim;
+mod subscriptions;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,12 +33,15 @@ pub use self::acks::AckSettings;
 use self::acks::Acks;
 use self::control::{Control, Phase};
 use self::handshake::Attempt;
+use self::publishing::DevicePublisher;
 use self::recorder::Recorder;
 use self::returns::Returns;
+use self::subscriptions::{Subscribers, Tally};
 use crate::audience::Audience;
+use crate::channels::{Subscriptions, Targets};
 use crate::credentials::Credentials;
 use crate::ledger::Ledger;
-use crate::stats::Stats;
+use crate::stats::{Position, Stats};
 
 /// Attempts begun and goodbyes said in one turn, so that input does not wait behind them.
 const PER_TURN_MAX: usize = 256;
@@ -74,8 +82,45 @@ pub struct FleetSettings {
     pub connect_timeout: Duration,
     /// Which run the payloads are of.
     pub run: u64,
-    /// What has arrived, if anything is published.
+    /// What has arrived, if anything is pushed.
     pub ledger: Option<Ledger>,
+    /// What they have to do with channels, if anything.
+    pub channels: Option<ChannelSettings>,
+}
+
+/// What devices have to do with channels.
+pub struct ChannelSettings {
+    /// What they are subscribed to.
+    pub subscriptions: Option<Subscriptions>,
+    /// One in so many devices looks at each message; the others count frames. Not 0.
+    pub check_every: u32,
+    /// Those that stop reading read again when publishing has ended.
+    pub resume: bool,
+    /// What is published to channels.
+    pub publishing: Option<ChannelPublishing>,
+    /// What was published to each channel, when it is over.
+    pub newest: OnceLock<Vec<Position>>,
+}
+
+/// What is published to channels.
+pub struct ChannelPublishing {
+    /// Where to.
+    pub targets: Targets,
+    /// How many messages there are.
+    pub messages: u64,
+    /// Size of each payload.
+    pub payload_bytes: usize,
+    /// When devices publish, if it is they.
+    pub from_devices: Option<DevicePublishing>,
+}
+
+/// When devices publish.
+#[derive(Copy, Clone, Debug)]
+pub struct DevicePublishing {
+    /// Messages a second, all devices together.
+    pub per_second: f64,
+    /// For how long.
+    pub duration: Duration,
 }
 
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -95,6 +140,8 @@ struct Device {
     decoder: Decoder,
     generation: u32,
     number: u32,
+    /// Bytes still to come of a frame that is counted and not read.
+    skimming: u32,
     state: State,
     /// Something is in the outbox for it.
     queued: bool,
@@ -129,6 +176,12 @@ pub struct Fleet {
     recorder: Recorder,
     acks: Acks,
     returns: Returns,
+    subscribers: Subscribers,
+    /// What the present read has brought.
+    tally: Tally,
+    /// Those that stood still read again.
+    resumed: bool,
+    publisher: DevicePublisher,
     /// The next slot to say goodbye to, and until when answers are waited for.
     goodbye: Option<(u32, Time)>,
 }
@@ -172,6 +225,10 @@ impl Fleet {
             recorder,
             acks,
             returns: Returns::default(),
+            subscribers: Subscribers::default(),
+            tally: Tally::default(),
+            resumed: false,
+            publisher: DevicePublisher::default(),
             goodbye: None,
         })
     }
@@ -216,6 +273,8 @@ impl Fleet {
     /// Ends an open connection that we did not want to end; `how` is counted.
     fn ended(&mut self, now: Time, number: u32, how: String) {
         self.will_return(now, number);
+        self.leave_channels(number);
+        self.may_not_publish(number);
         self.stats.connected.subtract(1);
         self.stats.ended.add(1);
         *self.stats.details().endings.entry(how).or_default() += 1;
@@ -364,13 +423,22 @@ impl Core for Fleet {
         let mut at_once = false;
         match self.seen {
             Phase::Waiting => {}
-            Phase::Connected => {
+            phase @ (Phase::Connected | Phase::Publishing | Phase::Draining) => {
                 next = self.ramp(now, commands);
                 self.come_and_go(now, commands);
                 self.expire_attempts(now, commands);
                 self.acknowledge_in_time(now);
+                self.pause_silent(commands);
+                match phase {
+                    Phase::Publishing => next = [next, self.publish_due(now)].into_iter().flatten().min(),
+                    Phase::Draining => self.resume_silent(commands),
+                    _ => {}
+                }
             }
             Phase::Closing => {
+                if self.goodbye.is_none() {
+                    self.count_behind();
+                }
                 self.abandon_attempts();
                 at_once = self.say_goodbye(now);
                 next = self.goodbye.map(|(_, until)| until);

@@ -58,6 +58,8 @@ impl Fleet {
             };
             self.stats.connected.subtract(1);
             self.stats.left.add(1);
+            self.leave_channels(number);
+            self.may_not_publish(number);
             self.close(conn, close_code::NORMAL, "");
             self.will_return(now, number);
         }

@@ -7,6 +7,8 @@ use campanile_protocol::messages::{
 };
 
 use super::acks::Order;
+use super::channel_message::{self, Read};
+use super::skim::skim;
 use super::{Fleet, State, deliver};
 use crate::ledger::Arrival;
 use crate::payload::Stamp;
@@ -17,10 +19,22 @@ impl Fleet {
         let Some(device) = self.tenant(conn) else { return };
         // It is lent messages from, while the rest of the fleet changes.
         let mut decoder = std::mem::take(&mut device.decoder);
-        let number = device.number;
+        let (number, mut skimming, leaving) =
+            (device.number, device.skimming, device.state == State::Closing);
+        self.tally.leaving = leaving;
+        let skims = self.subscribes() && !self.is_checked(number);
         // Of several pings the last one is answered (RFC 6455 §5.5.3).
         let mut pong: Option<Vec<u8>> = None;
         loop {
+            if skims {
+                // Frees what it has lent, so that it tells whether it stands between messages.
+                let _ = decoder.next(&mut Default::default(), &Limits::CLIENT);
+                if decoder.is_idle() {
+                    let skimmed = skim(self.settings.encoding, &mut skimming, &mut data);
+                    self.tally.frames += skimmed.frames;
+                    self.tally.bytes += skimmed.bytes;
+                }
+            }
             match decoder.next(&mut data, &Limits::CLIENT) {
                 Ok(None) => break,
                 Ok(Some(Message::Ping(content))) => {
@@ -31,11 +45,13 @@ impl Fleet {
                 }
                 Ok(Some(Message::Pong(_))) => {}
                 Ok(Some(Message::Close(code))) => {
+                    self.count_channel_frames(now, number);
                     self.closed_by_peer(now, conn, code.map(|(code, _)| code));
                     return;
                 }
                 Ok(Some(message)) => self.message(now, conn, number, &message),
                 Err(error) => {
+                    self.count_channel_frames(now, number);
                     if self.tenant(conn).is_some_and(|device| device.state == State::Open) {
                         self.ended(now, number, "protocol_error".into());
                         self.close(conn, error.close_code(), error.reason());
@@ -45,8 +61,9 @@ impl Fleet {
                 }
             }
         }
+        self.count_channel_frames(now, number);
         let open = self.tenant(conn).map(|device| {
-            device.decoder = decoder;
+            (device.decoder, device.skimming) = (decoder, skimming);
             device.state == State::Open
         });
         // A pong that the gateway does not read is not worth queueing another behind it.
@@ -59,7 +76,7 @@ impl Fleet {
     }
 
     /// Where a device's window is.
-    fn place(&self, number: u32) -> usize {
+    pub(super) fn place(&self, number: u32) -> usize {
         (number / self.count) as usize
     }
 
@@ -111,10 +128,13 @@ impl Fleet {
     }
 
     fn message(&mut self, now: Time, conn: Conn, number: u32, message: &Message<'_>) {
-        if let (Encoding::Protobuf, Message::Binary(bytes)) = (self.settings.encoding, message)
-            && let Some(delivery) = deliver::read(bytes)
-        {
-            return self.delivered(now, number, delivery.seq, Some(delivery.data));
+        if let (Encoding::Protobuf, Message::Binary(bytes)) = (self.settings.encoding, message) {
+            if let Some(message) = channel_message::read(bytes) {
+                return self.channel_message(now, number, bytes.len(), message);
+            }
+            if let Some(delivery) = deliver::read(bytes) {
+                return self.delivered(now, number, delivery.seq, Some(delivery.data));
+            }
         }
         match ServerFrame::decode(self.settings.encoding, message) {
             Ok(ServerFrame::Deliver(deliver)) => {
@@ -126,7 +146,20 @@ impl Fleet {
                 self.stats.caught_up.add(1);
                 self.stats.last_caught_up.raise(now.as_nanos());
             }
-            Ok(ServerFrame::Error(_)) => self.stats.refused_frames.add(1),
+            Ok(ServerFrame::ChannelMessage(frame)) => {
+                let data = data_of(frame.payload.as_ref()).unwrap_or_default();
+                let read = Read { channel: frame.channel.as_bytes(), offset: frame.offset, data };
+                self.channel_message(now, number, length_of(message), read);
+            }
+            Ok(ServerFrame::Subscribed(frame)) => self.subscribed(conn, number, &frame),
+            Ok(ServerFrame::Unsubscribed(frame)) => self.unsubscribed(number, &frame),
+            Ok(ServerFrame::Gap(frame)) => self.gap(number, &frame),
+            Ok(ServerFrame::Published(frame)) => self.published(now, &frame),
+            Ok(ServerFrame::Error(error)) => {
+                if !self.subscription_refused(number, &error) && !self.publish_refused(&error) {
+                    self.stats.refused_frames.add(1);
+                }
+            }
             // A newer server may send more than this version knows.
             Ok(_) | Err(DecodeError::Unknown) => {}
             Err(_) => self.stats.undecodable.add(1),
@@ -141,6 +174,8 @@ impl Fleet {
         if let Some(last) = self.acks.welcomed(place, epoch) {
             self.say(conn, &ClientFrame::Hello(Hello { last, epoch, ..Hello::default() }));
         }
+        self.may_publish(conn, number);
+        self.subscribe(conn, number);
     }
 
     fn delivered(&mut self, now: Time, number: u32, seq: u64, data: Option<&[u8]>) {
@@ -171,5 +206,13 @@ fn data_of(payload: Option<&Payload>) -> Option<&[u8]> {
     match &payload?.content {
         Some(Content::Data(data)) => Some(data),
         _ => None,
+    }
+}
+
+fn length_of(message: &Message<'_>) -> usize {
+    match message {
+        Message::Text(text) => text.len(),
+        Message::Binary(bytes) => bytes.len(),
+        _ => 0,
     }
 }

@@ -1,7 +1,10 @@
 //! Fleets in the simulator, against a small server in the same world.
 
+mod channels;
+
 use std::collections::BTreeMap;
 
+use self::channels::ChannelScript;
 use campanile_engine::sim::{Faults, World};
 use campanile_protocol::messages::{ClientFrame, Deliver, Payload, ServerFrame, Welcome};
 use campanile_protocol::upgrade::{HeadReader, UpgradeRequest, write_switching_protocols};
@@ -30,6 +33,8 @@ enum Script {
     Deliver,
     /// Consents and welcomes, and delivers messages 1 to 40 of somebody else a while later.
     Stream,
+    /// Consents and welcomes, and serves channels.
+    Channels(ChannelScript),
 }
 
 /// The epoch of `Script::Stream`.
@@ -48,6 +53,10 @@ struct Peer {
     out: Vec<u8>,
     blocked: bool,
     end: bool,
+    /// The device's channels.
+    subscribed: Vec<String>,
+    /// The newest message of each.
+    newest: Vec<u64>,
 }
 
 struct Server {
@@ -59,6 +68,8 @@ struct Server {
     acks: BTreeMap<Conn, Vec<u64>>,
     /// `last` and `epoch` of each hello.
     hellos: Vec<(u64, u64)>,
+    /// What was asked for and published on channels.
+    channels: channels::Requests,
 }
 
 impl Server {
@@ -78,7 +89,7 @@ impl Server {
         match self.script {
             Script::Close(code) => frame::encode_close(code, "reason", out),
             Script::HangUp => peer.end = true,
-            Script::Stream => {
+            Script::Stream | Script::Channels(_) => {
                 let welcome = Welcome { epoch: EPOCH, waiting: STREAM, ..Welcome::default() };
                 ServerFrame::Welcome(welcome).encode_frame(Encoding::Protobuf, out).unwrap();
             }
@@ -112,7 +123,10 @@ impl Server {
                 message => match ClientFrame::decode(Encoding::Protobuf, &message).unwrap() {
                     ClientFrame::Ack(ack) => self.acks.entry(conn).or_default().push(ack.seq),
                     ClientFrame::Hello(hello) => self.hellos.push((hello.last, hello.epoch)),
-                    other => panic!("a device sent {other:?}"),
+                    frame => match self.script {
+                        Script::Channels(script) => self.channels.serve(script, peer, frame),
+                        _ => panic!("a device sent {frame:?}"),
+                    },
                 },
             }
         }
@@ -185,8 +199,10 @@ impl Core for Node {
         };
         commands.push(Command::Accept { on: true });
         for (&conn, peer) in &mut server.peers {
-            if server.script == Script::Stream {
-                Server::stream(peer);
+            match server.script {
+                Script::Stream => Server::stream(peer),
+                Script::Channels(script) => script.stream(peer),
+                _ => {}
             }
             if !peer.out.is_empty() && !peer.blocked {
                 commands.send(conn, std::mem::take(&mut peer.out).into());
@@ -241,6 +257,7 @@ impl Simulation {
                 close_codes: Vec::new(),
                 acks: BTreeMap::new(),
                 hellos: Vec::new(),
+                channels: channels::Requests::default(),
             }),
             64,
         );
@@ -264,6 +281,7 @@ impl Simulation {
             connect_timeout: Duration::from_secs(5),
             run: RUN,
             ledger: Some(Ledger::new(audience, 2)),
+            channels: None,
         };
         change(&mut settings);
         let (control, stats) = (Arc::new(Control::default()), Arc::new(Stats::default()));

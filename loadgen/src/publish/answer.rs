@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, SeqAccess, Visitor};
 
 use super::PublishSettings;
 use crate::audience::To;
@@ -12,17 +12,59 @@ use crate::stats::Reasons;
 /// What a request says about its messages.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Answers {
-    /// By message: for how many devices it was taken, or why it was not accepted.
-    pub(super) outcomes: Vec<Result<u32, String>>,
+    /// By message: by whom it was taken, or why it was not accepted.
+    pub(super) outcomes: Vec<Result<Taken, String>>,
     /// What became of them, device by device.
     pub(super) states: States,
     /// Devices that were named as failed, by reason.
     pub(super) failed_devices: Reasons,
 }
 
+/// Who has taken a message.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// So many devices.
+    ByDevices(u32),
+    /// A channel, which has given it this place.
+    ByChannel {
+        /// The channel's epoch.
+        epoch: u64,
+        /// The message's number in it.
+        offset: u64,
+    },
+}
+
 #[derive(Deserialize)]
-struct Batch {
-    results: Vec<Item>,
+struct Batch<T> {
+    results: Vec<T>,
+}
+
+#[derive(Deserialize)]
+struct ChannelItem {
+    epoch: Option<Number>,
+    offset: Option<Number>,
+    error: Option<ItemError>,
+}
+
+/// A number of 64 bits, which protobuf's JSON mapping has as text.
+#[derive(Copy, Clone, Deserialize)]
+#[serde(untagged)]
+enum Number {
+    Plain(u64),
+    #[serde(deserialize_with = "from_text")]
+    Text(u64),
+}
+
+impl Number {
+    fn get(self) -> u64 {
+        match self {
+            Number::Plain(number) | Number::Text(number) => number,
+        }
+    }
+}
+
+fn from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
 
 #[derive(Deserialize)]
@@ -140,19 +182,19 @@ impl Answers {
     /// # Errors
     /// The reason to count for all of them, when it is not an answer to that request.
     pub(super) fn parse(settings: &PublishSettings, count: u64, body: &[u8]) -> Result<Answers, String> {
-        let malformed = |_| "malformed_answer".to_owned();
+        if settings.targets.is_some() {
+            return Answers::of_channels(settings.single, count, body);
+        }
         if settings.audience.to == To::Broadcast {
             let Broadcast { sent } = serde_json::from_slice(body).map_err(malformed)?;
             let states = States { sent, ..States::default() };
-            return Ok(Answers { outcomes: vec![Ok(sent)], states, failed_devices: Reasons::new() });
+            return Ok(Answers {
+                outcomes: vec![Ok(Taken::ByDevices(sent))],
+                states,
+                failed_devices: Reasons::new(),
+            });
         }
-        let items = match settings.single {
-            true => vec![serde_json::from_slice(body).map_err(malformed)?],
-            false => serde_json::from_slice::<Batch>(body).map_err(malformed)?.results,
-        };
-        if items.len() as u64 != count {
-            return Err("malformed_answer".into());
-        }
+        let items: Vec<Item> = items(settings.single, count, body)?;
         let (mut failed_devices, mut states) = (Reasons::new(), States::default());
         let outcomes = items
             .into_iter()
@@ -164,7 +206,7 @@ impl Answers {
                 states.add(item.devices);
                 match (item.success, item.error) {
                     // What is stored will be delivered, though it does not count as delivered yet.
-                    (Some(true), _) => Ok(item.devices.taken().max(item.delivered_count)),
+                    (Some(true), _) => Ok(Taken::ByDevices(item.devices.taken().max(item.delivered_count))),
                     (_, Some(error)) => Err(error.code),
                     // An ephemeral message to a user without a connected device has no failed device either.
                     (Some(false), None) => Err(reason.unwrap_or_else(|| "no_connected_device".into())),
@@ -174,6 +216,34 @@ impl Answers {
             .collect();
         Ok(Answers { outcomes, states, failed_devices })
     }
+
+    fn of_channels(single: bool, count: u64, body: &[u8]) -> Result<Answers, String> {
+        let items: Vec<ChannelItem> = items(single, count, body)?;
+        let outcomes = items
+            .into_iter()
+            .map(|item| match (item.epoch.zip(item.offset), item.error) {
+                (Some((epoch, offset)), None) => {
+                    Ok(Taken::ByChannel { epoch: epoch.get(), offset: offset.get() })
+                }
+                (_, Some(error)) => Err(error.code),
+                (None, None) => Err("malformed_answer".into()),
+            })
+            .collect();
+        Ok(Answers { outcomes, states: States::default(), failed_devices: Reasons::new() })
+    }
+}
+
+/// What is said of each message of a request that has `count` of them.
+fn items<T: DeserializeOwned>(single: bool, count: u64, body: &[u8]) -> Result<Vec<T>, String> {
+    let items = match single {
+        true => vec![serde_json::from_slice(body).map_err(malformed)?],
+        false => serde_json::from_slice::<Batch<T>>(body).map_err(malformed)?.results,
+    };
+    if items.len() as u64 == count { Ok(items) } else { Err("malformed_answer".into()) }
+}
+
+fn malformed(_: serde_json::Error) -> String {
+    "malformed_answer".into()
 }
 
 #[cfg(test)]
@@ -192,8 +262,12 @@ mod tests {
             {"error":{"code":"invalid_field","message":"y"}}]}"#;
         let answers = Answers::parse(&settings(To::RandomUser), 4, body).unwrap();
         let failed = |reason: &str| Err(reason.to_owned());
-        let expected =
-            [Ok(3), failed("not_connected"), failed("no_connected_device"), failed("invalid_field")];
+        let expected = [
+            Ok(Taken::ByDevices(3)),
+            failed("not_connected"),
+            failed("no_connected_device"),
+            failed("invalid_field"),
+        ];
         assert_eq!(answers.outcomes, expected);
         assert_eq!(answers.failed_devices, [("broken".into(), 1), ("not_connected".into(), 1)].into());
         let states = ["confirmed", "failed", "sent", "stored"].map(|state| (state.to_owned(), 1));
@@ -203,11 +277,27 @@ mod tests {
     #[test]
     fn broadcasts_and_single_pushes_have_one_outcome() {
         let answers = Answers::parse(&settings(To::Broadcast), 1, br#"{"sent":7,"skipped":1}"#).unwrap();
-        assert_eq!(answers.outcomes, [Ok(7)]);
+        assert_eq!(answers.outcomes, [Ok(Taken::ByDevices(7))]);
         let mut settings = settings(To::RandomDevice);
         settings.single = true;
         let answers = Answers::parse(&settings, 1, br#"{"success":true,"deliveredCount":1}"#).unwrap();
-        assert_eq!(answers.outcomes, [Ok(1)]);
+        assert_eq!(answers.outcomes, [Ok(Taken::ByDevices(1))]);
+    }
+
+    #[test]
+    fn a_channel_says_which_place_each_message_has() {
+        let mut settings = settings(To::RandomUser);
+        settings.targets = Some(crate::publish::tests::targets("room", 1));
+        let body = br#"{"results":[{"channel":"room","epoch":7,"offset":1},
+            {"channel":"room","epoch":"18446744073709551615","offset":"2"},
+            {"channel":"room","error":{"code":"payload_too_large","message":"y"}}]}"#;
+        let answers = Answers::parse(&settings, 3, body).unwrap();
+        let taken = |epoch, offset| Ok(Taken::ByChannel { epoch, offset });
+        assert_eq!(answers.outcomes, [taken(7, 1), taken(u64::MAX, 2), Err("payload_too_large".into())]);
+        assert_eq!(Answers::parse(&settings, 2, body), Err("malformed_answer".into()));
+        settings.single = true;
+        let answers = Answers::parse(&settings, 1, br#"{"channel":"room","epoch":7,"offset":9}"#).unwrap();
+        assert_eq!(answers.outcomes, [taken(7, 9)]);
     }
 
     #[test]

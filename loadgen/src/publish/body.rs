@@ -1,6 +1,7 @@
 //! The bodies of requests, written without intermediate values: at 20,000 pushes a second the generator must not be
 //! what is measured.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 use std::ops::Range;
 
@@ -10,7 +11,9 @@ use bytes::Bytes;
 use campanile_engine::Time;
 
 use super::PublishSettings;
+use super::register::in_path;
 use crate::audience::To;
+use crate::channels::Targets;
 use crate::payload::{PAYLOAD_BYTES_MIN, Stamp};
 
 /// Payloads are cut out of so many random bytes, since ciphertext does not compress either.
@@ -46,12 +49,17 @@ impl<'a> BodyWriter<'a> {
         }
     }
 
-    /// Where the bodies are sent.
-    pub(super) fn path(&self) -> &'static str {
-        match (self.settings.audience.to, self.settings.single) {
-            (To::Broadcast, _) => "/v2/broadcast",
-            (_, true) => "/v2/push",
-            (_, false) => "/v2/push/batch",
+    /// Where a body is sent that begins with message `number`.
+    pub(super) fn path(&self, number: u64) -> Cow<'static, str> {
+        match (&self.settings.targets, self.settings.audience.to, self.settings.single) {
+            (Some(targets), _, true) => {
+                let name = targets.names().name(targets.channel_of(number));
+                format!("/v2/channels/{}/publish", in_path(&name)).into()
+            }
+            (Some(_), _, false) => "/v2/channels/publish/batch".into(),
+            (None, To::Broadcast, _) => "/v2/broadcast".into(),
+            (None, _, true) => "/v2/push".into(),
+            (None, _, false) => "/v2/push/batch".into(),
         }
     }
 
@@ -59,15 +67,20 @@ impl<'a> BodyWriter<'a> {
     pub(super) fn write(&mut self, due: impl Fn(u64) -> Time, numbers: Range<u64>) -> Bytes {
         let count = (numbers.end - numbers.start) as usize;
         let mut out = Vec::with_capacity(32 + count * (self.settings.payload_bytes.div_ceil(3) * 4 + 96));
-        let batch = self.settings.audience.to != To::Broadcast && !self.settings.single;
+        let channels = self.settings.targets.is_some();
+        let batch = (channels || self.settings.audience.to != To::Broadcast) && !self.settings.single;
         if batch {
-            out.extend_from_slice(br#"{"pushes":["#);
+            out.extend_from_slice(if channels { br#"{"messages":["# } else { br#"{"pushes":["# });
         }
         for number in numbers {
             if out.last() == Some(&b'}') {
                 out.push(b',');
             }
-            self.write_push(due(number), number, &mut out);
+            match &self.settings.targets {
+                Some(targets) => self.write_channel(targets, number, &mut out),
+                None => self.write_recipient(number, &mut out),
+            }
+            self.write_payload(due(number), number, &mut out);
         }
         if batch {
             out.extend_from_slice(b"]}");
@@ -75,7 +88,19 @@ impl<'a> BodyWriter<'a> {
         out.into()
     }
 
-    fn write_push(&mut self, due: Time, number: u64, out: &mut Vec<u8>) {
+    /// The channel stands in the path of a message that goes alone.
+    fn write_channel(&self, targets: &Targets, number: u64, out: &mut Vec<u8>) {
+        out.push(b'{');
+        if !self.settings.single {
+            let name = targets.names().name(targets.channel_of(number));
+            out.extend_from_slice(br#""channel":"#);
+            out.extend_from_slice(serde_json::Value::from(name).to_string().as_bytes());
+            out.push(b',');
+        }
+        out.extend_from_slice(br#""kind":"load""#);
+    }
+
+    fn write_recipient(&self, number: u64, out: &mut Vec<u8>) {
         let audience = &self.settings.audience;
         let first = audience.recipients(number).start;
         let (prefix, user) = (&self.user_prefix, audience.user_of(first));
@@ -91,6 +116,9 @@ impl<'a> BodyWriter<'a> {
         if audience.to != To::Broadcast {
             out.extend_from_slice(self.durability.as_bytes());
         }
+    }
+
+    fn write_payload(&mut self, due: Time, number: u64, out: &mut Vec<u8>) {
         let stamp = Stamp { run: self.settings.run, number, due };
         stamp.write(self.settings.payload_bytes, &mut self.payload);
         // Steps by a prime, so that the same bytes do not come again soon.
@@ -163,6 +191,25 @@ mod tests {
         assert_eq!((one.len(), other.len()), (512, 512));
         let alike = one[24..].iter().zip(&other[24..]).filter(|(a, b)| a == b).count();
         assert!(alike < 30, "{alike} of 488 bytes are the same");
+    }
+
+    #[test]
+    fn a_message_to_a_channel_names_it_in_the_batch_or_in_the_path() {
+        let mut settings = settings(To::RandomUser);
+        let targets = crate::publish::tests::targets("rö \"om/{n}", 5);
+        settings.targets = Some(targets.clone());
+        assert_eq!(BodyWriter::new(&settings).path(3), "/v2/channels/publish/batch");
+        let body = written(&settings, 3..6);
+        for (number, message) in (3..).zip(body["messages"].as_array().unwrap()) {
+            assert_eq!(message["channel"], targets.names().name(targets.channel_of(number)));
+            assert_eq!(message["kind"], "load");
+            assert_eq!(stamp(message).number, number);
+        }
+        settings.single = true;
+        let path = format!("/v2/channels/r%C3%B6%20%22om%2F{}/publish", targets.channel_of(3));
+        assert_eq!(BodyWriter::new(&settings).path(3), path);
+        let body = written(&settings, 3..4);
+        assert_eq!((body["kind"].as_str(), body.get("channel")), (Some("load"), None));
     }
 
     #[test]

@@ -20,15 +20,16 @@ use std::time::Duration;
 use campanile_engine::Time;
 use hdrhistogram::Histogram;
 
-use self::answer::Answers;
+use self::answer::{Answers, Taken};
 use self::body::BodyWriter;
 use self::http::{Api, ApiError};
 pub use self::pace::Pace;
 use self::pace::Pacer;
 pub use self::register::register;
 use crate::audience::{Audience, To};
+use crate::channels::Targets;
 use crate::options::{Durability, Endpoint};
-use crate::stats::{Counter, Reasons, histogram};
+use crate::stats::{Counter, Position, Reasons, histogram};
 
 /// About how many bytes one request may have.
 const BATCH_BYTES_MAX: usize = 1 << 20;
@@ -61,6 +62,8 @@ pub struct PublishSettings {
     pub publishers: u32,
     /// From a request to its answer.
     pub timeout: Duration,
+    /// The channels that messages go to; `None` if they go to the audience.
+    pub targets: Option<Targets>,
 }
 
 /// What others may look at meanwhile.
@@ -82,8 +85,11 @@ pub struct Published {
     pub offered: u64,
     /// Requests made.
     pub requests: u64,
-    /// By message: for how many devices the gateway has taken it: sent, stored, or confirmed by them already.
+    /// By message: for how many devices the gateway has taken it: sent, stored, or confirmed by them already. Empty if
+    /// messages go to channels.
     pub delivered: Vec<u32>,
+    /// By channel: what it has been sent. Empty if messages go to devices.
+    pub positions: Vec<Position>,
     /// Devices by what the gateway says became of the message for them.
     pub states: Reasons,
     /// Why messages were not accepted.
@@ -116,7 +122,14 @@ pub fn publish(
         published: RefCell::new(Published {
             offered: 0,
             requests: 0,
-            delivered: vec![0; pace.messages() as usize],
+            delivered: match settings.targets {
+                Some(_) => Vec::new(),
+                None => vec![0; pace.messages() as usize],
+            },
+            positions: settings
+                .targets
+                .as_ref()
+                .map_or(Vec::new(), |targets| vec![Position::default(); targets.names().channels() as usize]),
             states: Reasons::new(),
             failures: Reasons::new(),
             failed_devices: Reasons::new(),
@@ -146,7 +159,7 @@ struct Shared<'a> {
 }
 
 fn batch_pushes_max(settings: &PublishSettings) -> u64 {
-    if settings.single || settings.audience.to == To::Broadcast {
+    if settings.single || (settings.targets.is_none() && settings.audience.to == To::Broadcast) {
         return 1;
     }
     let push_bytes = settings.payload_bytes.div_ceil(3) * 4 + 128;
@@ -185,8 +198,8 @@ async fn publisher(shared: &Shared<'_>) {
         let request = body.write(due, numbers.clone());
         shared.progress.sent.add(count);
         shared.published.borrow_mut().requests += 1;
-        let path = body.path();
-        let answer = match tokio::time::timeout(shared.settings.timeout, api.post(path, request)).await {
+        let path = body.path(numbers.start);
+        let answer = match tokio::time::timeout(shared.settings.timeout, api.post(&path, request)).await {
             Ok(answer) => answer,
             Err(_) => {
                 api.disconnect();
@@ -223,8 +236,14 @@ fn note(
     };
     for (number, outcome) in numbers.zip(answers.outcomes) {
         match outcome {
-            Ok(delivered) => {
-                published.delivered[number as usize] = delivered;
+            Ok(taken) => {
+                match (taken, &shared.settings.targets) {
+                    (Taken::ByDevices(count), _) => published.delivered[number as usize] = count,
+                    (Taken::ByChannel { epoch, offset }, Some(targets)) => {
+                        published.positions[targets.channel_of(number) as usize].accepted(epoch, offset);
+                    }
+                    (Taken::ByChannel { .. }, None) => {}
+                }
                 let took = now.since(due(number));
                 published.latency.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
                 shared.progress.accepted.add(1);

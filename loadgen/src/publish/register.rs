@@ -45,7 +45,7 @@ async fn one_after_another(settings: &PublishSettings, next: &Cell<u32>, failure
 }
 
 /// A name as one segment of a path (RFC 3986 §3.3): everything but unreserved characters is encoded.
-fn in_path(name: &str) -> String {
+pub(super) fn in_path(name: &str) -> String {
     let mut path = String::with_capacity(name.len());
     for byte in name.bytes() {
         match byte {

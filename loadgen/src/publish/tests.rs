@@ -16,5 +16,12 @@ pub(super) fn settings(to: To) -> PublishSettings {
         durability: None,
         publishers: 2,
         timeout: Duration::from_secs(5),
+        targets: None,
     }
+}
+
+/// So many channels of this name.
+pub(super) fn targets(name: &str, count: u32) -> Targets {
+    let template = crate::channels::Template::parse(name).unwrap();
+    Targets::new(crate::channels::Names::new(vec![template], count).unwrap(), 3)
 }

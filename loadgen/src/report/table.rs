@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Latency, Report};
+use super::{Channels, Checked, Latency, Report};
 use crate::stats::Reasons;
 
 /// A number with its thousands apart.
@@ -32,6 +32,49 @@ impl fmt::Display for Latency {
         }
         let Latency { p50, p90, p95, p99, p99_9, max, .. } = self;
         write!(f, "p50 {p50:.2}  p90 {p90:.2}  p95 {p95:.2}  p99 {p99:.2}  p99.9 {p99_9:.2}  max {max:.2} ms")
+    }
+}
+
+impl Channels {
+    fn rows(&self, row: &mut impl FnMut(&str, String) -> fmt::Result) -> fmt::Result {
+        row(
+            "channels",
+            format!(
+                "{}, {} subscribers with {} each, {} refused{}, {} recovered, {} not recovered",
+                grouped(self.channels.max(self.published_channels).into()),
+                grouped(self.subscribed_at_end),
+                self.subscriptions_per_device,
+                grouped(self.refused),
+                reasons(&self.refused_by_reason),
+                grouped(self.recovered),
+                grouped(self.not_recovered)
+            ),
+        )?;
+        row(
+            "  frames",
+            format!(
+                "{} of {} expected ({}/s for {:.1} s), {} late, {} lost",
+                grouped(self.frames),
+                grouped(self.expected),
+                grouped(self.frames_per_second as u64),
+                self.seconds,
+                grouped(self.frames_late),
+                grouped(self.lost)
+            ),
+        )?;
+        row(
+            "  gaps",
+            format!(
+                "{} told ({} to those that stood still), {} not told; {} duplicated, {} out of order, {} astray",
+                grouped(self.gaps_told + self.gaps_told_late),
+                grouped(self.gaps_told_late),
+                grouped(self.gaps_not_told),
+                grouped(self.duplicated),
+                grouped(self.out_of_order),
+                grouped(self.astray)
+            ),
+        )?;
+        row("  latency", self.latency_ms.to_string())
     }
 }
 
@@ -79,7 +122,9 @@ impl fmt::Display for Report {
                 ),
             )?;
             row("  answer latency", pushes.answer_latency_ms.to_string())?;
-            row("  devices", reasons(&pushes.devices_by_state).trim().to_owned())?;
+            if !pushes.devices_by_state.is_empty() {
+                row("  devices", reasons(&pushes.devices_by_state).trim().to_owned())?;
+            }
         }
         if let Some(deliveries) = &self.deliveries {
             row(
@@ -95,6 +140,13 @@ impl fmt::Display for Report {
                 ),
             )?;
             row("  latency", deliveries.latency_ms.to_string())?;
+        }
+        if let Some(channels) = &self.channels {
+            channels.rows(&mut row)?;
+        }
+        for Checked { quantile, limit_ms, value_ms, kept } in &self.thresholds {
+            let verdict = if *kept { "kept" } else { "not kept" };
+            row("threshold", format!("{quantile} {value_ms:.2} of at most {limit_ms} ms: {verdict}"))?;
         }
         if let Some(replay) = &self.replay {
             row(

@@ -1,6 +1,8 @@
 //! A gateway for a few devices: a thread for each connection, `tungstenite` on one side and just enough HTTP on the
 //! other. It does what it is told wrong.
 
+mod channels;
+
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,8 +10,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use self::channels::Channels;
 use campanile_protocol::frame::{Message as Framed, Opcode};
-use campanile_protocol::messages::{Deliver, Encoding, Event, Payload, ServerFrame};
+use campanile_protocol::messages::{
+    ClientFrame, Deliver, Encoding, Event, Payload, Position, ServerFrame, Welcome,
+};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
 use tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -25,6 +30,8 @@ pub(crate) const API_KEY: &str = "an-api-key-for-tests";
 pub(crate) struct Faults {
     /// Every nth push is reported as sent and is not.
     pub(crate) lose_every: Option<u64>,
+    /// Instead of every nth message of a channel its subscribers are told of a gap.
+    pub(crate) skip_every: Option<u64>,
     /// Every nth push is sent twice.
     pub(crate) duplicate_every: Option<u64>,
     /// Every nth push goes to device 1 of user 0 too.
@@ -35,6 +42,8 @@ pub(crate) struct Faults {
     pub(crate) refused_user: Option<&'static str>,
     /// Users whose devices are closed with 4409 at once.
     pub(crate) replaced_user: Option<&'static str>,
+    /// A channel that nobody may subscribe to.
+    pub(crate) forbidden_channel: Option<&'static str>,
 }
 
 type Devices = Mutex<HashMap<(String, u32), Sender<Vec<u8>>>>;
@@ -44,6 +53,7 @@ struct Gateway {
     devices: Devices,
     /// Registered over the API.
     registered: Mutex<HashSet<(String, u32)>>,
+    channels: Mutex<Channels>,
     pushes: Mutex<u64>,
     first_request: Mutex<Option<Instant>>,
 }
@@ -54,6 +64,7 @@ pub(crate) fn start(faults: Faults) -> (SocketAddr, SocketAddr) {
         faults,
         devices: Devices::default(),
         registered: Mutex::default(),
+        channels: Mutex::default(),
         pushes: Mutex::new(0),
         first_request: Mutex::new(None),
     });
@@ -75,7 +86,7 @@ pub(crate) fn start(faults: Faults) -> (SocketAddr, SocketAddr) {
 impl Gateway {
     #[allow(clippy::result_large_err)]
     fn serve_device(&self, stream: TcpStream) {
-        let mut identity = None;
+        let (mut identity, mut may_publish) = (None, false);
         let check = |request: &Request, mut response: Response| {
             assert_eq!(request.uri().path(), "/v2/connect");
             let token = request.headers()["authorization"].to_str().unwrap().strip_prefix("Bearer ").unwrap();
@@ -89,6 +100,7 @@ impl Gateway {
                 return Err(refusal);
             }
             identity = Some((user, claims.claims["did"].as_u64().unwrap() as u32));
+            may_publish = !claims.claims["publish"].is_null();
             let protocol = request.headers()["sec-websocket-protocol"].clone();
             response.headers_mut().insert("sec-websocket-protocol", protocol);
             Ok(response)
@@ -96,12 +108,24 @@ impl Gateway {
         let Ok(socket) = tungstenite::accept_hdr(stream, check) else { return };
         let (user, device) = identity.unwrap();
         let (sender, frames) = channel();
-        self.devices.lock().unwrap().insert((user.clone(), device), sender);
-        self.hold(socket, &user, &frames);
+        let welcome = ServerFrame::Welcome(Welcome { epoch: 1, ..Welcome::default() });
+        sender.send(encoded(&welcome)).unwrap();
+        self.devices.lock().unwrap().insert((user.clone(), device), sender.clone());
+        self.hold(socket, &user, &frames, &|frame| {
+            assert!(may_publish || !matches!(frame, ClientFrame::Publish(_)), "the token does not allow it");
+            let answer = self.channels.lock().unwrap().serve(&self.faults, frame, &sender);
+            sender.send(encoded(&answer)).unwrap();
+        });
         self.devices.lock().unwrap().remove(&(user, device));
     }
 
-    fn hold(&self, mut socket: WebSocket<TcpStream>, user: &str, frames: &Receiver<Vec<u8>>) {
+    fn hold(
+        &self,
+        mut socket: WebSocket<TcpStream>,
+        user: &str,
+        frames: &Receiver<Vec<u8>>,
+        serve: &dyn Fn(ClientFrame),
+    ) {
         socket.get_ref().set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         socket.send(Message::Ping(b"are you there"[..].into())).unwrap();
         if Some(user) == self.faults.replaced_user {
@@ -117,6 +141,9 @@ impl Gateway {
                     ) => {}
                 Ok(Message::Pong(content)) => assert_eq!(&content[..], b"are you there"),
                 Ok(Message::Close(_)) => {}
+                Ok(Message::Text(text)) => {
+                    serve(ClientFrame::decode(Encoding::Json, &Framed::Text(text.as_str())).unwrap());
+                }
                 Ok(other) => panic!("a device sent {other:?}"),
                 Err(_) => return,
             }
@@ -186,6 +213,15 @@ impl Gateway {
                 let sent = devices.values().filter(|device| device.send(frame.clone()).is_ok()).count();
                 json!({"sent": sent, "skipped": 0})
             }
+            "/v2/channels/publish/batch" => {
+                let messages = body["messages"].as_array().unwrap();
+                let publish = |message: &Value| self.publish(message["channel"].as_str().unwrap(), message);
+                json!({"results": messages.iter().map(publish).collect::<Vec<_>>()})
+            }
+            path if path.starts_with("/v2/channels/") => {
+                let name = path.strip_prefix("/v2/channels/").and_then(|rest| rest.strip_suffix("/publish"));
+                self.publish(&name.unwrap().replace("%3A", ":"), &body)
+            }
             other => {
                 let user = other.strip_prefix("/v2/users/").and_then(|rest| rest.strip_suffix("/devices"));
                 let user = user.unwrap_or_else(|| panic!("a request to {other}")).to_owned();
@@ -194,6 +230,13 @@ impl Gateway {
                 json!({ "device": device })
             }
         }
+    }
+
+    fn publish(&self, channel: &str, message: &Value) -> Value {
+        assert_eq!(message["kind"], "load");
+        let mut channels = self.channels.lock().unwrap();
+        let Position { epoch, offset } = channels.publish(&self.faults, channel, payload(message));
+        json!({"channel": channel, "epoch": epoch, "offset": offset})
     }
 
     fn push(&self, push: &Value) -> Value {

@@ -1,6 +1,8 @@
 //! The whole load generator, on both drivers, against a small gateway whose faults it must find.
 
+mod channels;
 mod gateway;
+mod real;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -19,19 +21,25 @@ fn file(name: &str, content: &str) -> PathBuf {
 
 /// Runs against a gateway with these faults. The exit code with `--fail-on-loss`, and the report.
 fn load(name: &str, faults: Faults, arguments: &str) -> (ExitCode, Value) {
+    let (mut arguments, json) = command_line(name, faults, arguments);
+    arguments.push("--fail-on-loss".into());
+    let code = campanile_load::main_from(arguments.into_iter());
+    let report = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap_or_default();
+    (code, report)
+}
+
+/// The whole command line against a new gateway, and where the report goes.
+fn command_line(name: &str, faults: Faults, arguments: &str) -> (Vec<OsString>, PathBuf) {
     let (socket, api) = gateway::start(faults);
     let (secret, key) = (file(&format!("{name}.secret"), SECRET), file(&format!("{name}.key"), API_KEY));
     let json = file(&format!("{name}.json"), "");
     let options = format!(
         "load --url ws://{socket}/v2/connect --api http://{api} --encoding json --sources 127.0.0.1-3 --quiet \
-         --fail-on-loss --connections 12 --devices-per-user 3 {arguments}"
+         --connections 12 --devices-per-user 3 {arguments}"
     );
     let files = [("--jwt-hs256-file", secret), ("--api-key-file", key), ("--json", json.clone())];
     let files = files.into_iter().flat_map(|(option, path)| [option.into(), path.into_os_string()]);
-    let arguments: Vec<OsString> = options.split_whitespace().map(OsString::from).chain(files).collect();
-    let code = campanile_load::main_from(arguments.into_iter());
-    let report = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap_or_default();
-    (code, report)
+    (options.split_whitespace().map(OsString::from).chain(files).collect(), json)
 }
 
 fn is(code: ExitCode, number: u8) -> bool {

@@ -7,7 +7,8 @@ use campanile_protocol::frame::close_code;
 use campanile_protocol::messages::{Gap, ServerFrame};
 
 use super::Channels;
-use super::log::{Lag, Log, Variant};
+use super::entry::Variant;
+use super::log::{Lag, Log};
 use crate::namespaces::SlowPolicy;
 use crate::shard::Shard;
 use crate::shard::compression::Deflating;
@@ -17,11 +18,13 @@ use crate::shard::outbox::TURN_BYTES_MAX;
 
 /// Bytes of one send, beyond its first frame: about what a socket takes at once.
 pub(in crate::shard) const SEND_BYTES_MAX: usize = 16 * 1024;
-/// Sends for one channel before others have their turn.
+/// Sends for one channel, at least, before others have their turn.
 const SENDS_PER_SLICE: usize = 128;
 /// Subscribers looked at for one channel before others have their turn.
 const LOOKS_PER_SLICE: usize = 4_096;
 
+/// Bytes that cost more than the send which carries them.
+const BYTES_PER_SEND: usize = 32 * 1024;
 /// Subscribers that lack nothing cost about as much as one send.
 const LOOKS_PER_SEND: usize = 64;
 
@@ -88,20 +91,25 @@ impl Session {
 }
 
 impl Shard {
-    /// Advances the passes of channels by about so many sends.
+    /// Brings subscribers forward by about so many sends: first those who are behind, then passes, each channel once.
     pub(in crate::shard) fn fan_out(&mut self, sends_max: usize) {
         let mut left = sends_max;
-        for _ in 0..self.channels.ready.len() {
+        for _ in 0..self.channels.behind.len() {
+            if left < sends_max / 2 {
+                break;
+            }
+            let Some(subscription) = self.channels.behind.pop_front() else { break };
+            self.catch_up(subscription);
+            left = left.saturating_sub(1);
+        }
+        let channels = self.channels.ready.len();
+        let slice = (left / channels.max(1)).max(SENDS_PER_SLICE);
+        for _ in 0..channels {
             if left == 0 {
                 break;
             }
             let Some(number) = self.channels.ready.pop_front() else { break };
-            left = left.saturating_sub(self.pass_slice(number, left.min(SENDS_PER_SLICE)));
-            let mut behind = std::mem::take(&mut self.channels.behind);
-            for subscription in behind.drain(..) {
-                self.catch_up(subscription);
-            }
-            self.channels.behind = behind;
+            left = left.saturating_sub(self.pass_slice(number, left.min(slice)));
         }
     }
 
@@ -122,7 +130,7 @@ impl Shard {
             channel.next += 1;
             looks += 1;
             let Some(subscription) = subscriptions.get_mut(subscriber) else { continue };
-            if subscription.cursor == head {
+            if subscription.cursor == head || subscription.is_behind {
                 continue;
             }
             let session = connections.get_mut(subscription.slot).and_then(|connection| connection.session());
@@ -131,20 +139,18 @@ impl Shard {
                 subscription.is_slow = true;
                 continue;
             }
-            // Of what a socket does not take little is kept only if it was sent nothing else.
-            let is_sent = session.outbox != NONE;
-            if is_sent && (subscription.is_slow || outbox.len_of(session.outbox) >= TURN_BYTES_MAX) {
-                channel.again = true;
-                continue;
-            }
             let index = match channel.log.lag(subscription.cursor) {
                 Lag::From(index) if !subscription.is_slow => index,
                 _ => {
-                    behind.push(subscriber);
-                    sends += 1;
+                    subscription.is_behind = true;
+                    behind.push_back(subscriber);
                     continue;
                 }
             };
+            if session.outbox != NONE && outbox.len_of(session.outbox) >= TURN_BYTES_MAX {
+                channel.again = true;
+                continue;
+            }
             let variant = session.variant(deflates);
             let (bytes, end) =
                 memo.get(&channel.log, (subscription.cursor, index), variant, now.unix_ms, deflating);
@@ -174,53 +180,69 @@ impl Shard {
         if channel.ready {
             ready.push_back(number);
         }
-        sends.max(1 + looks / LOOKS_PER_SEND)
+        sends.max(1 + looks / LOOKS_PER_SEND).max(bytes_sent / BYTES_PER_SEND)
     }
 
-    /// Sends a subscriber that was slow, or that the log has left behind, what there is for it.
+    /// Sends a subscriber that passes do not bring forward what there is for it.
     fn catch_up(&mut self, subscriber: u32) {
-        let Some(subscription) = self.channels.subscriptions.get(subscriber) else { return };
+        let Channels { slab, subscriptions, deflating, .. } = &mut self.channels;
+        let Some(subscription) = subscriptions.get_mut(subscriber) else { return };
+        subscription.is_behind = false;
         let (slot, number, cursor, is_slow) =
             (subscription.slot, subscription.channel, subscription.cursor, subscription.is_slow);
         let session = self.connections.get(slot).and_then(|connection| connection.as_session());
         let Some(session) = session.filter(|session| session.unsent.is_none()) else { return };
-        let Channels { slab, deflating, .. } = &mut self.channels;
+        // Of what a socket does not take little is kept only if it was sent nothing else. But nobody waits for ever.
+        let is_sent = session.outbox != NONE;
+        if is_sent && !std::mem::replace(&mut subscription.is_deferred, true) {
+            return self.channels.set_behind(subscriber);
+        }
+        subscription.is_deferred = false;
         let Some(channel) = slab.get(number as usize) else { return };
         let namespace = self.settings.namespaces.of(&channel.name);
         let (policy, variant) = (namespace.slow, session.variant(namespace.deflate));
-        let newest = channel.log.cursor_of_newest();
-        let mut from = cursor;
-        match channel.log.lag(cursor) {
-            Lag::None => return,
-            Lag::Lost if channel.is_status => from = newest,
-            Lag::Lost if policy == SlowPolicy::Close => {
+        let (log, newest) = (&channel.log, channel.log.cursor_of_newest());
+        let from = match log.lag(cursor) {
+            Lag::None => cursor,
+            Lag::Lost if policy == SlowPolicy::Close && is_slow && !channel.is_status => {
                 self.counters.sessions_too_slow_for_channel.add(1);
                 return self.close(slot, close_code::POLICY_VIOLATION, "too slow for a channel");
             }
-            Lag::Lost => from = newest,
+            Lag::Lost => newest,
             // Of what is lacking only the newest message counts; is there more than that?
-            Lag::From(_) if policy == SlowPolicy::Conflate && is_slow && !channel.is_status => {
-                from = if (newest.wrapping_sub(cursor) as i32) > 0 { newest } else { cursor };
+            Lag::From(_) if policy == SlowPolicy::Conflate && is_slow => {
+                match newest.wrapping_sub(cursor) as i32 {
+                    1.. => newest,
+                    _ => cursor,
+                }
             }
-            Lag::From(_) => {}
-        }
-        let Lag::From(index) = channel.log.lag(from) else { return };
-        let mut bytes = Vec::new();
-        let end = channel.log.gather(index, variant, SEND_BYTES_MAX, self.now.unix_ms, deflating, &mut bytes);
-        let caught_up = end == channel.log.head_cursor();
-        let gap = (from != cursor && !channel.is_status).then(|| {
-            let (reason, counter) = match policy {
-                SlowPolicy::Conflate => ("conflated", &self.counters.channel_gaps_conflated),
-                _ => ("too_slow", &self.counters.channel_gaps_too_slow),
-            };
+            Lag::From(_) => cursor,
+        };
+        let reason = match log.lag(cursor) {
+            _ if from == cursor || channel.is_status => None,
+            Lag::Lost if !is_slow => Some(("overrun", &self.counters.channel_gaps_overrun)),
+            Lag::Lost if policy != SlowPolicy::Conflate => {
+                Some(("too_slow", &self.counters.channel_gaps_too_slow))
+            }
+            // Events that were passed over are no gap.
+            Lag::From(_) if log.offset_before(from) == log.offset_before(cursor) => None,
+            _ => Some(("conflated", &self.counters.channel_gaps_conflated)),
+        };
+        let gap = reason.map(|(reason, counter)| {
             counter.add(1);
-            let until = channel.log.offset_before(from);
-            Gap { channel: channel.name.as_str().to_owned(), until, reason: reason.to_owned() }
+            let (channel, until) = (channel.name.as_str().to_owned(), log.offset_before(from));
+            Gap { channel, until, reason: reason.to_owned() }
         });
-        if let Some(subscription) = self.channels.subscriptions.get_mut(subscriber) {
-            subscription.cursor = end;
-            subscription.is_slow = !caught_up;
-        }
+        let mut bytes = Vec::new();
+        let end = match log.lag(from) {
+            Lag::From(index) => {
+                log.gather(index, variant, SEND_BYTES_MAX, self.now.unix_ms, deflating, &mut bytes)
+            }
+            _ => log.head_cursor(),
+        };
+        let caught_up = end == log.head_cursor();
+        subscription.cursor = end;
+        subscription.is_slow = is_slow && !caught_up;
         if let Some(gap) = gap {
             self.send_frame(slot, &ServerFrame::Gap(gap));
         }
@@ -228,7 +250,7 @@ impl Shard {
             self.fan(slot, subscriber, from, bytes.into());
         }
         if !caught_up {
-            self.channels.set_ready(number);
+            self.channels.set_behind(subscriber);
         }
     }
 
@@ -242,17 +264,20 @@ impl Shard {
         self.post(slot, bytes);
     }
 
-    /// A session's socket has room again: passes look at it once more.
-    pub(in crate::shard) fn resume_subscriptions(&mut self, first: u32) {
-        let mut next = first;
-        while let Some(subscription) = self.channels.subscriptions.get(next) {
-            next = subscription.next;
-            let number = subscription.channel;
-            let lags = self.channels.get(number).is_some_and(|channel| {
-                subscription.place != NONE && channel.log.head_cursor() != subscription.cursor
-            });
-            if lags {
-                self.channels.set_ready(number);
+    /// A session's socket has room again.
+    pub(in crate::shard) fn resume_subscriptions(&mut self, slot: u32) {
+        let session = self.connections.get(slot).and_then(|connection| connection.as_session());
+        let mut next = session.map_or(NONE, |session| session.subscriptions);
+        let channels = &mut self.channels;
+        while let Some(subscription) = channels.subscriptions.get_mut(next) {
+            let number = std::mem::replace(&mut next, subscription.next);
+            let Some(channel) = channels.slab.get(subscription.channel as usize) else { continue };
+            if subscription.place == NONE {
+                continue;
+            }
+            match subscription.cursor == channel.log.head_cursor() {
+                true => subscription.is_slow = false,
+                false => channels.set_behind(number),
             }
         }
     }
@@ -282,16 +307,5 @@ impl Shard {
     pub(in crate::shard) fn forget_fanned(&mut self) {
         self.channels.fanned.clear();
         self.channels.mixed.clear();
-    }
-
-    /// Sends one frame to one session.
-    pub(super) fn send_frame(&mut self, slot: u32, frame: &ServerFrame) {
-        let session = self.connections.get(slot).and_then(|connection| connection.as_session());
-        let Some(encoding) = session.map(|session| session.encoding) else { return };
-        let mut bytes = Vec::new();
-        match frame.encode_frame(encoding, &mut bytes) {
-            Ok(()) => self.post(slot, bytes.into()),
-            Err(_) => self.counters.messages_not_encodable.add(1),
-        }
     }
 }

@@ -1,13 +1,11 @@
-//! The log of a channel: recent messages and events as ready-made frames.
+//! The log of a channel: recent messages and events, by position.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use campanile_protocol::frame::{Message, Opcode};
-use campanile_protocol::messages::{ChannelMessage, Encoding, ServerFrame};
-use once_cell::race::OnceBox;
+use campanile_protocol::messages::{ChannelMessage, Event, ServerFrame};
 
+use super::entry::{Entry, Variant};
 use crate::namespaces::Namespace;
 use crate::shard::compression::Deflating;
 
@@ -15,88 +13,6 @@ use crate::shard::compression::Deflating;
 const LIVE_MS: u64 = 10_000;
 /// Events that are older are not sent to those who come late.
 const EVENT_MS: u64 = 5_000;
-
-/// How a frame is written: the encoding of a session, compressed or not.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(in crate::shard) struct Variant {
-    pub(in crate::shard) encoding: Encoding,
-    /// Whether it is compressed, if that makes it smaller (RFC 7692).
-    pub(in crate::shard) deflate: bool,
-}
-
-/// A message or an event, as frames. Never changes.
-pub(in crate::shard) struct Entry {
-    /// Number of the message; of an event, that of the newest message before it.
-    offset: u64,
-    is_event: bool,
-    /// When it was published, in milliseconds since the Unix epoch.
-    at_ms: u64,
-    /// The frame in protobuf.
-    protobuf: Bytes,
-    /// The other variants, each made by the first shard that needs it; two may make it at once, and the first is kept.
-    json: OnceBox<Bytes>,
-    protobuf_deflate: OnceBox<Bytes>,
-    json_deflate: OnceBox<Bytes>,
-}
-
-impl Entry {
-    /// `None` if the frame has a payload that says that it is JSON and is not.
-    fn new(offset: u64, at_ms: u64, frame: &ServerFrame) -> Option<Arc<Entry>> {
-        let mut protobuf = Vec::new();
-        frame.encode_frame(Encoding::Protobuf, &mut protobuf).ok()?;
-        Some(Arc::new(Entry {
-            offset,
-            is_event: matches!(frame, ServerFrame::Event(_)),
-            at_ms,
-            protobuf: protobuf.into(),
-            json: OnceBox::new(),
-            protobuf_deflate: OnceBox::new(),
-            json_deflate: OnceBox::new(),
-        }))
-    }
-
-    /// The whole frame.
-    fn frame(&self, variant: Variant, deflating: &mut Deflating) -> &[u8] {
-        match (variant.encoding, variant.deflate) {
-            (Encoding::Protobuf, false) => &self.protobuf,
-            (Encoding::Json, false) => self.json(),
-            (Encoding::Protobuf, true) => self
-                .protobuf_deflate
-                .get_or_init(|| Box::new(deflating.frame(Opcode::Binary, payload_of(&self.protobuf)).into())),
-            (Encoding::Json, true) => self
-                .json_deflate
-                .get_or_init(|| Box::new(deflating.frame(Opcode::Text, payload_of(self.json())).into())),
-        }
-    }
-
-    fn json(&self) -> &[u8] {
-        self.json.get_or_init(|| {
-            let mut json = Vec::new();
-            let encoded = self.decoded().map(|frame| frame.encode_frame(Encoding::Json, &mut json));
-            debug_assert!(matches!(encoded, Some(Ok(()))), "what is published was checked");
-            Box::new(json.into())
-        })
-    }
-
-    /// What the frame says.
-    fn decoded(&self) -> Option<ServerFrame> {
-        ServerFrame::decode(Encoding::Protobuf, &Message::Binary(payload_of(&self.protobuf))).ok()
-    }
-
-    fn bytes(&self) -> usize {
-        size_of::<Entry>() + self.protobuf.len()
-    }
-}
-
-/// The payload of a whole frame that we have made: FIN, not masked (RFC 6455 §5.2).
-fn payload_of(frame: &[u8]) -> &[u8] {
-    let header = match frame.get(1).map(|len| len & 0x7f) {
-        Some(126) => 4,
-        Some(127) => 10,
-        _ => 2,
-    };
-    frame.get(header..).unwrap_or_default()
-}
 
 /// Where a cursor is in a log.
 pub(super) enum Lag {
@@ -120,11 +36,14 @@ pub(super) struct Log {
     bytes: usize,
     /// Number of the newest message.
     offset: u64,
+    /// Events before this position are blank.
+    blank_until: u64,
 }
 
 impl Log {
     pub(super) const fn new(epoch: u64) -> Log {
-        Log { epoch, entries: VecDeque::new(), first: 0, messages: 0, bytes: 0, offset: 0 }
+        let entries = VecDeque::new();
+        Log { epoch, entries, first: 0, messages: 0, bytes: 0, offset: 0, blank_until: 0 }
     }
 
     /// The copy of a log that begins at `first`.
@@ -178,31 +97,29 @@ impl Log {
         self.entries.push_back(entry);
     }
 
-    /// Appends a message, which gets its number and its time. Its number; `None` if it cannot be encoded.
-    pub(super) fn publish(&mut self, mut message: ChannelMessage, now_ms: u64) -> Option<u64> {
+    /// Appends a message, which gets its number and its time.
+    pub(super) fn publish(&mut self, mut message: ChannelMessage, now_ms: u64) {
         let offset = self.offset + 1;
         message.offset = offset;
         message.sent_at_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
-        self.push(Entry::new(offset, now_ms, &ServerFrame::ChannelMessage(message))?);
-        Some(offset)
+        self.push(Entry::new(offset, now_ms, &ServerFrame::ChannelMessage(message)));
     }
 
     /// Appends an event.
-    pub(super) fn announce(&mut self, event: campanile_protocol::messages::Event, now_ms: u64) {
-        if let Some(entry) = Entry::new(self.offset, now_ms, &ServerFrame::Event(event)) {
-            self.push(entry);
-        }
+    pub(super) fn announce(&mut self, event: Event, now_ms: u64) {
+        self.push(Entry::new(self.offset, now_ms, &ServerFrame::Event(event)));
     }
 
-    /// Appends what the owner has appended, which begins at `start`. If some of it was left out, what was there before is
-    /// forgotten: whoever lacks it finds that it is lost.
-    pub(super) fn feed(&mut self, start: u64, entries: Vec<Arc<Entry>>) {
+    /// Appends what the owner has appended, which begins at `start`; then the newest message is `offset`. If some of it was
+    /// left out, what was there before is forgotten: whoever lacks it finds that it is lost.
+    pub(super) fn feed(&mut self, start: u64, entries: Vec<Arc<Entry>>, offset: u64) {
         debug_assert!(start >= self.head(), "a feed repeats what came before");
         if start != self.head() {
             self.entries.clear();
             (self.messages, self.bytes, self.first) = (0, 0, start);
         }
         entries.into_iter().for_each(|entry| self.push(entry));
+        self.offset = offset;
     }
 
     fn pop(&mut self) {
@@ -215,6 +132,7 @@ impl Log {
 
     /// Forgets what is not to be kept, but never the newest entry before its time.
     pub(super) fn trim(&mut self, namespace: &Namespace, now_ms: u64) {
+        self.blank_events(now_ms);
         let ttl_ms = u64::try_from(namespace.history_ttl.as_millis()).unwrap_or(u64::MAX);
         while let Some(oldest) = self.entries.front() {
             let age_ms = now_ms.saturating_sub(oldest.at_ms);
@@ -226,6 +144,24 @@ impl Log {
                 break;
             }
             self.pop();
+        }
+    }
+
+    /// Events that nobody will be sent any more cost a place in the log and nothing else.
+    fn blank_events(&mut self, now_ms: u64) {
+        self.blank_until = self.blank_until.max(self.first);
+        while let Some(index) = usize::try_from(self.blank_until - self.first).ok()
+            && let Some(entry) = self.entries.get(index)
+            && now_ms.saturating_sub(entry.at_ms) >= LIVE_MS
+        {
+            if entry.is_event && !entry.is_blank() {
+                let before = index.checked_sub(1).and_then(|before| self.entries.get(before));
+                let blank = before.filter(|before| before.is_blank() && before.offset == entry.offset);
+                let blank = blank.cloned().unwrap_or_else(|| Entry::blank(entry.offset, entry.at_ms));
+                self.bytes = self.bytes - entry.bytes() + blank.bytes();
+                self.entries[index] = blank;
+            }
+            self.blank_until += 1;
         }
     }
 
@@ -249,28 +185,26 @@ impl Log {
         }
     }
 
-    /// The index of the first entry of the history: of messages that those who come later may have.
+    /// The index of the first message after a number, or of the end.
+    fn index_after(&self, offset: u64) -> usize {
+        self.entries.partition_point(|entry| entry.offset <= offset)
+    }
+
+    /// The index of the first message of the history, which those who come later may have; or of the end.
     fn history_from(&self, namespace: &Namespace, now_ms: u64) -> usize {
         let ttl_ms = u64::try_from(namespace.history_ttl.as_millis()).unwrap_or(u64::MAX);
-        let mut left = namespace.history_messages_max;
-        let mut from = self.entries.len();
-        for (index, entry) in self.entries.iter().enumerate().rev() {
-            if entry.is_event {
-                continue;
-            }
-            if left == 0 || now_ms.saturating_sub(entry.at_ms) >= ttl_ms {
-                break;
-            }
-            left -= 1;
-            from = index;
-        }
-        from
+        let young = self.entries.partition_point(|entry| now_ms.saturating_sub(entry.at_ms) >= ttl_ms);
+        let young = match self.entries.get(young) {
+            Some(entry) if entry.is_event => self.index_after(entry.offset),
+            _ => young,
+        };
+        young.max(self.index_after(self.offset.saturating_sub(namespace.history_messages_max.into())))
     }
 
     /// How many messages the history has.
     pub(super) fn history_messages(&self, namespace: &Namespace, now_ms: u64) -> u32 {
-        let from = self.history_from(namespace, now_ms);
-        self.entries.iter().skip(from).filter(|entry| !entry.is_event).count() as u32
+        let oldest = self.entries.get(self.history_from(namespace, now_ms));
+        oldest.map_or(0, |oldest| (self.offset + 1 - oldest.offset) as u32)
     }
 
     /// The cursor of somebody who has everything up to a message of this epoch; `None` if the history has not all that
@@ -284,26 +218,27 @@ impl Log {
         if offset > self.offset || offset + 1 < oldest {
             return None;
         }
-        let index = self.entries.partition_point(|entry| entry.offset <= offset).max(from);
-        Some((self.first + index as u64) as u32)
+        Some(self.cursor_at(self.index_after(offset).max(from)))
     }
 
     /// The cursor of somebody who is to get so many of the newest messages of the history.
     pub(super) fn cursor_before_newest(&self, newest: u32, namespace: &Namespace, now_ms: u64) -> u32 {
-        let from = self.history_from(namespace, now_ms);
-        let mut left = newest;
-        let mut index = self.entries.len();
-        while left > 0 && index > from {
-            index -= 1;
-            left -= u32::from(!self.entries[index].is_event);
+        if newest == 0 {
+            return self.head_cursor();
         }
-        (self.first + index as u64) as u32
+        let from = self.history_from(namespace, now_ms);
+        self.cursor_at(self.index_after(self.offset.saturating_sub(newest.into())).max(from))
     }
 
     /// The cursor before the newest message, or before the newest entry if there is no message.
     pub(super) fn cursor_of_newest(&self) -> u32 {
-        let newest = self.entries.iter().rposition(|entry| !entry.is_event);
-        let index = newest.unwrap_or(self.entries.len().saturating_sub(1));
+        match self.messages {
+            0 => self.cursor_at(self.entries.len().saturating_sub(1)),
+            _ => self.cursor_at(self.index_after(self.offset - 1)),
+        }
+    }
+
+    fn cursor_at(&self, index: usize) -> u32 {
         (self.first + index as u64) as u32
     }
 
@@ -326,12 +261,13 @@ impl Log {
         namespace: &Namespace,
         now_ms: u64,
     ) -> Vec<ChannelMessage> {
-        let from = self.history_from(namespace, now_ms);
+        let after = match after {
+            Some(after) => after,
+            None => self.offset.saturating_sub(messages_max as u64),
+        };
+        let from = self.index_after(after).max(self.history_from(namespace, now_ms));
         let messages = self.entries.iter().skip(from).filter(|entry| !entry.is_event);
-        let meant = messages.filter(|entry| after.is_none_or(|after| entry.offset > after));
-        let count = meant.clone().count();
-        let skipped = if after.is_none() { count.saturating_sub(messages_max) } else { 0 };
-        let decoded = meant.skip(skipped).take(messages_max).filter_map(|entry| match entry.decoded()? {
+        let decoded = messages.take(messages_max).filter_map(|entry| match entry.decoded()? {
             ServerFrame::ChannelMessage(message) => Some(message),
             _ => None,
         });
@@ -358,7 +294,7 @@ impl Log {
             out.extend_from_slice(frame);
             end += 1;
         }
-        (self.first + end as u64) as u32
+        self.cursor_at(end)
     }
 
     /// The frame, or nothing in place of a stale event. What is alone in its log, a user's status, does not go stale.

@@ -6,7 +6,7 @@ use campanile_engine::Conn;
 use campanile_protocol::ids::ChannelName;
 use campanile_protocol::messages::{Device, Position};
 
-use super::log::Entry;
+use super::entry::Entry;
 use crate::shard::requests::{Publish, PublishError};
 
 /// A channel of a shard, and which tenant of its number is meant.

@@ -83,12 +83,11 @@ impl Shard {
         }
         let Query { conn, reference, channel, count, members, .. } =
             self.channels.queries.remove(number as usize);
-        let Some(encoding) = self.session_of(conn).map(|session| session.encoding) else { return };
+        if self.session_of(conn).is_none() {
+            return;
+        }
         let channel = channel.as_str().to_owned();
-        let mut bytes = Vec::new();
-        let frame = ServerFrame::Members(Members { r#ref: reference, channel, count, members });
-        let encoded = frame.encode_frame(encoding, &mut bytes);
-        debug_assert!(encoded.is_ok(), "an answer has no payload that could fail");
-        self.answer(conn.slot, bytes);
+        let members = Members { r#ref: reference, channel, count, members };
+        self.send_frame(conn.slot, &ServerFrame::Members(members));
     }
 }

@@ -6,16 +6,21 @@ use campanile_engine::Conn;
 use campanile_protocol::ids::ChannelName;
 use campanile_protocol::messages::{Position, Published, ServerFrame};
 
-use super::log::{Entry, Log};
+use super::entry::Entry;
+use super::log::Log;
 use super::mail::{ClientPublish, ClientPublished, Feed, Mail, ReplicaRef};
 use super::{Reader, Role, states};
 use crate::shard::Shard;
 use crate::shard::requests::{ChannelHistory, ChannelPart, Publish, PublishError, Unavailable};
 
 /// Bytes that the log of a channel may have while the logs of its shard have more than they should.
-const CUT_LOG_BYTES: usize = 16 * 1024;
-/// What is taken from other shards in one turn.
-const MAIL_PER_TURN_MAX: usize = 512;
+pub(super) const CUT_LOG_BYTES: usize = 16 * 1024;
+/// What is taken from other shards in one turn: about a turn's worth of sends.
+const MAIL_PER_TURN_MAX: usize = 4_096;
+/// A question for members costs as much as so many other things.
+const MAIL_PER_QUERY: usize = 128;
+/// Channels that replicas are fed in one turn.
+const FEEDS_PER_TURN_MAX: usize = 1_024;
 
 impl Shard {
     /// The number of a channel that this shard knows, or knows from now on.
@@ -35,6 +40,7 @@ impl Shard {
             let role = Role::Owner { readers: Vec::new() };
             let number = self.channels.add(name.clone(), log, role, now);
             self.begin_status(number);
+            self.counters.channels.set(self.channels.len() as u64);
             return Ok(number);
         }
         let role = Role::Replica { attached: false };
@@ -52,6 +58,11 @@ impl Shard {
             return Err(PublishError::Reserved);
         }
         let number = self.channel_for(&name)?;
+        let bytes_max = self.settings.namespaces.log_bytes_per_shard_max;
+        if self.channels.log_bytes > bytes_max.saturating_add(bytes_max / 4) {
+            // What can be cut is cut by and by.
+            return Err(Unavailable::Overloaded.into());
+        }
         let (now_ms, settings) = (self.now.unix_ms, Arc::clone(&self.settings));
         let channel = self.channels.get_mut(number).ok_or(Unavailable::Overloaded)?;
         debug_assert!(
@@ -60,7 +71,7 @@ impl Shard {
         );
         name.as_str().clone_into(&mut message.channel);
         let before = channel.log.bytes();
-        channel.log.publish(message, now_ms).ok_or(PublishError::NotEncodable)?;
+        channel.log.publish(message, now_ms);
         channel.log.trim(settings.namespaces.of(&name), now_ms);
         let position = channel.position();
         self.counters.channel_messages_published.add(1);
@@ -68,7 +79,7 @@ impl Shard {
         Ok(position)
     }
 
-    /// The log of an owned channel has a new entry.
+    /// The log of a channel has new entries.
     pub(super) fn appended_to(&mut self, number: u32, bytes_before: usize) {
         let bytes_max = self.settings.namespaces.log_bytes_per_shard_max;
         let now = self.now.time;
@@ -91,8 +102,11 @@ impl Shard {
     /// Takes what other shards say, as much as one turn may.
     pub(in crate::shard) fn take_mail(&mut self) {
         self.lanes.retry();
-        for _ in 0..MAIL_PER_TURN_MAX {
-            let Some(mail) = self.lanes.take(self.index) else { break };
+        let mut taken = 0;
+        while taken < MAIL_PER_TURN_MAX
+            && let Some(mail) = self.lanes.take(self.index)
+        {
+            taken += if matches!(mail, Mail::AskMembers { .. }) { MAIL_PER_QUERY } else { 1 };
             match mail {
                 Mail::Attach { channel, from, replica } => self.attach(&channel, from, replica),
                 Mail::Detach { channel, from, replica } => self.detach(&channel, from, replica),
@@ -130,11 +144,12 @@ impl Shard {
             readers.retain(|reader| reader.shard != from || reader.replica != replica);
             channel.used = now;
         }
+        self.forget_if_unheard(number);
     }
 
     /// Feeds replicas what they lack, as far as the queues of their shards have room.
     pub(in crate::shard) fn feed_replicas(&mut self) {
-        for _ in 0..self.channels.feeding.len() {
+        for _ in 0..self.channels.feeding.len().min(FEEDS_PER_TURN_MAX) {
             let Some(number) = self.channels.feeding.pop_front() else { break };
             let Some(channel) = self.channels.slab.get_mut(number as usize) else { continue };
             let Role::Owner { readers } = &mut channel.role else { continue };
@@ -142,6 +157,10 @@ impl Shard {
             let head = channel.log.head();
             for reader in readers {
                 if reader.fed == Some(head) {
+                    continue;
+                }
+                if !self.lanes.has_room(reader.shard) {
+                    channel.feeding = true;
                     continue;
                 }
                 let start = reader.fed.unwrap_or(0).max(channel.log.first());
@@ -171,17 +190,19 @@ impl Shard {
         let settings = Arc::clone(&self.settings);
         // A replica that was given up is fed until the owner hears of it.
         let Some(channel) = self.replica(replica) else { return };
+        let before = channel.log.bytes();
         if let Role::Replica { attached: attached @ false } = &mut channel.role {
             *attached = true;
             channel.log = Log::replica(epoch, start, offset, entries);
+            self.appended_to(replica.number, before);
             return self.attached(replica.number);
         }
-        channel.log.feed(start, entries);
-        channel.log.trim(settings.namespaces.of(&channel.name), now_ms);
-        if channel.is_status {
-            channel.log.keep_newest();
+        channel.log.feed(start, entries, offset);
+        match channel.is_status {
+            true => channel.log.keep_newest(),
+            false => channel.log.trim(settings.namespaces.of(&channel.name), now_ms),
         }
-        self.channels.set_ready(replica.number);
+        self.appended_to(replica.number, before);
     }
 
     fn replica(&mut self, replica: ReplicaRef) -> Option<&mut super::Channel> {
@@ -194,6 +215,7 @@ impl Shard {
         for joining in std::mem::take(&mut channel.joining) {
             let slot = self.channels.subscriptions.get(joining.subscription).map(|joining| joining.slot);
             self.end_subscription(joining.subscription);
+            self.counters.subscriptions_refused.add(1);
             if let Some(slot) = slot {
                 self.refuse_frame(slot, error.code(), &error.to_string(), &joining.reference);
             }
@@ -217,17 +239,14 @@ impl Shard {
     /// Tells a client what became of its message, if it is still there.
     fn answer_publish(&mut self, published: ClientPublished) {
         let ClientPublished { conn, reference, channel, result } = published;
-        let Some(session) = self.session_of(conn) else { return };
-        let encoding = session.encoding;
+        if self.session_of(conn).is_none() {
+            return;
+        }
         match result {
             Ok(position) => {
                 let channel = channel.as_str().to_owned();
-                let frame =
-                    ServerFrame::Published(Published { r#ref: reference, channel, position: Some(position) });
-                let mut bytes = Vec::new();
-                let encoded = frame.encode_frame(encoding, &mut bytes);
-                debug_assert!(encoded.is_ok(), "an answer has no payload that could fail");
-                self.answer(conn.slot, bytes);
+                let published = Published { r#ref: reference, channel, position: Some(position) };
+                self.send_frame(conn.slot, &ServerFrame::Published(published));
             }
             Err(error) => self.refuse_frame(conn.slot, error.code(), &error.to_string(), &reference),
         }

@@ -9,9 +9,9 @@ use campanile_protocol::ids::{ChannelName, UserId};
 use campanile_protocol::messages::{Device, Event, SetState};
 use rustc_hash::FxBuildHasher;
 
+use super::Channels;
 use super::mail::{Mail, State};
 use super::subscribing::{INVALID, Refused, channel_name};
-use super::{Channels, status_of};
 use crate::namespaces::PRESENCE_NAMESPACE;
 use crate::shard::Shard;
 
@@ -38,6 +38,11 @@ pub(super) fn user_of(channel: &ChannelName) -> Option<&str> {
         .map(|(_, user)| user)
 }
 
+/// The name of the channel that is a user's status; `None` if no channel can have it.
+fn status_of(user: &UserId) -> Option<ChannelName> {
+    ChannelName::try_from(format!("{PRESENCE_NAMESPACE}:{user}").as_str()).ok()
+}
+
 /// The statuses of the users who live on this shard.
 #[derive(Default)]
 pub(super) struct Statuses {
@@ -46,15 +51,28 @@ pub(super) struct Statuses {
     /// Those that somebody watches.
     watched: HashMap<UserId, Watched, FxBuildHasher>,
     /// Who has come or said something, by when it is to be told.
-    coming: VecDeque<(Time, UserId)>,
+    coming: VecDeque<Due>,
     /// Who has gone.
-    going: VecDeque<(Time, UserId)>,
+    going: VecDeque<Due>,
+    next_serial: u64,
+}
+
+/// Something is to be told of a user.
+struct Due {
+    at: Time,
+    user: UserId,
+    /// The watching that it belongs to.
+    serial: u64,
 }
 
 /// A status that somebody watches.
 struct Watched {
     channel: u32,
+    /// No other watching of this user has the same.
+    serial: u64,
     told: Box<str>,
+    /// When the user went, if the user has not come back.
+    gone_at: Option<Time>,
     is_coming: bool,
     is_going: bool,
 }
@@ -147,7 +165,7 @@ impl Shard {
         let session = self.connections.get(slot).and_then(|connection| connection.as_session());
         let Some(number) = session.map(|session| session.user) else { return Ok(()) };
         let Some(user) = self.directory.id(number).cloned() else { return Ok(()) };
-        let Some(name) = status_of(&user) else { return Ok(()) };
+        let name = status_of(&user).ok_or((INVALID, "no channel can have the name of this user's status"))?;
         channel_name(reference, name.as_str())?;
         self.check_publishing(slot, &name)?;
         let said = &mut self.channels.statuses.said;
@@ -175,6 +193,7 @@ impl Shard {
     fn status_changed(&mut self, user: &UserId, is_connected: bool) {
         let statuses = &mut self.channels.statuses;
         let Some(watched) = statuses.watched.get_mut(user) else { return };
+        watched.gone_at = (!is_connected).then_some(self.now.time);
         let (queue, queued, after) = match is_connected {
             true => (&mut statuses.coming, &mut watched.is_coming, ONLINE_AFTER),
             false => (&mut statuses.going, &mut watched.is_going, self.settings.namespaces.offline_after),
@@ -182,7 +201,7 @@ impl Shard {
         if std::mem::replace(queued, true) {
             self.counters.states_coalesced.add(1);
         } else {
-            queue.push_back((self.now.time + after, user.clone()));
+            queue.push_back(Due { at: self.now.time + after, user: user.clone(), serial: watched.serial });
         }
     }
 
@@ -205,17 +224,36 @@ impl Shard {
         let told = self.status_now(&user);
         let from = Device { user: user.as_str().to_owned(), device: 0 };
         self.append_event(number, from, told.clone().into_string());
-        let watched = Watched { channel: number, told, is_coming: false, is_going: false };
-        self.channels.statuses.watched.insert(user, watched);
+        let statuses = &mut self.channels.statuses;
+        statuses.next_serial += 1;
+        let serial = statuses.next_serial;
+        let (channel, gone_at) = (number, None);
+        let watched = Watched { channel, serial, told, gone_at, is_coming: false, is_going: false };
+        statuses.watched.insert(user, watched);
     }
 
     /// Tells what has become due, a few at a time: messages go first.
     pub(in crate::shard) fn tell_statuses(&mut self) {
         for _ in 0..STATUSES_PER_TURN_MAX {
-            let Some((user, is_coming)) = self.channels.statuses.next_due(self.now.time) else { break };
+            let Some((due, is_coming)) = self.channels.statuses.next_due(self.now.time) else { break };
+            let Due { user, serial, .. } = due;
             let now = self.status_now(&user);
-            let Some(watched) = self.channels.statuses.watched.get_mut(&user) else { continue };
+            let Statuses { watched, going, .. } = &mut self.channels.statuses;
+            let Some(watched) = watched.get_mut(&user).filter(|watched| watched.serial == serial) else {
+                continue;
+            };
             *(if is_coming { &mut watched.is_coming } else { &mut watched.is_going }) = false;
+            // Who went a moment ago may have gone again since this was queued.
+            let offline_at = watched.gone_at.map(|gone| gone + self.settings.namespaces.offline_after);
+            match offline_at {
+                Some(_) if is_coming => continue,
+                Some(at) if at > self.now.time => {
+                    watched.is_going = true;
+                    going.push_back(Due { at, user, serial });
+                    continue;
+                }
+                _ => {}
+            }
             if watched.told == now {
                 self.counters.states_coalesced.add(1);
                 continue;
@@ -236,10 +274,10 @@ impl Statuses {
         }
     }
 
-    fn next_due(&mut self, now: Time) -> Option<(UserId, bool)> {
+    fn next_due(&mut self, now: Time) -> Option<(Due, bool)> {
         for (queue, is_coming) in [(&mut self.coming, true), (&mut self.going, false)] {
-            if queue.front().is_some_and(|&(due, _)| due <= now) {
-                return queue.pop_front().map(|(_, user)| (user, is_coming));
+            if queue.front().is_some_and(|due| due.at <= now) {
+                return queue.pop_front().map(|due| (due, is_coming));
             }
         }
         None
@@ -249,7 +287,7 @@ impl Statuses {
 impl Channels {
     /// When the next status is to be told.
     pub(in crate::shard) fn statuses_due(&self) -> Option<Time> {
-        let next = |queue: &VecDeque<(Time, UserId)>| queue.front().map(|&(due, _)| due);
+        let next = |queue: &VecDeque<Due>| queue.front().map(|due| due.at);
         next(&self.statuses.coming).into_iter().chain(next(&self.statuses.going)).min()
     }
 }

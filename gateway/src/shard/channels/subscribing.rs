@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use campanile_protocol::frame::close_code;
 use campanile_protocol::ids::ChannelName;
 use campanile_protocol::messages::{ChannelMessage, Device};
 use campanile_protocol::messages::{
-    Payload, Position, Publish as PublishFrame, ServerFrame, Subscribe, Subscribed, Unsubscribe, Unsubscribed,
+    Payload, Publish as PublishFrame, ServerFrame, Subscribe, Subscribed, Unsubscribe, Unsubscribed,
 };
 
 use super::mail::{ClientPublish, Mail};
@@ -14,7 +15,7 @@ use super::{Joining, Role, states};
 use crate::shard::Shard;
 use crate::shard::connection::Session;
 use crate::shard::directory::NONE;
-use crate::shard::requests::{Publish, Unavailable};
+use crate::shard::requests::{Publish, PublishError, Unavailable};
 use crate::shard::settings::Mode;
 use crate::shard::sync::checked;
 use crate::tokens::{Grants, TokenError};
@@ -23,6 +24,13 @@ use crate::tokens::{Grants, TokenError};
 const NAME_BYTES_MAX: usize = 64;
 /// Messages of clients that may wait for the queue of one other shard.
 const PUBLISHES_WAITING_MAX: usize = 1_024;
+
+/// Checking a signature costs as much as so many frames.
+const FRAMES_PER_TOKEN: u32 = 3;
+/// The kind of a message that does not say what it is, as over HTTP.
+const DEFAULT_KIND: &str = "message";
+/// Nobody hears it.
+const OVER: Refused = ("not_subscribed", "the session is over");
 
 /// Why a frame is refused: its stable name, and words for developers.
 pub(super) type Refused = (&'static str, &'static str);
@@ -43,8 +51,14 @@ impl Shard {
     pub(in crate::shard) fn take_subscribe(&mut self, slot: u32, subscribe: Subscribe) {
         let Subscribe { r#ref: reference, channel, token, since, newest } = subscribe;
         let subscribed = channel_name(&reference, &channel).and_then(|name| {
-            self.check_subscription(slot, &name, &token)?;
-            self.subscribe(slot, &name, &reference, since, newest)
+            self.check_room(slot, &name)?;
+            let until = self.check_allowed(slot, &name, &token)?;
+            self.subscribe(
+                slot,
+                &name,
+                until,
+                Joining { subscription: NONE, reference: reference.clone(), since, newest },
+            )
         });
         if let Err((reason, message)) = subscribed {
             self.counters.subscriptions_refused.add(1);
@@ -52,26 +66,57 @@ impl Shard {
         }
     }
 
-    /// Whether the session may subscribe to the channel.
-    fn check_subscription(&self, slot: u32, name: &ChannelName, token: &str) -> Result<(), Refused> {
+    /// Whether the session may have one more subscription, and this one.
+    fn check_room(&self, slot: u32, name: &ChannelName) -> Result<(), Refused> {
         let session = self.connections.get(slot).and_then(|connection| connection.as_session());
-        let Some(session) = session else { return Err(("not_subscribed", "the session is over")) };
-        if token.is_empty() {
-            let granted = self.grants_of(session).is_some_and(|grants| grants.may_subscribe(name));
-            return match granted || self.settings.namespaces.of(name).open {
-                true => Ok(()),
-                false => Err(("channel_forbidden", "the session's token does not allow this channel")),
-            };
+        let Some(session) = session else { return Err(OVER) };
+        let known = self.channels.find(name);
+        let mut count = 0;
+        for (_, subscription) in self.channels.subscriptions.of_session(session.subscriptions) {
+            count += 1;
+            if known == Some(subscription.channel) {
+                return Err(("already_subscribed", "the session is subscribed to this channel"));
+            }
         }
+        match count < self.settings.namespaces.subscriptions_per_session_max {
+            true => Ok(()),
+            false => Err(("too_many_subscriptions", "the session has as many subscriptions as it may")),
+        }
+    }
+
+    /// Whether the session may subscribe to the channel, and until when a token for the subscription allows it.
+    fn check_allowed(&mut self, slot: u32, name: &ChannelName, token: &str) -> Result<u32, Refused> {
+        let session = self.connections.get(slot).and_then(|connection| connection.as_session());
+        if session.is_some_and(|session| self.allows(session, name)) {
+            return Ok(u32::MAX);
+        }
+        if token.is_empty() {
+            return Err(("channel_forbidden", "the session's token does not allow this channel"));
+        }
+        if !self.pay_for_frames(slot, FRAMES_PER_TOKEN) {
+            self.counters.sessions_too_many_frames.add(1);
+            self.close(slot, close_code::TOO_MANY, "too many tokens");
+            return Err(OVER);
+        }
+        let session = self.connections.get(slot).and_then(|connection| connection.as_session());
+        let Some(session) = session else { return Err(OVER) };
         let (Mode::Gateway { verifier }, Some(user)) = (&self.settings.mode, self.directory.id(session.user))
         else {
             return Err(("channel_forbidden", "there are no users here"));
         };
         match verifier.verify_subscription(token, user, self.now.unix_ms) {
-            Ok(grant) if grant.channel == *name => Ok(()),
+            Ok(grant) if grant.channel == *name => {
+                Ok(u32::try_from(grant.expires_at).unwrap_or(u32::MAX).min(u32::MAX - 1))
+            }
             Err(TokenError::Expired) => Err(("token_expired", "the token for the subscription has expired")),
             _ => Err(("token_invalid", "the token is not valid for this user and channel")),
         }
+    }
+
+    /// Whether the session may subscribe to the channel without a token for it.
+    fn allows(&self, session: &Session, name: &ChannelName) -> bool {
+        self.grants_of(session).is_some_and(|grants| grants.may_subscribe(name))
+            || self.settings.namespaces.of(name).open
     }
 
     fn grants_of(&self, session: &Session) -> Option<&Arc<Grants>> {
@@ -83,38 +128,29 @@ impl Shard {
         &mut self,
         slot: u32,
         name: &ChannelName,
-        reference: &str,
-        since: Option<Position>,
-        newest: u32,
+        until: u32,
+        joining: Joining,
     ) -> Result<(), Refused> {
         let session = self.connections.get(slot).and_then(|connection| connection.as_session());
-        let Some(first) = session.map(|session| session.subscriptions) else { return Ok(()) };
-        let mut count = 0;
-        let known = self.channels.find(name);
-        for (_, subscription) in self.channels.subscriptions.of_session(first) {
-            count += 1;
-            if known == Some(subscription.channel) {
-                return Err(("already_subscribed", "the session is subscribed to this channel"));
-            }
-        }
-        if count >= self.settings.namespaces.subscriptions_per_session_max {
-            return Err(("too_many_subscriptions", "the session has as many subscriptions as it may"));
-        }
+        let Some(next) = session.map(|session| session.subscriptions) else { return Err(OVER) };
         let number = self.channel_for(name).map_err(|error| match error {
-            crate::shard::requests::PublishError::TooManyChannels => {
+            PublishError::TooManyChannels => {
                 ("too_many_channels", "the node has as many channels as it takes")
             }
             _ => ("overloaded", "the node is overloaded"),
         })?;
         let subscription =
-            Subscription { slot, channel: number, place: NONE, next: first, ..Subscription::default() };
+            Subscription { slot, channel: number, place: NONE, next, until, ..Subscription::default() };
         let subscription = self.channels.subscriptions.add(subscription);
         if let Some(session) = self.connections.get_mut(slot).and_then(|connection| connection.session()) {
             session.subscriptions = subscription;
         }
         self.counters.subscriptions.set(self.channels.subscriptions.len().into());
         self.counters.channels.set(self.channels.len() as u64);
-        let joining = Joining { subscription, reference: reference.to_owned(), since, newest };
+        if until != u32::MAX {
+            self.expect_subscription_end(slot);
+        }
+        let joining = Joining { subscription, ..joining };
         let Some(channel) = self.channels.get_mut(number) else { return Ok(()) };
         match channel.is_attached() {
             true => self.join(number, joining),
@@ -128,7 +164,10 @@ impl Shard {
         let Some(grants) = grants else { return };
         self.set_grants(slot, Some(Arc::clone(&grants)));
         for name in &grants.subscribe {
-            if let Err((reason, message)) = self.subscribe(slot, name, "", None, 0) {
+            let joining = Joining { subscription: NONE, reference: String::new(), since: None, newest: 0 };
+            let subscribed =
+                self.check_room(slot, name).and_then(|()| self.subscribe(slot, name, u32::MAX, joining));
+            if let Err((reason, message)) = subscribed {
                 self.counters.subscriptions_refused.add(1);
                 let message = format!("{name}: {message}");
                 self.refuse_frame(slot, reason, &message, "");
@@ -136,7 +175,7 @@ impl Shard {
         }
     }
 
-    /// What the session may do with channels from now on.
+    /// What the session may do with channels from now on. Subscriptions that are not allowed any more end.
     pub(in crate::shard) fn set_grants(&mut self, slot: u32, grants: Option<Arc<Grants>>) {
         let grants = grants.map_or(NONE, |grants| self.channels.grants.add(grants));
         let Some(session) = self.connections.get_mut(slot).and_then(|connection| connection.session()) else {
@@ -144,6 +183,47 @@ impl Shard {
         };
         let before = std::mem::replace(&mut session.grants, grants);
         self.channels.grants.remove(before);
+        self.end_subscriptions(slot, "channel_forbidden", |shard, session, subscription| {
+            let name = shard.channels.get(subscription.channel).map(|channel| &channel.name);
+            subscription.until == u32::MAX && name.is_some_and(|name| !shard.allows(session, name))
+        });
+    }
+
+    /// Ends subscriptions whose tokens have expired.
+    pub(in crate::shard) fn end_expired_subscriptions(&mut self, slot: u32) {
+        let now = self.now.unix_ms / 1_000;
+        self.end_subscriptions(slot, "token_expired", |_, _, subscription| {
+            subscription.until != u32::MAX && u64::from(subscription.until) <= now
+        });
+    }
+
+    /// Ends some subscriptions of a session, and tells it.
+    fn end_subscriptions(
+        &mut self,
+        slot: u32,
+        reason: &str,
+        ends: impl Fn(&Shard, &Session, &Subscription) -> bool,
+    ) {
+        let session = self.connections.get(slot).and_then(|connection| connection.as_session());
+        let Some(session) = session else { return };
+        let all = self.channels.subscriptions.of_session(session.subscriptions);
+        let ended = all.filter(|(_, subscription)| ends(self, session, subscription));
+        let ended: Vec<(u32, u32)> = ended.map(|(number, ended)| (number, ended.channel)).collect();
+        for (number, channel) in ended {
+            let name = self.channels.get(channel).map(|channel| channel.name.as_str().to_owned());
+            self.end_subscription(number);
+            let (channel, reason) = (name.unwrap_or_default(), reason.to_owned());
+            let unsubscribed = Unsubscribed { r#ref: String::new(), channel, reason };
+            self.send_frame(slot, &ServerFrame::Unsubscribed(unsubscribed));
+        }
+    }
+
+    /// When the first of a session's subscriptions ends because of its token, in milliseconds from now.
+    pub(in crate::shard) fn subscriptions_end_in_ms(&self, session: &Session) -> Option<u64> {
+        let all = self.channels.subscriptions.of_session(session.subscriptions);
+        let until =
+            all.map(|(_, subscription)| subscription.until).filter(|&until| until != u32::MAX).min()?;
+        Some((u64::from(until) * 1_000).saturating_sub(self.now.unix_ms))
     }
 
     /// The owner's log is there.
@@ -176,6 +256,7 @@ impl Shard {
         subscription.place = channel.subscribers.len() as u32;
         channel.subscribers.push(subscriber);
         let slot = subscription.slot;
+        let lacks = cursor != log.head_cursor();
         let channel = channel.name.as_str().to_owned();
         let recovered = recovered.is_some();
         self.counters.subscriptions_recovered.add(u64::from(recovered));
@@ -184,7 +265,9 @@ impl Shard {
             slot,
             &ServerFrame::Subscribed(Subscribed { r#ref: reference, channel, position, recovered }),
         );
-        self.channels.set_ready(number);
+        if lacks {
+            self.channels.set_behind(subscriber);
+        }
     }
 
     /// A client wants no more of a channel.
@@ -196,11 +279,23 @@ impl Shard {
         });
         match found {
             Ok(subscription) => {
+                self.take_back(slot, subscription);
                 self.end_subscription(subscription);
                 let unsubscribed = Unsubscribed { r#ref: reference, channel, reason: String::new() };
                 self.send_frame(slot, &ServerFrame::Unsubscribed(unsubscribed));
             }
             Err((reason, message)) => self.refuse_frame(slot, reason, message, &reference),
+        }
+    }
+
+    /// A subscription that has not begun will not: that is answered, too, if a frame asked for it.
+    fn take_back(&mut self, slot: u32, subscription: u32) {
+        let channel = self.channels.subscriptions.get(subscription).map(|subscription| subscription.channel);
+        let Some(channel) = channel.and_then(|number| self.channels.get(number)) else { return };
+        let joining = channel.joining.iter().find(|joining| joining.subscription == subscription);
+        let reference = joining.map(|joining| joining.reference.clone());
+        if let Some(reference) = reference.filter(|reference| !reference.is_empty()) {
+            self.refuse_frame(slot, "not_subscribed", "unsubscribed before it began", &reference);
         }
     }
 
@@ -246,22 +341,26 @@ impl Shard {
     fn leave_channel(&mut self, ended: u32) {
         let now = self.now.time;
         let channels = &mut self.channels;
-        let Some(&Subscription { channel, place, .. }) = channels.subscriptions.get(ended) else { return };
+        let Some(&Subscription { channel: number, place, .. }) = channels.subscriptions.get(ended) else {
+            return;
+        };
         channels.subscriptions.remove(ended);
         self.counters.subscriptions.set(channels.subscriptions.len().into());
-        let Some(channel) = channels.slab.get_mut(channel as usize) else { return };
+        let Some(channel) = channels.slab.get_mut(number as usize) else { return };
         channel.used = now;
         if place == NONE {
-            return channel.joining.retain(|joining| joining.subscription != ended);
-        }
-        channel.subscribers.swap_remove(place as usize);
-        if let Some(&moved) = channel.subscribers.get(place as usize) {
-            if let Some(moved) = channels.subscriptions.get_mut(moved) {
-                moved.place = place;
+            channel.joining.retain(|joining| joining.subscription != ended);
+        } else {
+            channel.subscribers.swap_remove(place as usize);
+            if let Some(&moved) = channel.subscribers.get(place as usize) {
+                if let Some(moved) = channels.subscriptions.get_mut(moved) {
+                    moved.place = place;
+                }
+                // The pass may have been at this place already.
+                channel.again |= channel.ready && place < channel.next;
             }
-            // The pass may have been at this place already.
-            channel.again |= channel.ready;
         }
+        self.forget_if_unheard(number);
     }
 
     /// A client publishes.
@@ -299,14 +398,18 @@ impl Shard {
         if states::user_of(&channel).is_some() {
             return Err(("channel_reserved", "a user's status has no messages: send setState"));
         }
+        if payload.content.is_none() {
+            return Err((INVALID, "payload is missing"));
+        }
         let payload = checked(payload, self.settings.limits.push_bytes_max)?;
         let session = self.connections.get(slot).and_then(|connection| connection.as_session());
-        let Some(session) = session else { return Err(("not_subscribed", "the session is over")) };
+        let Some(session) = session else { return Err(OVER) };
         if !self.grants_of(session).is_some_and(|grants| grants.may_publish(&channel)) {
             return Err(("channel_forbidden", "the session's token does not allow to publish here"));
         }
         let from = self.device_of(session);
         self.check_publishing(slot, &channel)?;
+        let kind = if kind.is_empty() { DEFAULT_KIND.to_owned() } else { kind };
         let message = ChannelMessage { kind, from, payload: Some(payload), ..ChannelMessage::default() };
         Ok(Publish { channel, message })
     }

@@ -16,12 +16,19 @@ pub(super) struct Subscription {
     pub(super) next: u32,
     /// The position of the first entry that was not sent, in its lowest 32 bits.
     pub(super) cursor: u32,
+    /// When the token that allows it ends, in seconds since the Unix epoch; the largest number if the session's grants or
+    /// its namespace allow it.
+    pub(super) until: u32,
     /// The socket did not take what it was sent, and the session has not caught up since.
     pub(super) is_slow: bool,
+    /// It stands in the queue of those who are behind.
+    pub(super) is_behind: bool,
+    /// It had to wait a turn because the session was sent something else.
+    pub(super) is_deferred: bool,
 }
 
 // Promised: with its number in the channel a subscription costs no more than 32 bytes.
-const _: () = assert!(size_of::<Subscription>() + size_of::<u32>() <= 28);
+const _: () = assert!(size_of::<Subscription>() + size_of::<u32>() <= 32);
 
 /// Subscriptions by number.
 pub(super) struct Subscriptions {
@@ -37,11 +44,11 @@ impl Subscriptions {
     }
 
     pub(super) fn get(&self, number: u32) -> Option<&Subscription> {
-        self.table.get(number)
+        self.table.get(number).filter(|subscription| subscription.slot != NONE)
     }
 
     pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut Subscription> {
-        self.table.get_mut(number)
+        self.table.get_mut(number).filter(|subscription| subscription.slot != NONE)
     }
 
     pub(super) fn add(&mut self, subscription: Subscription) -> u32 {
@@ -61,9 +68,9 @@ impl Subscriptions {
     }
 
     pub(super) fn remove(&mut self, number: u32) {
-        if let Some(subscription) = self.table.get_mut(number) {
-            *subscription =
-                Subscription { slot: NONE, channel: NONE, next: self.free, ..Subscription::default() };
+        let free = self.free;
+        if let Some(subscription) = self.get_mut(number) {
+            *subscription = Subscription { slot: NONE, next: free, ..Subscription::default() };
             self.free = number;
             self.len -= 1;
         }
@@ -81,7 +88,7 @@ impl Subscriptions {
 
     /// The subscriptions of a session, from its first on.
     pub(super) fn of_session(&self, first: u32) -> impl Iterator<Item = (u32, &Subscription)> {
-        let entry = |number: u32| self.table.get(number).map(|subscription| (number, subscription));
+        let entry = |number: u32| self.get(number).map(|subscription| (number, subscription));
         std::iter::successors(entry(first), move |(_, subscription)| entry(subscription.next))
     }
 }

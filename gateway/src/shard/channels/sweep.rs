@@ -6,6 +6,7 @@ use std::time::Duration;
 use campanile_engine::Time;
 
 use super::mail::Mail;
+use super::owner::CUT_LOG_BYTES;
 use super::{Channels, Role};
 use crate::shard::Shard;
 
@@ -42,12 +43,18 @@ impl Shard {
             if !channel.is_status {
                 channel.log.trim(settings.namespaces.of(&channel.name), now.unix_ms);
             }
+            if channels.log_bytes > settings.namespaces.log_bytes_per_shard_max
+                && channel.log.bytes() > CUT_LOG_BYTES
+            {
+                channel.log.cut(CUT_LOG_BYTES);
+                self.counters.channel_logs_cut.add(1);
+            }
+            channels.log_bytes = channels.log_bytes - before + channel.log.bytes();
             let is_idle = channel.subscribers.is_empty()
                 && channel.joining.is_empty()
                 && channel.used + IDLE_AFTER <= now.time;
             let forgotten = match &channel.role {
                 Role::Owner { readers } => {
-                    channels.log_bytes = channels.log_bytes - before + channel.log.bytes();
                     is_idle && readers.is_empty() && (channel.is_status || channel.log.is_empty())
                 }
                 Role::Replica { .. } => is_idle,
@@ -58,6 +65,21 @@ impl Shard {
         }
         self.counters.channel_log_bytes.set(self.channels.log_bytes as u64);
         self.counters.channels.set(self.channels.len() as u64);
+    }
+
+    /// A channel of which nobody has heard anything is not kept for those who may come back.
+    pub(super) fn forget_if_unheard(&mut self, number: u32) {
+        let unheard = self.channels.get(number).is_some_and(|channel| {
+            let is_read = matches!(&channel.role, Role::Owner { readers } if !readers.is_empty());
+            channel.subscribers.is_empty()
+                && channel.joining.is_empty()
+                && channel.log.head() == 0
+                && !is_read
+        });
+        if unheard {
+            self.forget_channel(number);
+            self.counters.channels.set(self.channels.len() as u64);
+        }
     }
 
     fn forget_channel(&mut self, number: u32) {

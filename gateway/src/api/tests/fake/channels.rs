@@ -27,7 +27,6 @@ impl Channels {
         match publish.channel.as_str() {
             "full" => return Err(PublishError::TooManyChannels),
             "busy" => return Err(Unavailable::Overloaded.into()),
-            "strict" => return Err(PublishError::NotEncodable),
             _ => {}
         }
         let mut channels = self.0.lock().unwrap();

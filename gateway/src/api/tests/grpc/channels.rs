@@ -105,7 +105,6 @@ async fn refusals_have_the_codes_of_http() {
         (message("presence:ada", ""), (Code::InvalidArgument, "channel_reserved")),
         (message("full", ""), (Code::ResourceExhausted, "too_many_channels")),
         (message("busy", ""), (Code::Unavailable, "overloaded")),
-        (message("strict", ""), invalid),
         (message("", ""), invalid),
         (message("a*", ""), invalid),
         (message(&"x".repeat(256), ""), invalid),

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use campanile_protocol::messages::{Content, Event, Payload};
+use campanile_protocol::messages::{Content, Encoding, Payload};
 
 use super::*;
+use crate::shard::channels::entry::payload_of;
+use crate::shard::compression::Inflating;
 
 const NOW_MS: u64 = 1_000_000;
 
@@ -27,11 +29,16 @@ fn event(state: &str) -> Event {
     Event { state: state.to_owned(), ..Event::default() }
 }
 
+fn len_of(entry: &Arc<Entry>) -> usize {
+    entry.frame(PLAIN, &mut Deflating::default()).len()
+}
+
 /// Messages 1 to `count`, published at once.
 fn log_of(count: u64) -> Log {
     let mut log = Log::new(7);
     for number in 1..=count {
-        assert_eq!(log.publish(message(&number.to_string()), NOW_MS), Some(number));
+        log.publish(message(&number.to_string()), NOW_MS);
+        assert_eq!(log.offset(), number);
     }
     log
 }
@@ -73,7 +80,7 @@ fn one_send_is_bounded_but_never_empty() {
     let log = log_of(5);
     let (texts, end) = sent(&log, 0, PLAIN, 1, NOW_MS);
     assert_eq!((texts, end), (vec!["1".to_owned()], 1));
-    let two = log.entries[0].protobuf.len() + log.entries[1].protobuf.len();
+    let two = len_of(&log.entries[0]) + len_of(&log.entries[1]);
     assert_eq!(sent(&log, 0, PLAIN, two, NOW_MS).1, 2);
     assert_eq!(sent(&log, 0, PLAIN, two + 1, NOW_MS).1, 2);
 }
@@ -165,7 +172,7 @@ fn trimming_keeps_the_history_and_what_is_young() {
 #[test]
 fn a_short_send_leaves_only_the_rest_of_one_frame() {
     let log = log_of(3);
-    let lens: Vec<usize> = log.entries.iter().map(|entry| entry.protobuf.len()).collect();
+    let lens: Vec<usize> = log.entries.iter().map(len_of).collect();
     let rewind = |sent| log.rewind(0, PLAIN, sent, NOW_MS, &mut Deflating::default());
     assert_eq!(rewind(0), Some((0, 0)));
     assert_eq!(rewind(1), Some((1, lens[0] - 1)));
@@ -180,7 +187,7 @@ fn a_feed_that_leaves_something_out_makes_whoever_lacks_it_lost() {
     let owner = log_of(6);
     let mut replica = Log::replica(7, 0, 2, owner.entries.iter().take(2).map(Arc::clone).collect());
     assert_eq!(replica.head(), owner.first() + 2);
-    replica.feed(4, owner.since(4));
+    replica.feed(4, owner.since(4), 6);
     assert_eq!((replica.first(), replica.offset(), replica.head()), (4, 6, 6));
     assert!(matches!(replica.lag(2), Lag::Lost));
     assert_eq!(sent(&replica, 4, PLAIN, usize::MAX, NOW_MS).0, ["5", "6"]);
@@ -197,7 +204,38 @@ fn a_compressed_frame_is_made_once_and_says_the_same() {
     assert!(frame.len() * 4 < entry.frame(JSON, &mut deflating).len());
     assert_eq!(frame[0], 0b1100_0001, "FIN, RSV1, text");
     assert_eq!(frame.as_ptr(), entry.frame(variant, &mut deflating).as_ptr());
-    let mut inflating = crate::shard::compression::Inflating::default();
+    let mut inflating = Inflating::default();
     let message = inflating.message(true, payload_of(frame), 1 << 16).unwrap();
     assert!(matches!(ServerFrame::decode(Encoding::Json, &message), Ok(ServerFrame::ChannelMessage(_))));
+}
+
+#[test]
+fn events_that_are_over_do_not_push_out_the_history() {
+    let namespace = Namespace { log_bytes_max: 8 * 1024, ..namespace(10) };
+    let mut log = log_of(2);
+    for second in 0..50 {
+        for _ in 0..4 {
+            log.announce(event("typing"), NOW_MS + second * 1_000);
+            log.trim(&namespace, NOW_MS + second * 1_000);
+        }
+    }
+    assert_eq!(log.history_messages(&namespace, NOW_MS + 50_000), 2);
+    assert_eq!(log.head(), 202, "positions stay what they were");
+    let (texts, end) = sent(&log, 0, JSON, usize::MAX, NOW_MS + 50_000);
+    assert_eq!(
+        (texts.len(), texts[0].as_str(), end),
+        (2 + 5 * 4, "1", 202),
+        "messages, and what is not stale"
+    );
+    log.cut(0);
+    assert_eq!(log.bytes(), log.entries[0].bytes());
+}
+
+#[test]
+fn a_feed_without_entries_still_tells_how_far_the_channel_is() {
+    let mut replica = Log::replica(7, 0, 2, log_of(2).since(0));
+    replica.feed(9, Vec::new(), 9);
+    assert_eq!((replica.offset(), replica.head()), (9, 9));
+    assert!(matches!(replica.lag(2), Lag::Lost));
+    assert!(matches!(replica.lag(replica.cursor_of_newest()), Lag::None));
 }
