@@ -22,6 +22,8 @@ pub struct Namespace {
     pub slow: SlowPolicy,
     /// Whether subscribers may ask who else is subscribed.
     pub members: bool,
+    /// Whether every subscriber may tell the others what its user is doing; otherwise only who may publish.
+    pub states: bool,
     /// Whether messages are compressed for clients that have negotiated it (RFC 7692).
     pub deflate: bool,
     /// Whether any session may subscribe; otherwise its token has to allow it.
@@ -50,6 +52,7 @@ impl Default for Namespace {
             log_bytes_max: 1 << 20,
             slow: SlowPolicy::Skip,
             members: false,
+            states: false,
             deflate: false,
             open: false,
             publishes_per_second_max: 10,

@@ -52,6 +52,8 @@ pub struct DefaultTable {
     pub slow: Slow,
     /// Whether subscribers may ask who else is subscribed.
     pub members: bool,
+    /// Whether every subscriber may tell the others what its user is doing; otherwise only who may publish.
+    pub states: bool,
     /// Whether messages are compressed for clients that have negotiated it.
     pub deflate: bool,
     /// Who may subscribe.
@@ -74,6 +76,8 @@ pub struct NamespaceTable {
     pub slow: Option<Slow>,
     /// As in [`DefaultTable`].
     pub members: Option<bool>,
+    /// As in [`DefaultTable`].
+    pub states: Option<bool>,
     /// As in [`DefaultTable`].
     pub deflate: Option<bool>,
     /// As in [`DefaultTable`].
@@ -131,6 +135,7 @@ impl Default for DefaultTable {
                 SlowPolicy::Close => Slow::Close,
             },
             members: defaults.members,
+            states: defaults.states,
             deflate: defaults.deflate,
             subscribe: if defaults.open { Subscribe::Anyone } else { Subscribe::Token },
             publishes_per_second_max: defaults.publishes_per_second_max,
@@ -236,6 +241,7 @@ impl NamespaceTable {
             log_bytes_max: self.log_bytes_max.unwrap_or(default.log_bytes_max),
             slow: self.slow.unwrap_or(default.slow),
             members: self.members.unwrap_or(default.members),
+            states: self.states.unwrap_or(default.states),
             deflate: self.deflate.unwrap_or(default.deflate),
             subscribe: self.subscribe.unwrap_or(default.subscribe),
             publishes_per_second_max: self
@@ -251,6 +257,7 @@ impl NamespaceTable {
             ("history_ttl_seconds", self.history_ttl_seconds.is_some()),
             ("log_bytes_max", self.log_bytes_max.is_some()),
             ("slow", self.slow.is_some()),
+            ("states", self.states.is_some()),
             ("deflate", self.deflate.is_some()),
         ];
         match keys.into_iter().find(|(_, is_set)| *is_set) {
@@ -276,6 +283,7 @@ impl DefaultTable {
                 Slow::Close => SlowPolicy::Close,
             },
             members: self.members,
+            states: self.states,
             deflate: self.deflate,
             open: self.subscribe == Subscribe::Anyone,
             publishes_per_second_max: self.publishes_per_second_max,

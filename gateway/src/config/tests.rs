@@ -235,6 +235,7 @@ fn a_namespace_has_what_it_says_and_the_rest_from_the_default() {
         history_messages_max = 0
         slow = "conflate"
         members = true
+        states = true
         subscribe = "token"
         [channels.namespaces.all]
         [channels.namespaces.presence]
@@ -256,6 +257,7 @@ fn a_namespace_has_what_it_says_and_the_rest_from_the_default() {
         history_messages_max: 0,
         slow: SlowPolicy::Conflate,
         members: true,
+        states: true,
         open: false,
         ..default.clone()
     };

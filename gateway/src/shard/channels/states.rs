@@ -101,7 +101,11 @@ impl Shard {
             return Err(("not_subscribed", "the session is not subscribed to this channel"));
         }
         let session = self.connections.get(slot).and_then(|connection| connection.as_session());
-        let Some(from) = session.and_then(|session| self.device_of(session)) else { return Ok(()) };
+        let Some(session) = session else { return Ok(()) };
+        if !self.settings.namespaces.of(&name).states && !self.may_publish(session, &name) {
+            return Err(("channel_forbidden", "only who may publish may tell states here"));
+        }
+        let Some(from) = self.device_of(session) else { return Ok(()) };
         self.check_publishing(slot, &name)?;
         if self.is_repeated(channel, &from.user, &state) {
             self.counters.states_coalesced.add(1);

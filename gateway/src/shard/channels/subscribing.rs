@@ -119,6 +119,10 @@ impl Shard {
             || self.settings.namespaces.of(name).open
     }
 
+    pub(super) fn may_publish(&self, session: &Session, name: &ChannelName) -> bool {
+        self.grants_of(session).is_some_and(|grants| grants.may_publish(name))
+    }
+
     fn grants_of(&self, session: &Session) -> Option<&Arc<Grants>> {
         self.channels.grants.get(session.grants)
     }
@@ -404,7 +408,7 @@ impl Shard {
         let payload = checked(payload, self.settings.limits.push_bytes_max)?;
         let session = self.connections.get(slot).and_then(|connection| connection.as_session());
         let Some(session) = session else { return Err(OVER) };
-        if !self.grants_of(session).is_some_and(|grants| grants.may_publish(&channel)) {
+        if !self.may_publish(session, &channel) {
             return Err(("channel_forbidden", "the session's token does not allow to publish here"));
         }
         let from = self.device_of(session);

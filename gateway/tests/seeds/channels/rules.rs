@@ -60,6 +60,7 @@ impl Rules {
         let usual = Namespace {
             publishes_per_second_max: if patient { 2 } else { 10_000 },
             log_bytes_max: log_bytes_max([400, 2_000, 8_000][rng.usize(0..3)]),
+            states: true,
             ..Namespace::default()
         };
         namespaces.default = usual.clone();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use campanile_protocol::messages::Encoding::Protobuf;
+use campanile_protocol::messages::Encoding::{Json, Protobuf};
 
 use crate::support::channels::{channel, everything, grants};
 use crate::support::{Entry, Gateway, Setup};
@@ -246,5 +246,20 @@ fn a_herd_that_comes_back_is_coalesced_and_delays_no_message() {
     }
     // Two dozen turns, dealt to two shards by chance, are now and then too few for one of them.
     assert!(delayed <= published / 50, "{delayed} of {published} came late");
+    gateway.ends_forgotten();
+}
+
+#[test]
+fn whoever_may_not_publish_tells_states_only_where_all_may() {
+    let mut gateway = Setup::shards(2).namespace("room", |namespace| namespace.states = true).start();
+    let reader = gateway.device_with("ada", 1, Json, &grants(&["*"], &[], &[]));
+    gateway.subscribes(reader, "room:1");
+    gateway.subscribes(reader, "news");
+    gateway[reader].set_state("room:1", "typing");
+    gateway[reader].set_state("news", "typing");
+    gateway.settle();
+    assert_eq!(gateway[reader].refused(), [("news", "channel_forbidden")]);
+    assert_eq!(gateway[reader].states("room:1").len(), 1);
+    assert!(gateway[reader].states("news").is_empty());
     gateway.ends_forgotten();
 }
