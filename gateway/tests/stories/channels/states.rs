@@ -258,7 +258,7 @@ fn whoever_may_not_publish_tells_states_only_where_all_may() {
     gateway[reader].set_state("room:1", "typing");
     gateway[reader].set_state("news", "typing");
     gateway.settle();
-    assert_eq!(gateway[reader].refused(), [("news", "channel_forbidden")]);
+    assert_eq!(gateway[reader].refused(), [("typing", "channel_forbidden")]);
     assert_eq!(gateway[reader].states("room:1").len(), 1);
     assert!(gateway[reader].states("news").is_empty());
     gateway.ends_forgotten();
