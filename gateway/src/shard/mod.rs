@@ -82,6 +82,9 @@ const COMPLETIONS_PER_SEND: usize = 8;
 const SENDS_PER_PASS_MIN: usize = SENDS_PER_TURN / 4;
 /// When a shard looks again whether another shard's queue has room.
 const RETRY: Duration = Duration::from_millis(1);
+/// Sends to subscribers of channels in one turn: about 1 ms, since shards may share a core, and each lets the next one run
+/// after its turn.
+const SENDS_PER_FAN_OUT: usize = SENDS_PER_TURN / 2;
 /// How long a driver that is to end goes on after the last close, so that the last close frame is read.
 const LINGER: Duration = Duration::from_millis(1_100);
 
@@ -421,7 +424,7 @@ impl Core for Shard {
         self.feed_replicas();
         let sends_left = SENDS_PER_TURN.saturating_sub(sends + answered).max(SENDS_PER_PASS_MIN);
         self.advance_pass(sends_left);
-        self.fan_out(sends_left);
+        self.fan_out(sends_left.min(SENDS_PER_FAN_OUT));
         if stop || self.storage.trims_due().is_some_and(|due| due <= now.time) {
             self.flush_trims();
         }
