@@ -1,7 +1,7 @@
 //! A client for very many WebSocket subscribers on one core, which costs as little as can be: of most sockets it only
 //! counts bytes, of some it looks at every frame.
 //!
-//! The sockets of which it only counts are read in turn, all of them once in [`fleet::scan`], with `MSG_TRUNC`, which
+//! The sockets of which it only counts are read in turn, all of them once in `fleet::scan`, with `MSG_TRUNC`, which
 //! for TCP discards what has come without copying it; no poll is armed on them, so nothing is woken for what they get.
 //! The *sampled* sockets, spread evenly over the order of connecting, are read as soon as they are readable. Every
 //! message in them is looked at: how long ago its [`stamp`] was written, and whether its number follows. How many
