@@ -1,7 +1,9 @@
 //! Who may subscribe, and to how much.
 
+use std::time::Duration;
+
 use campanile_protocol::messages::Encoding::{Json, Protobuf};
-use campanile_protocol::messages::{ClientFrame, Subscribe};
+use campanile_protocol::messages::{ClientFrame, Hello, Subscribe};
 
 use crate::support::channels::{everything, grants};
 use crate::support::{Entry, Setup};
@@ -199,5 +201,39 @@ fn members_are_told_across_shards_where_it_is_enabled() {
     // The control plane may always ask.
     let part = gateway.channel("plain");
     assert_eq!((part.subscribers, part.members.len()), (1, 1));
+    gateway.ends_forgotten();
+}
+
+#[test]
+fn a_subscription_ends_with_the_token_that_allows_it() {
+    let mut gateway = Setup::shards(3).start();
+    let ada = gateway.device("ada", 1);
+    let token = gateway.subscription_token("ada", "room:1", 30);
+    gateway[ada].subscribe_with("room:1", token);
+    gateway.settle();
+    gateway.publish("room:1", "before");
+    gateway.wait(Duration::from_secs(40));
+    gateway.publish("room:1", "after");
+    let reasons: Vec<_> = gateway[ada].unsubscribed("room:1").iter().map(|ended| &*ended.reason).collect();
+    assert_eq!(reasons, ["token_expired"]);
+    assert_eq!(gateway[ada].heard_kinds("room:1"), ["before"]);
+    assert_eq!(gateway[ada].code(), None, "the session goes on");
+    gateway.ends_forgotten();
+}
+
+#[test]
+fn a_renewed_token_ends_what_it_does_not_allow() {
+    let mut gateway = Setup::shards(3).start();
+    let ada = gateway.subscriber("ada", 1, "room:1");
+    gateway.subscribes(ada, "news");
+    let token = gateway.token_with("ada", 1, 600, &grants(&["news"], &[], &[]));
+    gateway[ada].say(&ClientFrame::Hello(Hello { token, ..Hello::default() }));
+    gateway.settle();
+    gateway.publish("room:1", "secret");
+    gateway.publish("news", "open");
+    let reasons: Vec<_> = gateway[ada].unsubscribed("room:1").iter().map(|ended| &*ended.reason).collect();
+    assert_eq!(reasons, ["channel_forbidden"]);
+    assert!(gateway[ada].heard_kinds("room:1").is_empty());
+    assert_eq!(gateway[ada].heard_kinds("news"), ["open"]);
     gateway.ends_forgotten();
 }

@@ -212,3 +212,18 @@ fn a_slow_subscriber_holds_at_most_the_rest_of_one_frame() {
         gateway.ends_forgotten();
     }
 }
+
+#[test]
+fn who_keeps_up_is_not_blamed_when_too_much_is_published_at_once() {
+    let setup = Setup::shards(1).namespace("room", |namespace| {
+        (namespace.slow, namespace.log_bytes_max) = (SlowPolicy::Close, 4_000);
+    });
+    let mut gateway = setup.start();
+    let ada = gateway.subscriber("ada", 1, "room:1");
+    gateway.publish_all((1..=60).map(|number| a_large_publish("room:1", &number.to_string(), 400)).collect());
+    let gaps: Vec<_> = gateway[ada].gaps("room:1").iter().map(|gap| (&*gap.reason, gap.until)).collect();
+    assert_eq!(gaps, [("overrun", 59)]);
+    assert_eq!(gateway[ada].heard_offsets("room:1"), [60]);
+    assert_eq!(gateway[ada].code(), None);
+    gateway.ends_forgotten();
+}
