@@ -39,12 +39,13 @@ impl Shard {
             let log = Log::new(self.settings.epoch.wrapping_add(number));
             let role = Role::Owner { readers: Vec::new() };
             let number = self.channels.add(name.clone(), log, role, now);
-            self.begin_status(number);
             self.counters.channels.set(self.channels.len() as u64);
+            self.begin_status(number);
             return Ok(number);
         }
         let role = Role::Replica { attached: false };
         let number = self.channels.add(name.clone(), Log::new(0), role, now);
+        self.counters.channels.set(self.channels.len() as u64);
         let Some(channel) = self.channels.get(number) else { return Ok(number) };
         let replica = channel.replica(number);
         self.lanes.send(owner, Mail::Attach { channel: name.clone(), from: self.index, replica });

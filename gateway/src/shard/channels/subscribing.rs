@@ -150,7 +150,6 @@ impl Shard {
             session.subscriptions = subscription;
         }
         self.counters.subscriptions.set(self.channels.subscriptions.len().into());
-        self.counters.channels.set(self.channels.len() as u64);
         if until != u32::MAX {
             self.expect_subscription_end(slot);
         }

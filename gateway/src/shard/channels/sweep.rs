@@ -64,7 +64,6 @@ impl Shard {
             }
         }
         self.counters.channel_log_bytes.set(self.channels.log_bytes as u64);
-        self.counters.channels.set(self.channels.len() as u64);
     }
 
     /// A channel of which nobody has heard anything is not kept for those who may come back.
@@ -78,12 +77,12 @@ impl Shard {
         });
         if unheard {
             self.forget_channel(number);
-            self.counters.channels.set(self.channels.len() as u64);
         }
     }
 
     fn forget_channel(&mut self, number: u32) {
         let Some(channel) = self.channels.remove(number) else { return };
+        self.counters.channels.set(self.channels.len() as u64);
         match channel.role {
             Role::Owner { .. } => self.channels.statuses.forget(&channel.name),
             Role::Replica { .. } => {
