@@ -82,7 +82,8 @@ pub(super) struct Session {
     pub(super) grants: u32,
     /// The index in the outbox while bytes are to be sent this turn, or `NONE`.
     pub(super) outbox: u32,
-    /// When the last input came, in wrapping milliseconds of the monotonic clock.
+    /// When the last input came, or the ping was sent that is not answered, in wrapping milliseconds of the monotonic
+    /// clock: silence and patience count from here.
     pub(super) heard_ms: u32,
     /// Up to when the frames that came are paid for (generic cell rate algorithm), in wrapping tenths of milliseconds.
     pub(super) paid_until: u32,

@@ -209,7 +209,7 @@ impl Shard {
                     commands.push(Command::Pause { conn });
                 } else {
                     // Looks whether the socket has taken anything by then.
-                    self.wheel.set(slot, now + patience);
+                    self.set_session_timer(slot, now + patience);
                 }
                 self.hold(slot, held);
             }

@@ -380,18 +380,24 @@ impl Shard {
         self.set_session_timer(slot, self.now.time + Duration::from_millis(first.into()));
     }
 
-    /// Sets the timer, but not beyond the end of the token.
-    fn set_session_timer(&mut self, slot: u32, at: Time) {
+    /// Sets the timer, but not beyond anything that the session's state waits for: whoever looks for one of these
+    /// must not make the others late.
+    pub(super) fn set_session_timer(&mut self, slot: u32, at: Time) {
         let Some(session) = self.connections.get(slot).and_then(|connection| connection.as_session()) else {
             return;
         };
-        let token_ms = (u64::from(session.expires_at) * 1_000).saturating_sub(self.now.unix_ms);
+        let limits = &self.settings.limits;
+        let since = |ms: u32| self.now_ms().wrapping_sub(ms);
+        let ping = if session.ping == Ping::Sent { limits.pong_timeout_ms } else { limits.ping_interval_ms };
+        let ping = ping.saturating_sub(since(session.heard_ms));
+        let unread = session.unsent.as_ref().filter(|_| !session.is_echo());
+        let unread = unread.map(|unsent| limits.pong_timeout_ms.saturating_sub(since(unsent.stalled_ms)));
         let shut = session.mail.as_ref().and_then(|mail| mail.shut_since_ms);
-        let token_ms = token_ms.min(self.subscriptions_end_in_ms(session).unwrap_or(u64::MAX));
-        let left_ms = shut.map_or(token_ms, |since| {
-            let shut_ms = self.now_ms().wrapping_sub(since);
-            token_ms.min(self.settings.limits.acknowledge_timeout_ms.saturating_sub(shut_ms).into())
-        });
+        let shut = shut.map(|shut_ms| limits.acknowledge_timeout_ms.saturating_sub(since(shut_ms)));
+        let token_ms = (u64::from(session.expires_at) * 1_000).saturating_sub(self.now.unix_ms);
+        let ends_ms = token_ms.min(self.subscriptions_end_in_ms(session).unwrap_or(u64::MAX));
+        let earliest = [Some(ping), unread, shut].into_iter().flatten().map(u64::from).min();
+        let left_ms = earliest.map_or(ends_ms, |earliest| earliest.min(ends_ms));
         self.wheel.set(slot, at.min(self.now.time + Duration::from_millis(left_ms)));
     }
 
@@ -436,25 +442,25 @@ impl Shard {
             return self.close(slot, close_code::NOT_ACKNOWLEDGING, "what was delivered is not acknowledged");
         }
         let silent = now_ms.wrapping_sub(session.heard_ms);
-        if session.ping == Ping::Sent && silent >= patience {
-            self.counters.sessions_timed_out.add(1);
-            return self.close(slot, close_code::GOING_AWAY, "no answer to a ping");
-        }
-        // The first ping comes early; any other only after a whole interval of silence.
-        let due = silent >= interval || (session.ping == Ping::Due && silent.saturating_mul(2) >= interval);
-        if due {
+        let mut next = interval.saturating_sub(silent);
+        if session.ping == Ping::Sent {
+            if silent >= patience {
+                self.counters.sessions_timed_out.add(1);
+                return self.close(slot, close_code::GOING_AWAY, "no answer to a ping");
+            }
+            next = patience - silent;
+        } else if silent >= interval || (session.ping == Ping::Due && silent.saturating_mul(2) >= interval) {
+            // The first ping comes early; any other only after a whole interval of silence.
             session.ping = Ping::Sent;
+            session.heard_ms = now_ms;
             if session.unsent.is_none() {
                 self.counters.pings_sent.add(1);
                 self.post(slot, PING);
             }
-            self.set_session_timer(slot, now.time + Duration::from_millis(patience.into()));
-        } else {
-            if session.ping == Ping::Due {
-                session.ping = Ping::Answered;
-            }
-            let next = Duration::from_millis((interval - silent).into());
-            self.set_session_timer(slot, now.time + next);
+            next = patience;
+        } else if session.ping == Ping::Due {
+            session.ping = Ping::Answered;
         }
+        self.set_session_timer(slot, now.time + Duration::from_millis(next.into()));
     }
 }

@@ -103,6 +103,18 @@ fn a_client_that_does_not_read_is_closed_however_much_it_sends() {
 }
 
 #[test]
+fn a_client_that_does_not_read_is_closed_in_time_whatever_else_is_awaited() {
+    let (mut gateway, ada, _) = blocked();
+    let token = gateway.subscription_token("ada", "news", 3_600);
+    gateway[ada].subscribe_with("news", token);
+    gateway.wait(Duration::from_secs(9));
+    assert_eq!((gateway.count("subscriptions"), gateway.count("sessions_not_reading")), (1, 0));
+    gateway.wait(Duration::from_millis(1_500));
+    assert_eq!(gateway.count("sessions_not_reading"), 1);
+    gateway.ends_empty();
+}
+
+#[test]
 fn pings_of_a_client_that_does_not_read_are_not_hoarded() {
     let (mut gateway, ada, sent) = blocked();
     (0..100).for_each(|_| gateway[ada].say_raw(Opcode::Ping, b"hoard"));

@@ -167,6 +167,42 @@ fn a_client_that_answers_no_ping_is_closed_in_time() {
     gateway.ends_empty();
 }
 
+/// A device that has just been pinged and does not answer, and of whose subscriptions one ends in about two seconds.
+fn pinged_before_a_subscription_ends() -> (Gateway, usize) {
+    let mut gateway = Setup::shards(1).start();
+    let ada = gateway.device("ada", 1);
+    gateway[ada].pongs = false;
+    for (name, seconds) in [("one", 20), ("two", 22)] {
+        let token = gateway.subscription_token("ada", name, seconds);
+        gateway[ada].subscribe_with(name, token);
+    }
+    while gateway[ada].pings() == 0 {
+        gateway.wait(Duration::from_millis(20));
+    }
+    assert!(gateway[ada].unsubscribed("two").is_empty(), "the ping came after the subscription's end");
+    (gateway, ada)
+}
+
+#[test]
+fn a_ping_is_given_its_whole_time_whatever_ends_meanwhile() {
+    let (mut gateway, ada) = pinged_before_a_subscription_ends();
+    gateway.wait(Duration::from_secs(8));
+    assert_eq!((gateway[ada].unsubscribed("two").len(), gateway[ada].code()), (1, None));
+    gateway[ada].say_raw(Opcode::Pong, b"");
+    gateway.wait(Duration::from_secs(20));
+    assert!(gateway[ada].is_connected(), "{:?}", gateway[ada].closed);
+    assert_eq!(gateway[ada].pings(), 1, "pinged again before it was silent");
+    gateway.ends_empty();
+}
+
+#[test]
+fn a_ping_is_given_no_more_than_its_time_whatever_ends_meanwhile() {
+    let (mut gateway, ada) = pinged_before_a_subscription_ends();
+    gateway.wait(Duration::from_millis(10_300));
+    assert_eq!((gateway[ada].code(), gateway[ada].pings()), (Some(1001), 1));
+    gateway.ends_empty();
+}
+
 #[test]
 fn the_end_of_the_token_ends_the_session() {
     let mut gateway = Setup::shards(2).start();
