@@ -11,8 +11,8 @@ use prost::Message;
 const SHARED: [&str; 4] = ["ChannelMessage", "Device", "Payload", "Position"];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed=../protocol/proto");
-    let mut descriptors = protox::compile(["campanile/v2/gateway.proto"], ["../protocol/proto"])?;
+    println!("cargo::rerun-if-changed=../crates/protocol/proto");
+    let mut descriptors = protox::compile(["campanile/v2/gateway.proto"], ["../crates/protocol/proto"])?;
     let reflected = PathBuf::from(env::var("OUT_DIR")?).join("gateway.descriptors");
     fs::write(reflected, descriptors.encode_to_vec())?;
     // The rest of the frames would be made a second time.

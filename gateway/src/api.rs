@@ -41,11 +41,11 @@ pub use self::receipts::{RECEIPT_ID_BYTES_MAX, RECEIPT_MESSAGES_MAX};
 
 use self::metrics::ApiMetrics;
 use crate::config::ApiKeys;
-use crate::mailbox::store::StoreCounters;
-use crate::namespaces::Namespaces;
 use crate::node::NodeStatus;
-use crate::shard::link::Shards;
-use crate::tokens::Verifier;
+use crate::shards::Shards;
+use campanile_core::namespaces::Namespaces;
+use campanile_core::tokens::Verifier;
+use campanile_mailbox::store::StoreCounters;
 
 /// From the head of a request to the head of its answer.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

@@ -7,11 +7,9 @@
 
 use std::num::NonZeroUsize;
 
+use campanile_core::limits::{SLOTS_SPARE, connections_per_shard_max};
 use campanile_engine::DriverKind;
 
-/// A shard stops accepting so many slots before its table is full: connections that close still hold theirs, and
-/// the kernel loses a connection that it accepts into a full table.
-pub const SLOTS_SPARE: u32 = 256;
 /// The most shards of one node.
 pub const SHARDS_MAX: usize = 256;
 /// Descriptors kept for everything but connections, at least: files, the API's connections, rings.
@@ -62,14 +60,6 @@ impl Plan {
     pub const fn connections_per_shard_max(&self) -> u32 {
         connections_per_shard_max(self.slots_per_shard)
     }
-}
-
-/// Connections with which a shard stops accepting, when its table has so many slots: [`SLOTS_SPARE`] are kept, but no
-/// more than half of a small table.
-#[must_use]
-pub const fn connections_per_shard_max(slots: u32) -> u32 {
-    let (most, half) = (slots.saturating_sub(SLOTS_SPARE), slots / 2);
-    if most > half { most } else { half }
 }
 
 /// Connections that the API takes at the same time: what is left beside the devices' descriptors and the rings.

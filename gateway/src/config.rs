@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use self::channels::{ChannelsTable, DefaultTable, NamespaceTable, Slow, Subscribe};
 pub use self::secrets::{ApiKeys, HmacSecret};
 pub use self::settings::{DrainSettings, EdgeSettings, MailboxSettings, Settings};
-use crate::limits::Limits;
+use campanile_core::limits::Limits;
 
 /// The configuration file, before its values are checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

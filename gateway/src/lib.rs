@@ -2,14 +2,8 @@
 
 pub mod api;
 pub mod capacity;
-pub mod cli;
 pub mod config;
-pub mod counters;
-pub mod limits;
-pub mod machine;
-pub mod mailbox;
-pub mod namespaces;
+pub mod host_limits;
 pub mod node;
-pub mod shard;
+pub mod shards;
 pub mod threads;
-pub mod tokens;

@@ -28,19 +28,19 @@ use crate::api::server::Patience;
 use crate::api::{self, Context, PushRules};
 use crate::capacity::{self, Plan, TooFewDescriptors, Wanted};
 use crate::config::{DrainSettings, Settings};
-use crate::machine::{Machine, raise_nofile};
-use crate::mailbox::embedded::{FjallMailbox, OpenError};
-use crate::mailbox::store::StoreCounters;
-use crate::mailbox::thread::StoreThread;
-use crate::mailbox::{Mailbox as _, MailboxError};
-use crate::shard::NUMBERS_PER_RANGE;
-use crate::shard::settings::{Mode, ShardSettings};
+use crate::host_limits::{Machine, raise_nofile};
 use crate::threads::{ShardThreads, ThreadOptions, ThreadsError};
+use campanile_core::NUMBERS_PER_RANGE;
+use campanile_core::settings::{Mode, ShardSettings};
+use campanile_mailbox::store::StoreCounters;
+use campanile_mailbox::{Mailbox as _, MailboxError};
+use campanile_storage::thread::StoreThread;
+use campanile_storage::{FjallMailbox, OpenError};
 
 /// Threads of the control plane, beside the shards'; no more than there are cores.
 pub const CONTROL_THREADS_MAX: usize = 2;
 /// Connections that may wait to be accepted by each shard; `net.core.somaxconn` bounds it further.
-pub(crate) const BACKLOG: i32 = 65_535;
+pub const BACKLOG: i32 = 65_535;
 /// Where messages wait, in the data directory.
 const MAILBOX_DIRECTORY: &str = "mailbox";
 /// How long a start waits for an address that is in use, and how often it looks.

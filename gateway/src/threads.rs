@@ -12,12 +12,14 @@ use campanile_engine::epoll::Epoll;
 use campanile_engine::uring::Uring;
 use campanile_engine::{DriverKind, Now, Peers, RunOptions, Waker, run_with};
 
-use crate::mailbox::operations::Port;
-use crate::shard::counters::ShardCounters;
-use crate::shard::lanes::{Lanes, MAIL_WAITING_MAX};
-use crate::shard::link::{Inbox, Shards};
-use crate::shard::settings::ShardSettings;
-use crate::shard::{Parcel, Shard, ShardParts};
+use campanile_core::counters::ShardCounters;
+use campanile_core::inbox::Inbox;
+use campanile_core::lanes::{Lanes, MAIL_WAITING_MAX};
+use campanile_mailbox::operations::Port;
+
+use crate::shards::Shards;
+use campanile_core::settings::ShardSettings;
+use campanile_core::{Parcel, Shard, ShardParts};
 
 /// Shards take turns this often with whoever wants their core, instead of every few milliseconds.
 const SHARD_SLICE: Duration = Duration::from_micros(500);

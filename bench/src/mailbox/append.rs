@@ -9,8 +9,8 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use campanile::mailbox::Mailbox as _;
-use campanile::mailbox::embedded::FjallMailbox;
+use campanile_mailbox::Mailbox as _;
+use campanile_storage::FjallMailbox;
 use clap::Args;
 
 use super::{BODY_BYTES, DEVICES, NOW_MS, Place, messages, open};
@@ -109,10 +109,10 @@ impl Disk {
     }
 
     /// What devices confirm every so many messages.
-    fn trims(&self, appends: &[campanile::mailbox::Append]) -> Vec<campanile::mailbox::Trim> {
+    fn trims(&self, appends: &[campanile_mailbox::Append]) -> Vec<campanile_mailbox::Trim> {
         let due = appends.iter().filter(|append| (append.seq / DEVICES).is_multiple_of(CONFIRMED_AFTER));
-        let confirm = |append: &campanile::mailbox::Append| campanile::mailbox::Trim {
-            address: campanile::mailbox::Address {
+        let confirm = |append: &campanile_mailbox::Append| campanile_mailbox::Trim {
+            address: campanile_mailbox::Address {
                 user: append.user.clone(),
                 device: append.envelopes[0].device,
             },

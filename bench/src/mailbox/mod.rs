@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use bytes::Bytes;
-use campanile::mailbox::embedded::FjallMailbox;
-use campanile::mailbox::{Append, Envelope, MailboxLimits};
+use campanile_mailbox::{Append, Envelope, MailboxLimits};
+use campanile_storage::FjallMailbox;
 use clap::{Args, Subcommand};
 use tempfile::TempDir;
 

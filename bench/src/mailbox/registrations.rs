@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use campanile::mailbox::{Address, DeviceRecord, Mailbox as _, UserRecord};
+use campanile_mailbox::{Address, DeviceRecord, Mailbox as _, UserRecord};
 use clap::Args;
 
 use super::{NOW_MS, Place, open};

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use campanile::mailbox::{Address, Mailbox as _};
+use campanile_mailbox::{Address, Mailbox as _};
 use clap::Args;
 
 use super::{BODY_BYTES, DEVICES, NOW_MS, Place, messages, open};

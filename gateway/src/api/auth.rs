@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use super::Context;
 use super::error::ApiError;
 use super::push::now_ms;
-use crate::tokens::{Identity, TokenError};
+use campanile_core::tokens::{Identity, TokenError};
 
 /// Whoever asks with a key.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::body;
 use super::error::{ApiError, ErrorBody};
 use super::fields::Bounded;
-use crate::shard::requests::Unavailable;
+use campanile_core::requests::Unavailable;
 
 /// Items that one batch may have.
 pub const BATCH_ITEMS_MAX: usize = 1_000;

@@ -19,7 +19,7 @@ use super::Context;
 use super::error::ApiError;
 use super::messages::page_messages;
 use super::push::invalid;
-use crate::shard::requests::{ChannelHistory, ChannelPart};
+use campanile_core::requests::{ChannelHistory, ChannelPart};
 
 /// The requests about channels.
 pub(super) fn routes() -> Router<Arc<Context>> {

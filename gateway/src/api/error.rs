@@ -10,9 +10,9 @@ use serde::Serialize;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 
-use crate::mailbox::operations::RegisterError;
-use crate::shard::requests::{PublishError, PushError, Unavailable};
-use crate::tokens::TokenError;
+use campanile_core::requests::{PublishError, PushError, Unavailable};
+use campanile_core::tokens::TokenError;
+use campanile_mailbox::operations::RegisterError;
 
 /// The metadata of a gRPC error that has the stable code.
 pub const CODE_METADATA: &str = "campanile-code";

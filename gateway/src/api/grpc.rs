@@ -1,4 +1,4 @@
-//! The same operations over gRPC (`protocol/proto/campanile/v2/gateway.proto`): requests become those that HTTP's
+//! The same operations over gRPC (`crates/protocol/proto/campanile/v2/gateway.proto`): requests become those that HTTP's
 //! become, and all else is shared.
 
 mod batch;

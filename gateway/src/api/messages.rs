@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use super::Context;
 use super::error::ApiError;
 use super::push::invalid;
-use crate::mailbox::Address;
-use crate::mailbox::operations::RegisterError;
-use crate::tokens::Identity;
+use campanile_core::tokens::Identity;
+use campanile_mailbox::Address;
+use campanile_mailbox::operations::RegisterError;
 
 /// Messages that one page may have.
 pub const PAGE_MESSAGES_MAX: usize = 500;

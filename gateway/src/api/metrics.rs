@@ -21,8 +21,8 @@ use tonic::Code;
 
 use super::{Context, grpc};
 use crate::node::{NodeStatus, Phase, ProcessUsage};
-use crate::shard::counters::Kind;
-use crate::shard::link::Shards;
+use crate::shards::Shards;
+use campanile_core::counters::Kind;
 
 /// Upper bounds of the request durations, in seconds.
 const BUCKETS: [f64; 12] =

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Context;
 use crate::node::{Phase, ProcessUsage};
-use crate::shard::counters::ShardCounters;
+use campanile_core::counters::ShardCounters;
 
 /// A node, and each of its shards.
 #[derive(Serialize)]

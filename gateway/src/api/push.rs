@@ -21,7 +21,7 @@ use super::auth::Publisher;
 use super::batch::{self, RawItems};
 use super::error::ApiError;
 use super::{Context, body};
-use crate::shard::requests::{Push, Unavailable};
+use campanile_core::requests::{Push, Unavailable};
 
 /// The largest body of a push or a batch in bytes, unless one payload alone may be larger.
 pub const PUSH_BODY_BYTES_MAX: usize = 8 << 20;

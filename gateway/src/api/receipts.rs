@@ -13,7 +13,7 @@ use super::error::ApiError;
 use super::fields::{self, Bounded, DedupId, From, PayloadField};
 use super::push::{self, PushRequest, invalid, now_ms};
 use super::{Context, body};
-use crate::shard::requests::{Durability, Envelopes};
+use campanile_core::requests::{Durability, Envelopes};
 
 /// Messages that one receipt may name.
 pub const RECEIPT_MESSAGES_MAX: usize = 1_000;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ApiError;
 use super::{Context, SMALL_BODY_BYTES_MAX, body, fields};
-use crate::shard::requests::{ConnectedDevice, UserDevice};
+use campanile_core::requests::{ConnectedDevice, UserDevice};
 
 #[derive(Serialize)]
 pub(super) struct DevicesAnswer {

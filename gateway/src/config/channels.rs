@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::settings::{invalid, within};
 use super::{ConfigError, Key};
-use crate::namespaces::{Namespace, Namespaces, PRESENCE_NAMESPACE, SlowPolicy};
+use campanile_core::namespaces::{Namespace, Namespaces, PRESENCE_NAMESPACE, SlowPolicy};
 
 /// The largest history of a channel, in messages.
 const HISTORY_MESSAGES_MAX: u64 = 1_000_000;

@@ -12,10 +12,10 @@ use ipnet::IpNet;
 
 use super::{ApiKeys, AuthTable, ConfigError, EdgeTable, FileConfig, HmacSecret, Key, MailboxTable};
 use crate::capacity::SHARDS_MAX;
-use crate::limits::Limits;
-use crate::mailbox::MailboxLimits;
-use crate::namespaces::Namespaces;
-use crate::tokens::{EddsaKeys, Verifier};
+use campanile_core::limits::Limits;
+use campanile_core::namespaces::Namespaces;
+use campanile_core::tokens::{EddsaKeys, Verifier};
+use campanile_mailbox::MailboxLimits;
 
 /// Checked settings. Secrets are in memory, directories exist.
 #[derive(Clone, Debug)]

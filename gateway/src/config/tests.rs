@@ -4,7 +4,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
-use crate::namespaces::{Namespace, Namespaces, SlowPolicy};
+use campanile_core::namespaces::{Namespace, Namespaces, SlowPolicy};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/campanile.example.toml");
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
-use campanile::tokens::{Grants, Pattern, Signer};
+use campanile_core::tokens::{Grants, Pattern, Signer};
 use campanile_protocol::ids::{ChannelName, DeviceId, UserId};
 
 use super::publisher::Publisher;

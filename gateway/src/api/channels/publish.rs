@@ -15,7 +15,7 @@ use crate::api::error::ApiError;
 use crate::api::fields::{self, Bounded, From as Sender, Name, PayloadField};
 use crate::api::push::{KIND_DEFAULT, PushRules, invalid};
 use crate::api::{Context, body};
-use crate::shard::requests::{Publish, PublishError, Unavailable};
+use campanile_core::requests::{Publish, PublishError, Unavailable};
 
 /// The body of `POST /v2/channels/{name}/publish`.
 #[derive(Deserialize)]

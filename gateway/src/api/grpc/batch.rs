@@ -17,7 +17,7 @@ use crate::api::channels::{self, PublishRequest};
 use crate::api::error::ApiError;
 use crate::api::push::{self, PushRequest, invalid, now_ms};
 use crate::api::{BATCH_ITEMS_MAX, Context};
-use crate::shard::requests::Unavailable;
+use campanile_core::requests::Unavailable;
 
 /// Requests of one stream that may be under way. Beyond it the next one is read when the oldest has been answered.
 pub(in crate::api) const REQUESTS_IN_FLIGHT_MAX: usize = 64;

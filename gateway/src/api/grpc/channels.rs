@@ -10,7 +10,7 @@ use super::wire::{
 use crate::api::channels::{PublishRequest, Published};
 use crate::api::error::ApiError;
 use crate::api::push::invalid;
-use crate::shard::requests::{ChannelHistory, ChannelPart};
+use campanile_core::requests::{ChannelHistory, ChannelPart};
 
 /// The name of a channel.
 ///

@@ -14,7 +14,7 @@ use crate::api::error::ApiError;
 use crate::api::fields::{DedupId, Name};
 use crate::api::push::{PushAnswer, PushRequest, Sent, invalid};
 use crate::api::receipts::Receipt;
-use crate::shard::requests::{Durability, UserDevice};
+use campanile_core::requests::{Durability, UserDevice};
 
 /// The metadata of an error that has the encoded answer: what became of each device when none took the message.
 const ANSWER_METADATA: &str = "campanile-answer-bin";

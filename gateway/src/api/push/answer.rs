@@ -4,7 +4,7 @@ use campanile_protocol::ids::{DeviceId, MessageId};
 use serde::{Serialize, Serializer};
 
 use crate::api::error::{ApiError, ErrorDetail};
-use crate::shard::requests::{Outcome, Pushed};
+use campanile_core::requests::{Outcome, Pushed};
 
 /// What became of a push, as JSON.
 pub(in crate::api) struct PushAnswer(pub(in crate::api) Pushed);

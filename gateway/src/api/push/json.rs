@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::request::{DEVICES_LISTED_MAX, PushRequest, convenient, invalid};
 use crate::api::error::ApiError;
 use crate::api::fields::{self, Base64, Bounded, DedupId, From, Listed, Name, PayloadField};
-use crate::shard::requests::{Durability, Envelopes};
+use campanile_core::requests::{Durability, Envelopes};
 
 /// The body of `POST /v2/push`, and an item of a batch.
 #[derive(Deserialize)]

@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 
 use crate::api::auth::Publisher;
 use crate::api::error::ApiError;
-use crate::mailbox::{Dedup, DedupKey, DedupScope};
-use crate::shard::requests::{Durability, Envelopes, Push};
+use campanile_core::requests::{Durability, Envelopes, Push};
+use campanile_mailbox::{Dedup, DedupKey, DedupScope};
 
 /// Devices that a push may list.
 pub const DEVICES_LISTED_MAX: usize = 1_000;

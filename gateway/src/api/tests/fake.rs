@@ -30,17 +30,19 @@ use crate::api::metrics::ApiMetrics;
 use crate::api::push::now_ms;
 use crate::api::{Context, PushRules, router};
 use crate::config::ApiKeys;
-use crate::mailbox::operations::RegisterError;
-use crate::mailbox::{Address, DedupKey, DeviceRecord, Page, Waiting};
-use crate::namespaces::{Namespace, Namespaces};
 use crate::node::NodeStatus;
-use crate::shard::counters::ShardCounters;
-use crate::shard::link::{Inbox, REQUESTS_WAITING_MAX, Shards};
-use crate::shard::requests::{
+use campanile_core::inbox::{Inbox, REQUESTS_WAITING_MAX};
+
+use crate::shards::Shards;
+use campanile_core::counters::ShardCounters;
+use campanile_core::namespaces::{Namespace, Namespaces};
+use campanile_core::requests::{
     Answer, Bell, ConnectedDevice, Durability, Envelopes, Outcome, Push, PushError, Pushed, RequestBody,
     Ticket, Unavailable, UserDevice,
 };
-use crate::tokens::{Signer, Verifier};
+use campanile_core::tokens::{Signer, Verifier};
+use campanile_mailbox::operations::RegisterError;
+use campanile_mailbox::{Address, DedupKey, DeviceRecord, Page, Waiting};
 
 pub(in crate::api) const KEY: &str = "0123456789abcdef";
 pub(in crate::api) const OTHER_KEY: &str = "fedcba9876543210";

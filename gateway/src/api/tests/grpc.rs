@@ -32,8 +32,8 @@ use crate::api::grpc::wire::{
 };
 use crate::api::server::{Patience, serve};
 use crate::node::Phase;
-use crate::shard::link::HomeShard;
-use crate::shard::requests::{self, Envelopes};
+use campanile_core::placement::HomeShard;
+use campanile_core::requests::{self, Envelopes};
 
 /// Only there to turn a hang into a failure.
 const LONG: Duration = Duration::from_secs(20);

@@ -120,7 +120,7 @@ async fn only_the_devices_own_token_opens_its_mailbox() {
 
 /// Well signed, and over.
 fn expired_token() -> String {
-    let signer = crate::tokens::Signer::hs256(b"0123456789abcdef0123456789abcdef").unwrap();
+    let signer = campanile_core::tokens::Signer::hs256(b"0123456789abcdef0123456789abcdef").unwrap();
     signer.sign(&"ada".parse().unwrap(), "1".parse().unwrap(), 1, 2)
 }
 

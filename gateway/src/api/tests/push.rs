@@ -5,8 +5,8 @@ use campanile_protocol::messages::{Content, Payload};
 use serde_json::{Value, json};
 
 use super::fake::{Api, KEY, OTHER_KEY, request, token};
-use crate::mailbox::DedupScope;
-use crate::shard::requests::{Durability, Envelopes};
+use campanile_core::requests::{Durability, Envelopes};
+use campanile_mailbox::DedupScope;
 
 fn numbers(envelopes: &Envelopes) -> Vec<u32> {
     match envelopes {

@@ -14,7 +14,7 @@ use super::super::push::{PushRequest, from_json};
 use super::super::{ApiError, PushRules};
 use super::fake::Api;
 use crate::api::auth::Publisher;
-use crate::shard::requests::{Envelopes, Push};
+use campanile_core::requests::{Envelopes, Push};
 
 const RULES: PushRules = PushRules {
     payload_bytes_max: 100,

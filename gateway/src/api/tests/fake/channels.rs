@@ -7,8 +7,8 @@ use campanile_protocol::ids::ChannelName;
 use campanile_protocol::messages::{ChannelMessage, Device, Position};
 
 use super::EPOCH;
-use crate::namespaces::PRESENCE_NAMESPACE;
-use crate::shard::requests::{ChannelHistory, ChannelPart, Publish, PublishError, Unavailable};
+use campanile_core::namespaces::PRESENCE_NAMESPACE;
+use campanile_core::requests::{ChannelHistory, ChannelPart, Publish, PublishError, Unavailable};
 
 /// Messages that each channel keeps.
 const HISTORY_MESSAGES: usize = 3;

@@ -1,0 +1,75 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+/// An edge push gateway: holds every device's WebSocket and pushes messages to it.
+#[derive(Debug, Parser)]
+#[command(name = "campanile", version, about, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a gateway
+    Serve(crate::serve::ServeArgs),
+    /// Print tokens for devices
+    Token(crate::token::TokenArgs),
+    /// Print what this machine allows, how many connections that makes, and what to change
+    Check(crate::check::CheckArgs),
+    /// Start a gateway and virtual devices, push to them, and print how long it took
+    Demo(crate::demo::DemoArgs),
+    /// Send every WebSocket message back, without authentication (for conformance suites and comparisons)
+    Echo(crate::echo::EchoArgs),
+    /// The load generator, within this binary (for the demo)
+    #[command(hide = true)]
+    Load(crate::load::LoadArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_documented_commands_are_understood() {
+        for line in [
+            "campanile serve --listen 127.0.0.1:8080 --api-listen 127.0.0.1:8081 --shards 2 --driver epoll \
+             --jwt-hs256-file F --api-key-file F --data-dir D --config F --max-connections 5 --log debug",
+            "campanile serve",
+            "campanile token --jwt-hs256-file F --user U --device 1 --count 3 --ttl-seconds 60",
+            "campanile token --eddsa-key F --user U --device 1",
+            "campanile check --json --max-connections 5",
+            "campanile demo --devices 10 --seconds 1 --json F",
+            "campanile echo --listen 127.0.0.1:0 --driver uring",
+            "campanile load --anything goes",
+        ] {
+            Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in [
+            "campanile",
+            "campanile serv",
+            "campanile serve --driver kqueue",
+            "campanile serve --listen nonsense",
+            "campanile token --user U --device 1",
+            "campanile token --jwt-hs256-file F --eddsa-key F --user U --device 1",
+            "campanile token --jwt-hs256-file F --user U --device 0",
+            "campanile token --jwt-hs256-file F --user U --device 1 --count 0",
+        ] {
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
+        }
+    }
+}

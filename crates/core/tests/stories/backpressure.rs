@@ -1,0 +1,163 @@
+//! Clients that do not read.
+
+use std::time::Duration;
+
+use campanile_core::requests::{Answer, Outcome, RequestBody};
+use campanile_engine::sim::{Ending, Faults};
+use campanile_protocol::frame::Opcode;
+use campanile_protocol::messages::Encoding::Json;
+use campanile_protocol::messages::{Deliver, Payload};
+
+use crate::support::{Entry, Gateway, Seen, Setup, Targets, user};
+
+/// A gateway whose connections hold little, and a device on it that has stopped reading and is blocked.
+fn blocked() -> (Gateway, usize, Vec<String>) {
+    let faults = Faults { window_bytes_max: 3_000, ..Faults::NONE };
+    let mut gateway = Setup::shards(2).faults(faults).start();
+    let ada = gateway.device("ada", 1);
+    gateway[ada].reads = false;
+    let mut sent = Vec::new();
+    for number in 0.. {
+        let kind = format!("{number}");
+        let payload = Some(Payload::data(vec![number as u8; 700]));
+        let pushed =
+            gateway.push("ada", Targets::All, Deliver { kind: kind.clone(), payload, ..Deliver::default() });
+        match pushed.devices[0].1 {
+            Outcome::Sent => sent.push(kind),
+            Outcome::NotKeepingUp => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    (gateway, ada, sent)
+}
+
+#[test]
+fn a_slow_reader_loses_nothing_that_was_sent_and_gets_nothing_that_was_not() {
+    let (mut gateway, ada, mut sent) = blocked();
+    assert!(gateway.count("sends_incomplete") > 0);
+    assert_eq!(gateway.outcomes("ada", Targets::All, "refused"), [(1, Outcome::NotKeepingUp)]);
+    gateway[ada].reads = true;
+    gateway.settle();
+    assert_eq!(gateway[ada].kinds(), sent);
+    assert_eq!(gateway.outcomes("ada", Targets::All, "again"), [(1, Outcome::Sent)]);
+    sent.push("again".into());
+    assert_eq!(gateway[ada].kinds(), sent);
+    assert_eq!(gateway.count("messages_not_keeping_up"), 2);
+    gateway.ends_empty();
+}
+
+#[test]
+fn a_broadcast_passes_over_those_who_do_not_keep_up() {
+    let (mut gateway, ada, _) = blocked();
+    let home = gateway.home.of(&user("ada"));
+    let ticket = gateway.broadcast(home, "news");
+    let answer = gateway.settled_answer(ticket);
+    assert!(matches!(answer, Answer::Broadcast { sent: 0, skipped: 1 }), "{answer:?}");
+    gateway[ada].reads = true;
+    gateway.settle();
+    assert_eq!(gateway[ada].events().len(), 0);
+    gateway.ends_empty();
+}
+
+#[test]
+fn a_blocked_client_that_reads_again_gets_its_close_frame() {
+    let (mut gateway, ada, sent) = blocked();
+    let ticket = gateway.ask_home("ada", RequestBody::Disconnect(user("ada"), None));
+    gateway.settled_answer(ticket);
+    assert_eq!((gateway.count("sessions"), gateway.count("connections")), (0, 1));
+    gateway[ada].reads = true;
+    gateway.settle();
+    assert_eq!(gateway[ada].kinds(), sent);
+    assert_eq!((gateway[ada].code(), gateway[ada].ending), (Some(4403), Ending::Closed));
+    gateway.ends_empty();
+}
+
+#[test]
+fn a_blocked_client_that_never_reads_is_let_go_after_a_second() {
+    let (mut gateway, ada, _) = blocked();
+    let ticket = gateway.ask_home("ada", RequestBody::Disconnect(user("ada"), None));
+    gateway.settled_answer(ticket);
+    gateway.wait(Duration::from_millis(700));
+    assert_eq!(gateway.count("connections"), 1);
+    gateway.wait(Duration::from_millis(600));
+    gateway.assert_empty();
+    gateway[ada].reads = true;
+    gateway.settle();
+    assert_eq!(gateway[ada].ending, Ending::Reset);
+}
+
+#[test]
+fn a_client_that_does_not_read_is_closed_however_much_it_sends() {
+    let (mut gateway, ada, _) = blocked();
+    assert!(gateway.count("bytes_held") > 0);
+    for _ in 0..30 {
+        gateway[ada].say_raw(Opcode::Ping, b"");
+        gateway.wait(Duration::from_millis(500));
+    }
+    assert_eq!((gateway.count("sessions"), gateway.count("sessions_not_reading")), (0, 1));
+    assert_eq!(gateway.count("bytes_held"), 0);
+    gateway[ada].reads = true;
+    gateway.settle();
+    assert_ne!(gateway[ada].ending, Ending::Open);
+    gateway.ends_empty();
+}
+
+#[test]
+fn a_client_that_does_not_read_is_closed_in_time_whatever_else_is_awaited() {
+    let (mut gateway, ada, _) = blocked();
+    let token = gateway.subscription_token("ada", "news", 3_600);
+    gateway[ada].subscribe_with("news", token);
+    gateway.wait(Duration::from_secs(9));
+    assert_eq!((gateway.count("subscriptions"), gateway.count("sessions_not_reading")), (1, 0));
+    gateway.wait(Duration::from_millis(1_500));
+    assert_eq!(gateway.count("sessions_not_reading"), 1);
+    gateway.ends_empty();
+}
+
+#[test]
+fn pings_of_a_client_that_does_not_read_are_not_hoarded() {
+    let (mut gateway, ada, sent) = blocked();
+    (0..100).for_each(|_| gateway[ada].say_raw(Opcode::Ping, b"hoard"));
+    gateway.wait(Duration::from_millis(500));
+    gateway[ada].reads = true;
+    gateway.wait(Duration::from_millis(500));
+    assert_eq!(gateway[ada].kinds(), sent);
+    assert!(!gateway[ada].seen.contains(&Seen::Pong(b"hoard".to_vec())));
+    gateway.ends_empty();
+}
+
+#[test]
+fn an_echo_gives_everything_back_in_order_however_little_the_network_takes() {
+    for seed in 0..20 {
+        let faults = Faults { reset: 0, refused_hand_off: 0, window_bytes_max: 600, ..Faults::HOSTILE };
+        let mut setup =
+            Setup::shards(1).faults(faults).limits(|limits| limits.handshake_timeout_ms = 600_000);
+        (setup.echo, setup.seed) = (true, seed);
+        let mut gateway = setup.start();
+        let device = gateway.enter(0, Json, Entry::Nothing);
+        gateway.wait(Duration::from_millis(500));
+        let mut expected = Vec::new();
+        for number in 0..40u8 {
+            let text = format!("{number} {}", "x".repeat(usize::from(number) * 7));
+            gateway[device].say_raw(Opcode::Text, text.as_bytes());
+            expected.push(Seen::Text(text));
+            gateway[device].say_raw(Opcode::Binary, &[number; 50]);
+            expected.push(Seen::Binary(vec![number; 50]));
+        }
+        gateway.wait(Duration::from_secs(1));
+        gateway[device].reads = false;
+        gateway.wait(Duration::from_secs(1));
+        gateway[device].reads = true;
+        let data = |seen: &&Seen| **seen != Seen::Ping;
+        // Some connections hold only a few bytes.
+        for _ in 0..3_000 {
+            gateway.wait(Duration::from_millis(200));
+            if gateway[device].seen.iter().filter(data).count() == expected.len() {
+                break;
+            }
+        }
+        let device = &gateway[device];
+        assert!(device.seen.iter().filter(data).eq(expected.iter()), "seed {seed}: {:?}", device.closed);
+        gateway.ends_empty();
+    }
+}

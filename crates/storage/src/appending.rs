@@ -1,0 +1,105 @@
+//! Appending a message for one device.
+
+use super::FjallMailbox;
+use super::changes::Place;
+use super::keys::AddressKey;
+use super::known::Recent;
+use super::records;
+use super::tables::{Tables, get};
+use campanile_mailbox::{Append, Envelope, MailboxError, Stored};
+
+impl FjallMailbox {
+    /// Makes sure that the topics of an append are seen as they are.
+    pub(super) fn prepare_topics(&mut self, tables: &Tables, append: &Append) -> Result<(), MailboxError> {
+        for envelope in &append.envelopes {
+            let address = AddressKey::new(&append.user, envelope.device);
+            let known = self.load(tables, &address)?;
+            if known.pending.iter().any(|message| message.has_topic) {
+                self.write_checkpoint(tables, &address)?;
+                self.changes.topics = true;
+            }
+        }
+        if self.changes.topics { self.commit(tables) } else { Ok(()) }
+    }
+
+    pub(super) fn append_one(
+        &mut self,
+        tables: &Tables,
+        append: &Append,
+        envelope: &Envelope,
+    ) -> Result<Stored, MailboxError> {
+        if envelope.confirmed {
+            return Ok(Stored::Yes);
+        }
+        let address = AddressKey::new(&append.user, envelope.device);
+        if append.seq <= self.load(tables, &address)?.acknowledged {
+            return Ok(Stored::Yes);
+        }
+        if self.room.full() {
+            return Ok(Stored::StorageFull);
+        }
+        let replaced = match append.topic.is_empty() {
+            true => None,
+            false => self.waiting_of_topic(tables, &address, &append.topic)?,
+        };
+        let limits = self.limits;
+        let known = self.load(tables, &address)?;
+        let (fewer, less) = replaced.map_or((0, 0), |replaced| (1, u64::from(replaced.bytes)));
+        let bytes = envelope.body.len() as u64;
+        if known.messages.saturating_sub(fewer) + 1 > limits.messages_per_device_max
+            || known.bytes.saturating_sub(less) + bytes > limits.bytes_per_device_max
+        {
+            return Ok(Stored::MailboxFull);
+        }
+        let mut checkpoint = false;
+        if let Some(replaced) = replaced {
+            checkpoint = known.is_counted_on_disk(replaced.seq);
+            known.forget(replaced.seq, replaced.bytes);
+        }
+        let has_topic = !append.topic.is_empty();
+        known.add(Recent { seq: append.seq, bytes: bytes as u32, has_topic }, append.expires_at_ms);
+        checkpoint |= known.needs_checkpoint();
+        if let Some(replaced) = replaced {
+            self.changes.remove(tables, Place::Messages, address.message(replaced.seq));
+            self.reclaim.removed(replaced.bytes.into());
+        }
+        self.changes.insert_message(tables, &address, append, &envelope.body);
+        if has_topic {
+            let key = address.topic(append.topic.as_bytes());
+            let value = records::encode_topic(&key, append.seq);
+            self.changes.insert(tables, Place::Topics, key, value);
+            self.changes.topics = true;
+        }
+        if checkpoint {
+            self.write_checkpoint(tables, &address)?;
+        }
+        self.mail_walk.expect(append.expires_at_ms);
+        Ok(Stored::Yes)
+    }
+
+    /// The message that waits under a topic.
+    fn waiting_of_topic(
+        &mut self,
+        tables: &Tables,
+        address: &AddressKey,
+        topic: &str,
+    ) -> Result<Option<Recent>, MailboxError> {
+        let key = address.topic(topic.as_bytes());
+        let Some(value) = get(&tables.topics, &key)? else { return Ok(None) };
+        let Ok(seq) = value.and_then(|value| records::decode_topic(&key, &value)) else {
+            self.report_damage("a topic");
+            return Ok(None);
+        };
+        if seq <= self.load(tables, address)?.acknowledged {
+            return Ok(None);
+        }
+        Ok(match tables.message(address, seq)? {
+            None => None,
+            Some(Ok(message)) => Some(Recent { seq, bytes: message.body.len() as u32, has_topic: true }),
+            Some(Err(_)) => {
+                self.report_damage("a message");
+                Some(Recent { seq, bytes: 0, has_topic: true })
+            }
+        })
+    }
+}
