@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use anyhow::ensure;
-use campanile_engine::floor::{Accepted, FloorError, Server};
+use campanile_floor::{Accepted, FloorError, Server};
 use clap::Args;
 
 use super::client::{CONNECT, OPEN, Role, Sample};

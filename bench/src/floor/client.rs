@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
-use campanile_engine::floor::{Answer, Client, ClientPlan, Progress};
+use campanile_floor::{Answer, Client, ClientPlan, Progress};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 

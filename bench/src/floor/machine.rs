@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use campanile_engine::floor::sockets_per_ring_max;
+use campanile_floor::sockets_per_ring_max;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 

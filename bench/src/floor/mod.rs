@@ -1,7 +1,7 @@
 //! `bench floor`: accepts, sends and pings with nothing else in the way.
 //!
 //! The servers run in this process, pinned to one core; the clients in a second process of the same program, pinned
-//! to another. Both use the loops of [`campanile_engine::floor`], one thread and one ring for as many sockets as a
+//! to another. Both use the loops of [`campanile_floor`], one thread and one ring for as many sockets as a
 //! descriptor table holds. CPU figures are the threads' own clocks. On loopback most of the network stack's work for
 //! both ends is done by whoever sends, so they are the right yardstick for another server on the same machine, and
 //! no promise about one behind a network card.

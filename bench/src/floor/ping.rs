@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use campanile_engine::floor::{PING, PingPlan, PingTotals};
+use campanile_floor::{PING, PingPlan, PingTotals};
 use clap::Args;
 
 use super::Setup;

@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use campanile_engine::floor::{SendRound, Server};
+use campanile_floor::{SendRound, Server};
 use clap::Args;
 
 use super::client::{CONNECT, OPEN, Role, SAMPLE, Sample};

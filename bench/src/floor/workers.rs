@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
-use campanile_engine::floor::FloorError;
+use campanile_floor::FloorError;
 
 use super::machine::thread_cpu;
 

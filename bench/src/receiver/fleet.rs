@@ -5,7 +5,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use campanile_engine::floor::sockets_per_ring_max;
+use campanile_floor::sockets_per_ring_max;
 
 use super::plan::{Opening, Plan};
 use super::process::{Answer, CONNECT, Orders, RESET, SAMPLE, STOP};

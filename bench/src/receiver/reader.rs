@@ -27,7 +27,7 @@ const READ_BYTES_MAX: usize = 256 << 10;
 const EVENTS_MAX: usize = 256;
 
 /// A masked pong without a payload (RFC 6455 §5.5.3): the last 4 bytes are the mask.
-const PONG: [u8; 6] = campanile_engine::floor::PONG;
+const PONG: [u8; 6] = campanile_floor::PONG;
 
 /// The sockets of one process.
 pub(super) struct Reader {

@@ -22,7 +22,6 @@
 mod close;
 pub mod driver;
 pub mod epoll;
-pub mod floor;
 pub mod listener;
 pub mod peers;
 pub mod probe;

@@ -98,7 +98,7 @@ impl Counted {
 
 /// Refuses more sockets in this process than its table has room for.
 fn ensure_room(sockets: u32) -> anyhow::Result<()> {
-    let most = campanile_engine::floor::sockets_per_ring_max();
+    let most = campanile_floor::sockets_per_ring_max();
     ensure!(
         sockets <= most,
         "{sockets} connections that never read are too many: nofile leaves room for {most}"

@@ -21,7 +21,7 @@ static ON: i32 = 1;
 
 /// Which request a completion belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Accept,
     Open,
     Connect,
@@ -32,35 +32,35 @@ pub(super) enum Kind {
 
 /// One completion, decoded.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Completion {
-    pub(super) kind: Kind,
+pub(crate) struct Completion {
+    pub(crate) kind: Kind,
     /// The descriptor slot the request was for; 0 for an accept.
-    pub(super) slot: u32,
+    pub(crate) slot: u32,
     /// The scratch buffer of a read.
-    pub(super) buffer: u16,
-    pub(super) result: i32,
+    pub(crate) buffer: u16,
+    pub(crate) result: i32,
     flags: u32,
 }
 
 impl Completion {
     /// Whether the multishot request is still armed.
-    pub(super) fn more(&self) -> bool {
+    pub(crate) fn more(&self) -> bool {
         cqueue::more(self.flags)
     }
 
     /// Whether the socket had more to read when the read ended.
-    pub(super) fn more_to_read(&self) -> bool {
+    pub(crate) fn more_to_read(&self) -> bool {
         cqueue::sock_nonempty(self.flags)
     }
 
     /// The error, if the request failed.
-    pub(super) fn error(&self) -> Option<io::Error> {
+    pub(crate) fn error(&self) -> Option<io::Error> {
         (self.result < 0).then(|| io::Error::from_raw_os_error(-self.result))
     }
 }
 
 /// A ring, its table of direct descriptors and its buffers.
-pub(super) struct Ring {
+pub(crate) struct Ring {
     // First, so that the ring is closed before the memory it may use goes.
     ring: IoUring,
     scratch: Box<[u8]>,
@@ -72,7 +72,7 @@ pub(super) struct Ring {
 
 impl Ring {
     /// A ring with `slots` direct descriptors that can send `payload` and bind or connect to `addresses`.
-    pub(super) fn new(
+    pub(crate) fn new(
         slots: u32,
         payload: Box<[u8]>,
         addresses: &[SocketAddrV4],
@@ -105,17 +105,17 @@ impl Ring {
     }
 
     /// What every send of this ring writes.
-    pub(super) fn payload(&self) -> &[u8] {
+    pub(crate) fn payload(&self) -> &[u8] {
         &self.payload
     }
 
     /// What the last read into `buffer` brought, `length` bytes of it.
-    pub(super) fn read_bytes(&self, buffer: u16, length: usize) -> &[u8] {
+    pub(crate) fn read_bytes(&self, buffer: u16, length: usize) -> &[u8] {
         &self.scratch[usize::from(buffer) * READ_BYTES_MAX..][..length]
     }
 
     /// Accepts from `listener` into free slots until the table is full.
-    pub(super) fn push_accept(&mut self, listener: BorrowedFd<'_>) -> Result<(), FloorError> {
+    pub(crate) fn push_accept(&mut self, listener: BorrowedFd<'_>) -> Result<(), FloorError> {
         let entry =
             opcode::AcceptMulti::new(types::Fd(listener.as_raw_fd())).allocate_file_index(true).build();
         // SAFETY: a multishot accept has no memory arguments; the kernel takes its own reference to the listener.
@@ -123,7 +123,7 @@ impl Ring {
     }
 
     /// Opens a TCP socket in `slot`. Completes only if it fails.
-    pub(super) fn push_open(&mut self, slot: u32) -> Result<(), FloorError> {
+    pub(crate) fn push_open(&mut self, slot: u32) -> Result<(), FloorError> {
         let place = types::DestinationSlot::try_from_slot_target(slot).expect("slots are far below 2^32");
         let entry = opcode::Socket::new(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP)
             .file_index(Some(place))
@@ -135,7 +135,7 @@ impl Ring {
 
     /// Lets the kernel choose the port when the socket connects instead of when it is bound, so that a port can
     /// serve every source address. Completes only if it fails.
-    pub(super) fn push_bind_late(&mut self, slot: u32) -> Result<(), FloorError> {
+    pub(crate) fn push_bind_late(&mut self, slot: u32) -> Result<(), FloorError> {
         let entry = opcode::SetSockOpt::new(
             types::Fixed(slot),
             libc::IPPROTO_IP as u32,
@@ -150,7 +150,7 @@ impl Ring {
     }
 
     /// Binds the socket to the ring's address number `address`. Completes only if it fails.
-    pub(super) fn push_bind(&mut self, slot: u32, address: usize) -> Result<(), FloorError> {
+    pub(crate) fn push_bind(&mut self, slot: u32, address: usize) -> Result<(), FloorError> {
         let entry =
             opcode::Bind::new(types::Fixed(slot), (&raw const self.addresses[address]).cast(), ADDRESS_BYTES)
                 .build()
@@ -160,7 +160,7 @@ impl Ring {
     }
 
     /// Connects the socket to the ring's address number `address`.
-    pub(super) fn push_connect(&mut self, slot: u32, address: usize) -> Result<(), FloorError> {
+    pub(crate) fn push_connect(&mut self, slot: u32, address: usize) -> Result<(), FloorError> {
         let entry = opcode::Connect::new(
             types::Fixed(slot),
             (&raw const self.addresses[address]).cast(),
@@ -172,14 +172,14 @@ impl Ring {
     }
 
     /// Reports every time that the socket becomes readable.
-    pub(super) fn push_poll(&mut self, slot: u32) -> Result<(), FloorError> {
+    pub(crate) fn push_poll(&mut self, slot: u32) -> Result<(), FloorError> {
         let entry = opcode::PollAdd::new(types::Fixed(slot), libc::POLLIN as u32).multi(true).build();
         // SAFETY: a poll has no memory arguments.
         unsafe { self.push(entry, Kind::Poll, slot, 0) }
     }
 
     /// Reads what is there into scratch buffer `buffer`, which must be under [`BATCH`]; never waits for data.
-    pub(super) fn push_read(&mut self, slot: u32, buffer: u16) -> Result<(), FloorError> {
+    pub(crate) fn push_read(&mut self, slot: u32, buffer: u16) -> Result<(), FloorError> {
         let start = usize::from(buffer) * READ_BYTES_MAX;
         let place = &mut self.scratch[start..start + READ_BYTES_MAX];
         let entry = opcode::Recv::new(types::Fixed(slot), place.as_mut_ptr(), READ_BYTES_MAX as u32)
@@ -192,7 +192,7 @@ impl Ring {
 
     /// Writes the payload. A complete send posts no completion and is over when the submission returns; one that
     /// the socket could not take, or not whole, completes with what was written.
-    pub(super) fn push_send(&mut self, slot: u32) -> Result<(), FloorError> {
+    pub(crate) fn push_send(&mut self, slot: u32) -> Result<(), FloorError> {
         let entry = opcode::Send::new(
             types::Fixed(slot),
             self.payload.as_ptr(),
@@ -206,7 +206,7 @@ impl Ring {
     }
 
     /// Submits what has been pushed and does not wait.
-    pub(super) fn submit(&mut self) -> Result<(), FloorError> {
+    pub(crate) fn submit(&mut self) -> Result<(), FloorError> {
         while !self.ring.submission().is_empty() {
             ignore_interruptions(self.ring.submit())?;
         }
@@ -215,7 +215,7 @@ impl Ring {
 
     /// Submits what has been pushed, then waits for events: as soon as there is one, gathers more for
     /// [`MIN_WAIT_USEC`]; gives up after `timeout`.
-    pub(super) fn wait(&mut self, timeout: Duration) -> Result<(), FloorError> {
+    pub(crate) fn wait(&mut self, timeout: Duration) -> Result<(), FloorError> {
         let timeout = types::Timespec::from(timeout);
         let arguments = types::SubmitArgs::new().min_wait_usec(MIN_WAIT_USEC).timespec(&timeout);
         ignore_interruptions(self.ring.submitter().submit_with_args(WANT, &arguments))?;
@@ -223,12 +223,12 @@ impl Ring {
     }
 
     /// Moves all completions that are there to the end of `completions`.
-    pub(super) fn take_completions(&mut self, completions: &mut Vec<Completion>) {
+    pub(crate) fn take_completions(&mut self, completions: &mut Vec<Completion>) {
         completions.extend(self.ring.completion().map(|entry| decode(&entry)));
     }
 
     /// Closes every descriptor of the table.
-    pub(super) fn close_all(&mut self) -> Result<(), FloorError> {
+    pub(crate) fn close_all(&mut self) -> Result<(), FloorError> {
         self.ring.submitter().unregister_files().map_err(FloorError::request("closing the sockets"))
     }
 

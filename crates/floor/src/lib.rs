@@ -3,7 +3,7 @@
 //! That is what accepting, holding, writing to and pinging sockets costs when nothing else is done.
 //!
 //! A gateway's figures mean little on their own; divided by the floor of the same machine in the same run they
-//! say how much of the time the gateway itself takes. So this module has no sessions, frames, limits or
+//! say how much of the time the gateway itself takes. So this crate has no sessions, frames, limits or
 //! accounting: a [`Server`] owns one ring and its direct descriptors, a [`Client`] is its counterpart, and both do
 //! the fewest system calls and requests that we know of.
 //!
@@ -12,7 +12,7 @@
 //! - A slot is never reused while its ring lives, so completions need no generation.
 //! - Only loopback addresses are served or dialled.
 //!
-//! The gateway must not use this module. What is good here is built there again, with limits and life cycles.
+//! The gateway must not use this crate. What is good here is built there again, with limits and life cycles.
 
 mod client;
 mod readiness;

@@ -20,17 +20,17 @@ pub struct ReadTotals {
 
 /// The sockets of one ring that wait for data.
 #[derive(Default)]
-pub(super) struct Readiness {
+pub(crate) struct Readiness {
     ready: Vec<u32>,
     answers: Vec<(u32, u32)>,
     completions: Vec<Completion>,
-    pub(super) totals: ReadTotals,
+    pub(crate) totals: ReadTotals,
 }
 
 impl Readiness {
     /// Waits for readable sockets until `timeout`, and reads each until it is dry. `on_bytes` sees what a socket
     /// sent and says how many times the ring's payload is to be sent back to it.
-    pub(super) fn turn(
+    pub(crate) fn turn(
         &mut self,
         ring: &mut Ring,
         timeout: Duration,
