@@ -65,7 +65,7 @@ impl FjallMailbox {
         }
         self.changes.insert_message(tables, &address, append, &envelope.body);
         if has_topic {
-            let key = address.topic(append.topic.as_bytes());
+            let key = address.topic(append.topic.as_bytes(), tables.secret());
             let value = records::encode_topic(&key, append.seq);
             self.changes.insert(tables, Place::Topics, key, value);
             self.changes.topics = true;
@@ -84,7 +84,7 @@ impl FjallMailbox {
         address: &AddressKey,
         topic: &str,
     ) -> Result<Option<Recent>, MailboxError> {
-        let key = address.topic(topic.as_bytes());
+        let key = address.topic(topic.as_bytes(), tables.secret());
         let Some(value) = get(&tables.topics, &key)? else { return Ok(None) };
         let Ok(seq) = value.and_then(|value| records::decode_topic(&key, &value)) else {
             self.report_damage("a topic");

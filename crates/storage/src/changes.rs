@@ -99,7 +99,7 @@ impl Changes {
         topic: &[u8],
         seq: u64,
     ) -> Result<(), MailboxError> {
-        let key = address.topic(topic);
+        let key = address.topic(topic, tables.secret());
         let waiting = get(&tables.topics, &key)?;
         if waiting.is_some_and(|value| value.and_then(|value| decode_topic(&key, &value)).ok() == Some(seq)) {
             self.remove(tables, Place::Topics, key);

@@ -62,7 +62,7 @@ impl FjallMailbox {
         key: &DedupKey,
         now_ms: u64,
     ) -> Result<Option<Remembered>, MailboxError> {
-        let record = self.dedup_record(tables, &keys::dedup(user, key))?;
+        let record = self.dedup_record(tables, &keys::dedup(user, key, tables.secret()))?;
         Ok(record.filter(|record| record.until_ms > now_ms).map(|record| record.remembered))
     }
 
@@ -91,7 +91,7 @@ impl FjallMailbox {
         let pending = &self.changes.dedups;
         if pending.len() >= PENDING_MAX
             || (!pending.is_empty()
-                && (pending.contains(&keys::dedup(user, &dedup.key))
+                && (pending.contains(&keys::dedup(user, &dedup.key, tables.secret()))
                     || self.dedup_counts.get(&order).is_none()))
         {
             self.commit(tables)?;
@@ -108,7 +108,7 @@ impl FjallMailbox {
         outcomes: &[Stored],
         now_ms: u64,
     ) -> Result<(), MailboxError> {
-        let key = keys::dedup(&append.user, &dedup.key);
+        let key = keys::dedup(&append.user, &dedup.key, tables.secret());
         let order = keys::dedup_order(&append.user, dedup.key.scope);
         let order_key = [&order[..], &append.seq.to_be_bytes()].concat();
         let mut ids = self.counted(tables, &order)?.ids;
@@ -156,20 +156,19 @@ impl FjallMailbox {
                     break;
                 }
             };
-            let (until_ms, key) = match decode_order(&order_key, &value) {
-                Ok((until_ms, key)) => (until_ms, Some(key)),
-                Err(_) => (0, None),
+            let Ok((until_ms, key)) = decode_order(&order_key, &value) else {
+                self.forget_damaged_order(tables, &order_key)?;
+                ids = ids.saturating_sub(1);
+                continue;
             };
-            if key == Some(replaced) {
+            if key == replaced {
                 continue;
             }
             if ids < DEDUP_IDS_PER_USER_MAX as u64 && until_ms > now_ms {
                 break;
             }
-            if let Some(key) = key {
-                self.changes.dedups.insert(key.to_vec());
-                self.changes.remove(tables, Place::Dedup, key.to_vec());
-            }
+            self.changes.dedups.insert(key.to_vec());
+            self.changes.remove(tables, Place::Dedup, key.to_vec());
             let seq = keys::seq(&order_key);
             self.changes.remove(tables, Place::DedupOrder, order_key.to_vec());
             ids = ids.saturating_sub(1);
@@ -178,6 +177,28 @@ impl FjallMailbox {
             }
         }
         Ok(ids)
+    }
+
+    /// Removes an entry of the order that is damaged, and the id that it stood for: nothing else would ever find it.
+    fn forget_damaged_order(&mut self, tables: &Tables, order_key: &[u8]) -> Result<(), MailboxError> {
+        self.report_damage("the order of a deduplication id");
+        let order = &order_key[..order_key.len() - 8];
+        for item in tables.dedup.prefix(order) {
+            let (key, value) = match item.into_inner() {
+                Ok(item) => item,
+                Err(error) => {
+                    bearable(error)?;
+                    break;
+                }
+            };
+            let record = DedupRecord::decode(&key, &value);
+            if record.is_ok_and(|record| record.remembered.seq == keys::seq(order_key)) {
+                self.changes.dedups.insert(key.to_vec());
+                self.changes.remove(tables, Place::Dedup, key.to_vec());
+            }
+        }
+        self.changes.remove(tables, Place::DedupOrder, order_key.to_vec());
+        Ok(())
     }
 
     /// How many ids there are; nothing of the user may be pending when they are counted.
@@ -197,6 +218,12 @@ impl FjallMailbox {
         }
         self.dedup_counts.insert(order.to_vec(), counted);
         Ok(counted)
+    }
+
+    fn uncount_dedup(&mut self, order_key: &[u8]) {
+        if let Some(counted) = self.dedup_counts.get(&order_key[..order_key.len() - 8]) {
+            counted.ids = counted.ids.saturating_sub(1);
+        }
     }
 
     /// Removes ids whose time is over.
@@ -227,12 +254,12 @@ impl FjallMailbox {
                     removed += 1;
                     self.changes.remove(tables, Place::Dedup, key.to_vec());
                     self.changes.remove(tables, Place::DedupOrder, order_key.to_vec());
-                    let order = &order_key[..order_key.len() - 8];
-                    if let Some(counted) = self.dedup_counts.get(order) {
-                        counted.ids = counted.ids.saturating_sub(1);
-                    }
+                    self.uncount_dedup(&order_key);
                 }
-                Err(_) => {}
+                Err(_) => {
+                    self.forget_damaged_order(tables, &order_key)?;
+                    self.uncount_dedup(&order_key);
+                }
             }
             last = Some(order_key);
         }

@@ -20,11 +20,13 @@
 
 use bytes::BytesMut;
 use campanile_protocol::ids::{DeviceId, USER_ID_BYTES_MAX, UserId};
-use xxhash_rust::xxh3::xxh3_128;
+use siphasher::sip128::SipHasher13;
 
+use super::files::Secret;
 use campanile_mailbox::{Address, DedupKey, DedupScope};
 
-/// Longer topics and deduplication ids are cut and told apart by a hash: keys have a limit.
+/// Longer topics and deduplication ids are cut and told apart by a hash: keys have a limit. Nobody outside can find two
+/// that have the same one, since it is keyed with the store's secret.
 const TEXT_BYTES_MAX: usize = 256;
 const ADDRESS_BYTES_MAX: usize = 1 + USER_ID_BYTES_MAX + 4;
 const _: () = assert!(USER_ID_BYTES_MAX <= u8::MAX as usize);
@@ -81,10 +83,10 @@ impl AddressKey {
         key.extend_from_slice(&seq.to_be_bytes());
     }
 
-    pub(super) fn topic(&self, topic: &[u8]) -> Vec<u8> {
+    pub(super) fn topic(&self, topic: &[u8], secret: &Secret) -> Vec<u8> {
         let mut key = Vec::with_capacity(usize::from(self.len) + topic.len().min(TEXT_BYTES_MAX));
         key.extend_from_slice(self.as_slice());
-        push_text(&mut key, topic);
+        push_text(&mut key, topic, secret);
         key
     }
 }
@@ -114,12 +116,12 @@ pub(super) fn dedup_order(user_id: &UserId, scope: DedupScope) -> Vec<u8> {
     key
 }
 
-pub(super) fn dedup(user_id: &UserId, dedup: &DedupKey) -> Vec<u8> {
+pub(super) fn dedup(user_id: &UserId, dedup: &DedupKey, secret: &Secret) -> Vec<u8> {
     let (kind, scope) = kind(dedup.scope);
     let mut key = user_with_room(user_id, 1 + 8 + dedup.id.len().min(TEXT_BYTES_MAX));
     key.push(kind);
     key.extend_from_slice(&scope.to_be_bytes());
-    push_text(&mut key, dedup.id.as_bytes());
+    push_text(&mut key, dedup.id.as_bytes(), secret);
     key
 }
 
@@ -130,12 +132,12 @@ fn kind(scope: DedupScope) -> (u8, u64) {
     }
 }
 
-fn push_text(key: &mut Vec<u8>, text: &[u8]) {
+fn push_text(key: &mut Vec<u8>, text: &[u8], secret: &Secret) {
     if text.len() < TEXT_BYTES_MAX {
         key.extend_from_slice(text);
     } else {
         key.extend_from_slice(&text[..TEXT_BYTES_MAX - 16]);
-        key.extend_from_slice(&xxh3_128(text).to_be_bytes());
+        key.extend_from_slice(&SipHasher13::new_with_key(secret).hash(text).as_bytes());
     }
 }
 
@@ -165,7 +167,11 @@ mod tests {
     #[test]
     fn long_topics_stay_different_and_keys_short() {
         let (one, other) = (format!("{}1", "t".repeat(70_000)), format!("{}2", "t".repeat(70_000)));
-        assert_ne!(key("a", 1).topic(one.as_bytes()), key("a", 1).topic(other.as_bytes()));
-        assert!(key("a", 1).topic(one.as_bytes()).len() < 1_000);
+        let topic = |text: &str, secret| key("a", 1).topic(text.as_bytes(), secret);
+        assert_ne!(topic(&one, &[1; 16]), topic(&other, &[1; 16]));
+        assert_ne!(topic(&one, &[1; 16]), topic(&one, &[2; 16]), "who does not know the secret cannot tell");
+        assert_eq!(topic(&one, &[1; 16]), topic(&one, &[1; 16]));
+        assert_eq!(topic("short", &[1; 16]), topic("short", &[2; 16]));
+        assert!(topic(&one, &[1; 16]).len() < 1_000);
     }
 }

@@ -42,7 +42,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use campanile_protocol::ids::UserId;
+use campanile_protocol::ids::{DeviceId, UserId};
 
 pub use self::room::RoomOptions;
 
@@ -55,15 +55,20 @@ use self::known::{Known, KnownMailboxes, Recent};
 use self::reclaim::Reclaim;
 use self::records::Checkpoint;
 use self::room::Room;
-use self::tables::{Tables, get};
+use self::tables::{Tables, bearable, get};
 use campanile_mailbox::{DeviceRecord, MailboxError, MailboxLimits, UserRecord};
 
 /// Watermarks that only memory knows are written with one sync in so many, and with each that nothing was appended for.
 const SYNCS_PER_WATERMARKS: u32 = 64;
 /// Nor do more than so many mailboxes wait for that.
 const WATERMARKS_AHEAD_MAX: usize = 2_048;
+/// So far the numbers of a user's devices leap when the last one is not known.
+const DEVICE_LEAP: u32 = 1 << 16;
 /// So long a store that is closed waits for a merge.
 const CLOSE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// What to do with a store that cannot be read any more.
+const EMPTY_ADVICE: &str = "keep the directory, and start with an empty one";
 
 /// Why a store does not open.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +95,17 @@ pub enum OpenError {
     /// It is not what was written.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// A file of the database is of a kind that this program does not know. Nothing was changed.
+    #[error(
+        "{path} {what}: another version wrote it, or it is damaged. Nothing was changed: start the version of this \
+         program that wrote it last, or {EMPTY_ADVICE}"
+    )]
+    Unknown {
+        /// Which file.
+        path: PathBuf,
+        /// What is unknown in it.
+        what: String,
+    },
     /// The system has no random numbers.
     #[error("there are no random numbers: {0}")]
     Random(String),
@@ -308,12 +324,18 @@ impl FjallMailbox {
         self.commit(tables)
     }
 
-    /// The devices of a user whose record is damaged: those that have mailboxes.
+    /// The devices of a user whose record is damaged: those that have mailboxes. Others register again.
     fn rebuild_user(&mut self, tables: &Tables, user: &UserId) -> Result<UserRecord, MailboxError> {
         self.report_damage("a user");
         let mut record = UserRecord::default();
         for item in tables.mailboxes.prefix(keys::user(user)) {
-            let Ok(key) = item.key() else { break };
+            let key = match item.key() {
+                Ok(key) => key,
+                Err(error) => {
+                    bearable(error)?;
+                    break;
+                }
+            };
             if let Some(address) = AddressKey::parse(&key)
                 && let Ok(device) = address.device().try_into()
             {
@@ -321,6 +343,8 @@ impl FjallMailbox {
                 record.last_device = record.last_device.max(address.device());
             }
         }
+        // Devices without a mailbox had numbers too, and none is given twice.
+        record.last_device = record.last_device.saturating_add(DEVICE_LEAP).min(DeviceId::MAX);
         Ok(record)
     }
 
@@ -336,7 +360,9 @@ impl FjallMailbox {
             }
         }
         changes.commit(&tables)?;
-        tables.sync()
+        tables.sync()?;
+        // From now on nothing of it can be taken for torn.
+        tables.seal()
     }
 
     fn forget_everything(&mut self) {
@@ -368,32 +394,89 @@ impl Drop for FjallMailbox {
 
 #[cfg(test)]
 mod tests {
+    use super::changes::Place;
     use super::*;
-    use campanile_mailbox::{Address, Append, Envelope, Mailbox};
+    use campanile_mailbox::{Address, Append, Dedup, DedupKey, DedupScope, Envelope, Mailbox};
+
+    const LIMITS: MailboxLimits = MailboxLimits {
+        messages_per_device_max: 9,
+        bytes_per_device_max: 1 << 20,
+        bytes_total_max: u64::MAX,
+    };
+
+    fn open(directory: &Path) -> FjallMailbox {
+        let room = RoomOptions { ballast_bytes: 0, free_low_bytes: 0, free_critical_bytes: 0 };
+        FjallMailbox::open_with(directory, LIMITS, MailboxOptions { room, ..MailboxOptions::default() })
+            .unwrap()
+    }
+
+    fn message(address: &Address, seq: u64) -> Append {
+        Append {
+            user: address.user.clone(),
+            seq,
+            expires_at_ms: u64::MAX,
+            topic: "".into(),
+            envelopes: vec![Envelope { device: address.device, body: "body".into(), confirmed: false }],
+            dedup: None,
+        }
+    }
+
+    /// Writes something over a record that is none.
+    fn damage(mailbox: &mut FjallMailbox, place: Place, key: Vec<u8>) {
+        let done = mailbox.attempt(|mailbox, tables| {
+            mailbox.changes.insert(tables, place, key, b"damaged".to_vec());
+            mailbox.commit(tables)
+        });
+        done.unwrap();
+    }
+
+    #[test]
+    fn a_damaged_user_has_the_devices_with_mail_and_no_device_number_comes_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mailbox = open(dir.path());
+        let address = Address { user: "user".parse().unwrap(), device: 3.try_into().unwrap() };
+        mailbox.append(&[message(&address, 1)], 0).unwrap();
+        // Devices 4 to 9 were registered, and never had mail.
+        mailbox.put_user(&address.user, &UserRecord { devices: Vec::new(), last_device: 9 }).unwrap();
+        damage(&mut mailbox, Place::Users, keys::user(&address.user));
+        let record = mailbox.user(&address.user).unwrap().unwrap();
+        assert_eq!(record.devices.iter().map(|known| known.device).collect::<Vec<_>>(), [address.device]);
+        assert!(record.last_device > 9, "{} was given out", record.last_device);
+        assert_eq!(mailbox.status().damages, 1);
+        let highest = Address { device: DeviceId::MAX.try_into().unwrap(), ..address.clone() };
+        mailbox.append(&[message(&highest, 2)], 0).unwrap();
+        assert_eq!(mailbox.user(&address.user).unwrap().unwrap().last_device, DeviceId::MAX);
+    }
+
+    #[test]
+    fn a_damaged_order_of_deduplication_ids_is_reported_and_takes_its_id_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mailbox = open(dir.path());
+        let address = Address { user: "user".parse().unwrap(), device: 3.try_into().unwrap() };
+        let key = |id: &str| DedupKey { scope: DedupScope::Publisher(1), id: id.into() };
+        let with_id = |seq, id| Append {
+            dedup: Some(Dedup { key: key(id), digest: [0; 16], until_ms: 1_000 }),
+            ..message(&address, seq)
+        };
+        mailbox.append(&[with_id(1, "one"), with_id(2, "other")], 0).unwrap();
+        let order = keys::dedup_order(&address.user, DedupScope::Publisher(1));
+        damage(&mut mailbox, Place::DedupOrder, [&order[..], &1u64.to_be_bytes()].concat());
+        mailbox.dedup_walk = Walk::new();
+        mailbox.expire(1, 100).unwrap();
+        assert_eq!(mailbox.status().damages, 1);
+        assert!(mailbox.recall(&address.user, &key("one"), 1).unwrap().is_none());
+        assert!(mailbox.recall(&address.user, &key("other"), 1).unwrap().is_some());
+        mailbox.dedup_walk = Walk::new();
+        mailbox.expire(1, 100).unwrap();
+        assert_eq!(mailbox.status().damages, 1, "once is enough");
+    }
 
     #[test]
     fn a_store_that_failed_is_closed_without_what_only_memory_counts() {
         let dir = tempfile::tempdir().unwrap();
-        let limits = MailboxLimits {
-            messages_per_device_max: 9,
-            bytes_per_device_max: 1 << 20,
-            bytes_total_max: u64::MAX,
-        };
-        let room = RoomOptions { ballast_bytes: 0, free_low_bytes: 0, free_critical_bytes: 0 };
-        let options = MailboxOptions { room, ..MailboxOptions::default() };
-        let open = || FjallMailbox::open_with(dir.path(), limits, options).unwrap();
-        let device = 1.try_into().unwrap();
-        let address = Address { user: "user".parse().unwrap(), device };
-        let message = Append {
-            user: address.user.clone(),
-            seq: 1,
-            expires_at_ms: u64::MAX,
-            topic: "".into(),
-            envelopes: vec![Envelope { device, body: "body".into(), confirmed: false }],
-            dedup: None,
-        };
-        let mut mailbox = open();
-        mailbox.append(&[message], 0).unwrap();
+        let address = Address { user: "user".parse().unwrap(), device: 1.try_into().unwrap() };
+        let mut mailbox = open(dir.path());
+        mailbox.append(&[message(&address, 1)], 0).unwrap();
         mailbox.sync().unwrap();
         // An append that fails when it is counted, but not yet written.
         let failed = mailbox.attempt(|mailbox, tables| {
@@ -403,6 +486,6 @@ mod tests {
         });
         assert!(failed.is_err());
         drop(mailbox);
-        assert_eq!(open().count(&address).unwrap().messages, 1);
+        assert_eq!(open(dir.path()).count(&address).unwrap().messages, 1);
     }
 }

@@ -84,7 +84,7 @@ impl Tables {
             wait_until_closed(&new);
             fs::rename(&new, &path).and_then(|()| sync_directory(directory)).map_err(refused)?;
         }
-        super::journal::mend(&path, secret)?;
+        super::journal::mend(directory, secret)?;
         Tables::open_at(&path, secret, options)
     }
 
@@ -163,6 +163,17 @@ impl Tables {
         self.database.persist(PersistMode::SyncData).map_err(failed)?;
         *opens = true;
         Ok(())
+    }
+
+    /// Opens a group that has nothing in it: what comes before it cannot be taken for torn.
+    pub(super) fn seal(&self) -> Result<(), MailboxError> {
+        self.commit(self.batch()).map_err(failed)?;
+        self.sync()
+    }
+
+    /// The secret that keys of this store are hashed with.
+    pub(super) fn secret(&self) -> &Secret {
+        &self.secret
     }
 
     /// Bytes on disk. Journals are sparse: only what they have written counts.

@@ -172,14 +172,42 @@ fn damage_of_what_was_durable_is_reported_and_never_delivered() {
                     assert!(waiting.len() as u64 >= durable, "{} of {durable}", waiting.len());
                 }
             }
-            Err(OpenError::Damaged(what)) => {
+            Err(error @ (OpenError::Damaged(_) | OpenError::Unknown { .. })) => {
                 refused += 1;
-                assert!(what.contains(".jnl"), "{what}");
+                assert!(error.to_string().contains(".jnl"), "{error}");
             }
             Err(error) => panic!("{error}"),
         }
     }
     assert!(refused > 0 && opened > 0, "{refused} refused, {opened} opened");
+}
+
+#[test]
+fn what_was_closed_in_order_cannot_be_taken_for_torn() {
+    let live = directory();
+    let mut mailbox = open_large(live.path()).expect("it opens");
+    mailbox.append(&[message(1, 1..=DEVICES), message(2, 1..=DEVICES)], NOW_MS).expect("an append");
+    mailbox.sync().expect("a sync");
+    mailbox.append(&[message(3, 1..=DEVICES)], NOW_MS).expect("an append");
+    mailbox.sync().expect("a sync");
+    drop(mailbox);
+    let end = written(&newest_journal(live.path()));
+    let mut refused = 0;
+    for at in (0..end).step_by(23) {
+        let damaged = directory();
+        copy(live.path(), damaged.path());
+        let journal = newest_journal(damaged.path());
+        let file = OpenOptions::new().read(true).write(true).open(&journal).expect("it is there");
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).expect("a byte");
+        file.write_all_at(&[byte[0] ^ 0x10], at).expect("damage");
+        match open_large(damaged.path()) {
+            Ok(mut mailbox) => assert_eq!(waiting(&mut mailbox, 1), [1, 2, 3], "byte {at} of {end}"),
+            Err(OpenError::Damaged(_) | OpenError::Unknown { .. }) => refused += 1,
+            Err(error) => panic!("byte {at} of {end}: {error}"),
+        }
+    }
+    assert!(refused > 20, "{refused} refused");
 }
 
 #[test]
