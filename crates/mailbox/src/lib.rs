@@ -12,6 +12,7 @@
 
 pub mod counters;
 pub mod operations;
+mod placement;
 pub mod store;
 
 use std::ops::Range;
@@ -19,10 +20,14 @@ use std::ops::Range;
 use bytes::Bytes;
 use campanile_protocol::ids::{DeviceId, UserId};
 
+pub use self::placement::PlacementKey;
+
 /// Messages that one read may return.
 pub const READ_MESSAGES_MAX: usize = 4_096;
 /// Deduplication ids of one user that are remembered, of publishers and of siblings each. The oldest is forgotten first.
 pub const DEDUP_IDS_PER_USER_MAX: usize = 4_096;
+/// Numbers that one call may reserve.
+pub const NUMBERS_RESERVED_MAX: u64 = 1 << 20;
 
 /// Whose queue: one device of one user.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -219,7 +224,10 @@ pub trait Mailbox {
     /// The epoch of all numbers: chosen when the store was made, the same for its whole life.
     fn epoch(&self) -> u64;
 
-    /// The next `count` numbers. Durable when it returns.
+    /// The key that places users: chosen when the store was made, the same for its whole life.
+    fn placement_key(&self) -> PlacementKey;
+
+    /// The next `count` numbers, at most [`NUMBERS_RESERVED_MAX`]. Durable when it returns.
     ///
     /// # Errors
     /// [`MailboxError`]; the range is then used up or not, but not given to anybody.

@@ -14,8 +14,8 @@ use super::known::Known;
 use super::tables::{self, Tables, get};
 use super::{FjallMailbox, OpenError, SYNCS_PER_WATERMARKS, WATERMARKS_AHEAD_MAX, records};
 use campanile_mailbox::{
-    Address, Append, Count, DedupKey, Expired, Mailbox, MailboxError, Page, READ_MESSAGES_MAX, Remembered,
-    StorageStatus, Stored, Trim, UserRecord, Waiting,
+    Address, Append, Count, DedupKey, Expired, Mailbox, MailboxError, Page, PlacementKey, READ_MESSAGES_MAX,
+    Remembered, StorageStatus, Stored, Trim, UserRecord, Waiting,
 };
 
 /// So long a reopening waits for a merge.
@@ -24,6 +24,10 @@ const REOPEN_WAIT_MAX: Duration = Duration::from_secs(1);
 impl Mailbox for FjallMailbox {
     fn epoch(&self) -> u64 {
         self.directory.epoch()
+    }
+
+    fn placement_key(&self) -> PlacementKey {
+        self.directory.placement_key()
     }
 
     fn reserve(&mut self, count: u64) -> Result<Range<u64>, MailboxError> {

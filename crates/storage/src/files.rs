@@ -4,24 +4,38 @@
 //! <directory>/
 //!   lock       held while the process has the store open
 //!   format     text: version, epoch and a secret (see the journal); written first, never changed
+//!   placement  text: the key that places users; made at the first start, never changed
 //!   numbers    two slots of 4 KiB: generation, mark, checksum (8 bytes each, little-endian); written in turns
 //!   store/     the database; made in `store.new` and renamed, so that it is there as a whole or not at all
+//!   torn/      what was cut off journals (see there)
 //!   ballast    takes up room that is given back when there is no other
 //! ```
 //!
 //! The mark has a file of its own, which is overwritten in place: it needs no room on a full disk, and a journal that
-//! lost its tail cannot take it back.
+//! lost its tail cannot take it back. Each write goes to the older of its two slots:
+//!
+//! ```text
+//!            slot 0        slot 1
+//! at rest    7: 400,000    6: 300,000    the mark is 400,000
+//! torn       7: 400,000    ???????       8 was being written: nobody was given its numbers
+//! damaged    ???????       6: 300,000    300,000 to 400,000 were given out
+//! ```
+//!
+//! The last two look alike. So whenever a slot is not what was written, the numbers go on so far above the other one that
+//! they are new in either case: gaps cost nothing, and a number that is given out twice makes a device that has
+//! confirmed it throw away a message that it never saw.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::OpenError;
+use super::{EMPTY_ADVICE, OpenError};
+use campanile_mailbox::{NUMBERS_RESERVED_MAX, PlacementKey};
 
 /// Known to this store only. It never leaves the directory.
 pub(super) type Secret = [u8; 16];
@@ -30,12 +44,16 @@ const FORMAT_VERSION: u32 = 1;
 const SLOT_BYTES: u64 = 4_096;
 /// The first number that is ever given out.
 const FIRST_NUMBER: u64 = 1;
+/// So far the numbers leap when a slot is not what was written.
+const LEAP: u64 = 1 << 32;
+const _: () = assert!(LEAP >= NUMBERS_RESERVED_MAX, "what the other slot may have said is leapt over");
 
 /// The directory, locked.
 pub(super) struct Directory {
     path: PathBuf,
     epoch: u64,
     secret: Secret,
+    placement_key: PlacementKey,
     numbers: Numbers,
     lock: File,
 }
@@ -74,11 +92,21 @@ impl Directory {
             write_whole(path, "numbers", &slots).map_err(refused)?;
         }
         let numbers = Numbers::open(&numbers)?;
-        Ok(Directory { path: path.into(), epoch, secret, numbers, lock })
+        if numbers.next > FIRST_NUMBER && !path.join("store").try_exists().map_err(refused)? {
+            return Err(OpenError::Damaged(format!(
+                "numbers were given out, but there is no store: {EMPTY_ADVICE}"
+            )));
+        }
+        let placement_key = open_placement(path)?;
+        Ok(Directory { path: path.into(), epoch, secret, placement_key, numbers, lock })
     }
 
     pub(super) fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    pub(super) fn placement_key(&self) -> PlacementKey {
+        self.placement_key
     }
 
     pub(super) fn secret(&self) -> &Secret {
@@ -121,34 +149,62 @@ impl Numbers {
     fn open(path: &Path) -> Result<Numbers, OpenError> {
         let refused = |error| OpenError::Io { path: path.into(), error };
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(refused)?;
-        let mut newest = None;
-        for index in 0..2 {
+        let mut slots = [None; 2];
+        for (index, slot) in (0..).zip(&mut slots) {
             let mut bytes = [0; 24];
             match file.read_exact_at(&mut bytes, index * SLOT_BYTES) {
-                Ok(()) => newest = newest.max(read_slot(&bytes)),
+                // One that belongs into the other place says nothing of this one.
+                Ok(()) => *slot = read_slot(&bytes).filter(|(generation, _)| generation % 2 == index),
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
                 Err(error) => return Err(refused(error)),
             }
         }
-        let (generation, next) =
-            newest.ok_or_else(|| OpenError::Damaged("no slot of the numbers file is intact".into()))?;
+        let newest = slots.into_iter().flatten().max();
+        let (generation, next) = newest.ok_or_else(|| {
+            OpenError::Damaged(format!(
+                "neither slot of {} is intact, and nobody knows which numbers were given out: \
+                 {EMPTY_ADVICE}",
+                path.display()
+            ))
+        })?;
+        let mut numbers = Numbers { file, generation, next };
         // After a sync that failed, here or in an earlier process, memory may hold a slot that the disk does not, and
         // the kernel takes it for written. The next write would be to the other slot, the only one that is there.
-        let again = file.write_all_at(&slot(generation, next)[..24], (generation % 2) * SLOT_BYTES);
-        again.and_then(|()| file.sync_data()).map_err(refused)?;
-        Ok(Numbers { file, generation, next })
+        numbers.write(generation, next).map_err(refused)?;
+        if !in_turn(slots) {
+            // Not over the slot that is intact.
+            numbers.write(generation + 1, next.saturating_add(LEAP)).map_err(refused)?;
+            tracing::error!(
+                file = %path.display(), next = numbers.next,
+                "a slot of the numbers file was torn by a power cut or is damaged: the numbers go on far above"
+            );
+        }
+        Ok(numbers)
     }
 
     fn reserve(&mut self, count: u64) -> io::Result<Range<u64>> {
+        if count > NUMBERS_RESERVED_MAX {
+            return Err(io::Error::other("so many numbers are not given out at once"));
+        }
         let range = self.next..self.next.saturating_add(count);
-        let generation = self.generation + 1;
         // The other slot keeps the mark before, should this write be torn.
-        self.file.write_all_at(&slot(generation, range.end)[..24], (generation % 2) * SLOT_BYTES)?;
-        self.generation = generation;
-        self.next = range.end;
-        self.file.sync_data()?;
+        self.write(self.generation + 1, range.end)?;
         Ok(range)
     }
+
+    /// Writes the slot of a generation. A failure leaves it open what a slot on disk says, and never what is given out.
+    fn write(&mut self, generation: u64, next: u64) -> io::Result<()> {
+        self.file.write_all_at(&slot(generation, next)[..24], (generation % 2) * SLOT_BYTES)?;
+        (self.generation, self.next) = (generation, next);
+        self.file.sync_data()
+    }
+}
+
+/// Whether both slots are what was written, one after the other.
+fn in_turn(slots: [Option<(u64, u64)>; 2]) -> bool {
+    let [Some(one), Some(other)] = slots else { return false };
+    let (older, newer) = (one.min(other), one.max(other));
+    newer.0 - older.0 == 1 && older.1 <= newer.1
 }
 
 fn slot(generation: u64, next: u64) -> Vec<u8> {
@@ -189,6 +245,36 @@ fn read_format(bytes: &[u8]) -> Result<(u64, Secret), OpenError> {
     if epoch == 0 || format_text(epoch, &secret) != text { Err(damaged()) } else { Ok((epoch, secret)) }
 }
 
+/// The key that places users; one is made where there is none yet.
+fn open_placement(directory: &Path) -> Result<PlacementKey, OpenError> {
+    let path = directory.join("placement");
+    let refused = |error| OpenError::Io { path: path.clone(), error };
+    if !path.try_exists().map_err(refused)? {
+        let key = random()?;
+        write_whole(directory, "placement", placement_text(&key).as_bytes()).map_err(refused)?;
+        return Ok(PlacementKey::new(key));
+    }
+    let text = fs::read(&path).map_err(refused)?;
+    let key = std::str::from_utf8(&text).ok().and_then(|text| {
+        let key = text.lines().find_map(|line| line.strip_prefix("key "))?;
+        let key = u128::from_str_radix(key, 16).ok()?.to_be_bytes();
+        (placement_text(&key) == text).then_some(key)
+    });
+    let damaged = || {
+        OpenError::Damaged(format!(
+            "{} cannot be read: put it back from a copy of the directory, or remove it, and users are placed anew",
+            path.display()
+        ))
+    };
+    key.map(PlacementKey::new).ok_or_else(damaged)
+}
+
+fn placement_text(key: &[u8; 16]) -> String {
+    let text = format!("campanile placement\nkey {:032x}\n", u128::from_be_bytes(*key));
+    let sum = xxh3_64(text.as_bytes());
+    format!("{text}checksum {sum:016x}\n")
+}
+
 /// Not zero, and it fits a signed 64-bit integer everywhere.
 fn random_epoch() -> Result<u64, OpenError> {
     loop {
@@ -208,8 +294,10 @@ fn random<const N: usize>() -> Result<[u8; N], OpenError> {
 /// Writes a file that is there as a whole or not at all.
 fn write_whole(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let new = directory.join(format!("{name}.new"));
-    fs::write(&new, bytes)?;
-    File::open(&new)?.sync_all()?;
+    // Some of them are secrets.
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
     fs::rename(&new, directory.join(name))?;
     sync_directory(directory)
 }
@@ -222,26 +310,95 @@ pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn numbers_are_given_out_once_whatever_becomes_of_one_slot() {
+    /// A directory where numbers were given out twice, and its numbers file.
+    fn reserved() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let mut directory = Directory::open(dir.path()).unwrap();
-        let epoch = directory.epoch();
-        assert_eq!(directory.reserve(10).unwrap(), 1..11);
-        assert_eq!(directory.reserve(5).unwrap(), 11..16);
+        assert_eq!(directory.reserve(NUMBERS_RESERVED_MAX).unwrap(), 1..NUMBERS_RESERVED_MAX + 1);
+        assert_eq!(directory.reserve(5).unwrap().end, NUMBERS_RESERVED_MAX + 6);
+        assert!(directory.reserve(NUMBERS_RESERVED_MAX + 1).is_err());
         assert!(matches!(Directory::open(dir.path()), Err(OpenError::Locked(_))));
-        drop(directory);
-        let path = dir.path().join("numbers");
-        let good = fs::read(&path).unwrap();
-        // The write of a third range is torn: its slot holds nonsense.
-        let torn = OpenOptions::new().write(true).open(&path).unwrap();
-        torn.write_all_at(&[7; 13], 0).unwrap();
+        fs::create_dir(dir.path().join("store")).unwrap();
+        let numbers = dir.path().join("numbers");
+        (dir, numbers)
+    }
+
+    #[test]
+    fn numbers_are_given_out_once_whatever_bit_of_a_slot_flips() {
+        let (dir, numbers) = reserved();
+        let good = fs::read(&numbers).unwrap();
+        for index in [0, SLOT_BYTES as usize] {
+            for bit in 0..24 * 8 {
+                let mut damaged = good.clone();
+                damaged[index + bit / 8] ^= 1 << (bit % 8);
+                fs::write(&numbers, damaged).unwrap();
+                let mut directory = Directory::open(dir.path()).unwrap();
+                let next = directory.reserve(1).unwrap().start;
+                assert!(
+                    next >= NUMBERS_RESERVED_MAX + 6,
+                    "{next} was given out before: bit {bit} of {index}"
+                );
+                drop(directory);
+                // What it leaps to once is what it goes on from.
+                assert_eq!(Directory::open(dir.path()).unwrap().reserve(1).unwrap().start, next + 1);
+            }
+        }
+        fs::write(&numbers, &good[..20]).unwrap();
+        let error = Directory::open(dir.path()).map(drop).unwrap_err();
+        assert!(error.to_string().contains("start with an empty one"), "{error}");
+    }
+
+    #[test]
+    fn a_write_that_a_power_cut_has_torn_or_lost_does_not_keep_the_store_from_starting() {
+        let (dir, numbers) = reserved();
+        let mut torn = fs::read(&numbers).unwrap();
+        // A third range was asked for and never given out.
+        torn[..13].fill(7);
+        fs::write(&numbers, &torn).unwrap();
         let mut directory = Directory::open(dir.path()).unwrap();
-        assert_eq!(directory.epoch(), epoch);
-        assert_eq!(directory.reserve(1).unwrap(), 16..17);
+        assert!(directory.reserve(1).unwrap().start >= NUMBERS_RESERVED_MAX + 6);
         drop(directory);
-        fs::write(&path, &good[..20]).unwrap();
+        // Two writes to one slot were lost, those in between to the other were not.
+        let slots = [slot(12, 900), slot(9, 700)].concat();
+        fs::write(&numbers, slots).unwrap();
+        assert!(Directory::open(dir.path()).unwrap().reserve(1).unwrap().start >= 900 + NUMBERS_RESERVED_MAX);
+        let slots = [slot(12, 900), slot(12, 1_700)].concat();
+        fs::write(&numbers, slots).unwrap();
+        assert!(Directory::open(dir.path()).unwrap().reserve(1).unwrap().start >= 900 + NUMBERS_RESERVED_MAX);
+    }
+
+    #[test]
+    fn a_slot_that_is_whole_is_no_reason_to_leap() {
+        let (dir, _) = reserved();
+        let mut next = NUMBERS_RESERVED_MAX + 6;
+        for count in [1, 0, 7, 2, 65_536] {
+            let mut directory = Directory::open(dir.path()).unwrap();
+            assert_eq!(directory.reserve(count).unwrap(), next..next + count);
+            directory.reload().unwrap();
+            next += count;
+        }
+    }
+
+    #[test]
+    fn a_store_that_has_vanished_is_not_made_anew() {
+        let (dir, _) = reserved();
+        fs::remove_dir(dir.path().join("store")).unwrap();
         assert!(matches!(Directory::open(dir.path()), Err(OpenError::Damaged(_))));
+    }
+
+    #[test]
+    fn the_placement_key_stays_and_is_not_replaced_when_it_is_damaged() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let key = Directory::open(dir.path()).unwrap().placement_key();
+        assert_eq!(Directory::open(dir.path()).unwrap().placement_key(), key);
+        assert_ne!(Directory::open(other.path()).unwrap().placement_key(), key);
+        let path = dir.path().join("placement");
+        let text = fs::read_to_string(&path).unwrap();
+        for damaged in ["", &text[..30], &text.replace("key ", "key 0"), &text.replace('\n', " ")] {
+            fs::write(&path, damaged).unwrap();
+            let error = Directory::open(dir.path()).map(drop).unwrap_err();
+            assert!(error.to_string().contains("put it back"), "{error}");
+        }
     }
 
     #[test]

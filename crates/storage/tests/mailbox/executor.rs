@@ -9,8 +9,8 @@ use campanile_engine::Waker;
 use campanile_mailbox::operations::{Completion, Open, Operation, Port, StoreFailed, Tag};
 use campanile_mailbox::store::{Store, StoreCounters};
 use campanile_mailbox::{
-    Address, Append, Count, DedupKey, Expired, Mailbox, MailboxError, Page, Remembered, StorageStatus,
-    Stored, Trim, UserRecord,
+    Address, Append, Count, DedupKey, Expired, Mailbox, MailboxError, Page, PlacementKey, Remembered,
+    StorageStatus, Stored, Trim, UserRecord,
 };
 use campanile_protocol::ids::UserId;
 use campanile_storage::FjallMailbox;
@@ -42,6 +42,10 @@ fn broken<T>() -> Result<T, MailboxError> {
 impl Mailbox for Fragile {
     fn epoch(&self) -> u64 {
         self.mailbox.epoch()
+    }
+
+    fn placement_key(&self) -> PlacementKey {
+        self.mailbox.placement_key()
     }
 
     fn reserve(&mut self, count: u64) -> Result<Range<u64>, MailboxError> {

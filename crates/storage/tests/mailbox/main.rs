@@ -5,6 +5,7 @@ mod executor;
 mod expiry;
 mod kill;
 mod model;
+mod old;
 mod properties;
 mod room;
 mod support;

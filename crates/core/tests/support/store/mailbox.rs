@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use campanile_mailbox::{
-    Address, Append, Count, DedupKey, Expired, Mailbox, MailboxError, MailboxLimits, Page, Remembered,
-    StorageStatus, Stored, Trim, UserRecord,
+    Address, Append, Count, DedupKey, Expired, Mailbox, MailboxError, MailboxLimits, Page, PlacementKey,
+    Remembered, StorageStatus, Stored, Trim, UserRecord,
 };
 use campanile_protocol::ids::UserId;
 
@@ -141,6 +141,10 @@ impl ModelMailbox {
 impl Mailbox for ModelMailbox {
     fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    fn placement_key(&self) -> PlacementKey {
+        PlacementKey::new([self.epoch as u8; 16])
     }
 
     fn reserve(&mut self, count: u64) -> Result<Range<u64>, MailboxError> {
