@@ -89,12 +89,13 @@ fn a_hostile_client_is_told_why_and_disturbs_nobody() {
         let flood: Vec<u8> = [0x89, 0x80, 1, 2, 3, 4].repeat(5_000);
         // A text message of 1 MiB is announced; no byte of it need come.
         let large = [0x81, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 0, 1, 2, 3, 4];
-        let cases: [(&[u8], u16); 6] = [
+        let cases: [(&[u8], u16); 7] = [
             (&[0x81, 0x05, b'h', b'e', b'l', b'l', b'o'], 1002),
             (&[0xf1, 0x80, 0, 0, 0, 0], 1002),
             (&[0x81, 0x82, 0, 0, 0, 0, 0xc3, 0x28], 1007),
             (&[0x81, 0x82, 0, 0, 0, 0, b'{', b'x'], 4400),
-            (&large, 4413),
+            (&[0x82, 0x82, 0, 0, 0, 0, b'{', b'}'], 1003),
+            (&large, 1009),
             (&flood, 4429),
         ];
         for (bytes, code) in cases {

@@ -111,7 +111,7 @@ fn messages_above_the_limit_are_refused_by_their_declared_length() {
     let limits = Limits { message_bytes_max: 1000, ..Limits::SERVER };
     assert_eq!(decode(&client(0x82, &[0; 1000]), &limits).error, None);
     assert_eq!(decode(&client(0x82, &[0; 1001])[..4], &limits).error, Some(ProtocolError::TooLarge));
-    assert_eq!(ProtocolError::TooLarge.close_code(), close_code::TOO_LARGE);
+    assert_eq!(ProtocolError::TooLarge.close_code(), 1009);
     let first = client(0x02, &[0; 600]);
     assert_eq!(decode(&[first.clone(), client(0x80, &[0; 400])].concat(), &limits).error, None);
     let sum = [first, client(0x80, &[0; 401])[..4].to_vec()].concat();

@@ -141,7 +141,9 @@ fn the_kind_of_message_must_fit_the_subprotocol() {
         (Encoding::Protobuf, Message::Text("")),
         (Encoding::Protobuf, Message::Ping(b"")),
     ] {
-        assert!(matches!(ClientFrame::decode(encoding, &message), Err(DecodeError::Kind)));
+        let error = ClientFrame::decode(encoding, &message).unwrap_err();
+        assert!(matches!(error, DecodeError::Kind), "{error:?}");
+        assert_eq!(error.close_code(), 1003);
     }
 }
 

@@ -297,7 +297,7 @@ fn a_malformed_frame_is_answered_with_the_code_of_its_fault() {
         // Text that is not UTF-8; a close code that must not be sent; 64 KiB and a byte.
         (1007, &[0x81, 0x81, 0, 0, 0, 0, 0xff]),
         (1002, &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xed]),
-        (4413, &[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0]),
+        (1009, &[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0]),
     ];
     for (code, bytes) in cases {
         let (answered, gateway) = raw(bytes);
@@ -309,13 +309,18 @@ fn a_malformed_frame_is_answered_with_the_code_of_its_fault() {
 
 #[test]
 fn a_frame_that_is_not_of_the_schema_is_answered_with_4400() {
-    for (opcode, payload) in
-        [(Opcode::Binary, &b"\xff\xff\xff"[..]), (Opcode::Binary, b""), (Opcode::Text, br#"{"ping":{}}"#)]
-    {
-        let (code, gateway) = answered(|ada| ada.say_raw(opcode, payload));
+    for payload in [&b"\xff\xff\xff"[..], b""] {
+        let (code, gateway) = answered(|ada| ada.say_raw(Opcode::Binary, payload));
         assert_eq!((code, gateway.count("sessions_malformed")), (Some(4400), 1));
         gateway.ends_empty();
     }
+}
+
+#[test]
+fn text_where_the_subprotocol_is_binary_is_answered_with_1003() {
+    let (code, gateway) = answered(|ada| ada.say_raw(Opcode::Text, br#"{"ping":{}}"#));
+    assert_eq!((code, gateway.count("sessions_malformed")), (Some(1003), 1));
+    gateway.ends_empty();
 }
 
 #[test]

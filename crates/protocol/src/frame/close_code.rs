@@ -1,4 +1,5 @@
-//! Close codes that Campanile sends, and which codes a peer may send (RFC 6455 §7.4).
+//! Close codes that Campanile sends, and which codes a peer may send (RFC 6455 §7.4): the standard ones where there is
+//! one, and those from 4400 on for the rest.
 
 /// Normal end.
 pub const NORMAL: u16 = 1000;
@@ -6,12 +7,15 @@ pub const NORMAL: u16 = 1000;
 pub const GOING_AWAY: u16 = 1001;
 /// The peer broke RFC 6455.
 pub const PROTOCOL_ERROR: u16 = 1002;
-/// A kind of data that the endpoint does not take.
+/// A kind of data that the endpoint does not take: text where the subprotocol has binary messages, or the other way
+/// round.
 pub const UNSUPPORTED_DATA: u16 = 1003;
 /// A text message or a close reason is not UTF-8.
 pub const INVALID_PAYLOAD: u16 = 1007;
 /// A policy was violated that has no code of its own, such as too many fragments.
 pub const POLICY_VIOLATION: u16 = 1008;
+/// A message is larger than allowed.
+pub const TOO_LARGE: u16 = 1009;
 /// The server met something unexpected.
 pub const INTERNAL_ERROR: u16 = 1011;
 
@@ -27,8 +31,6 @@ pub const HELLO_TIMEOUT: u16 = 4408;
 pub const REPLACED: u16 = 4409;
 /// The device has been revoked.
 pub const REVOKED: u16 = 4410;
-/// A message is larger than allowed.
-pub const TOO_LARGE: u16 = 4413;
 /// The device does not acknowledge.
 pub const NOT_ACKNOWLEDGING: u16 = 4414;
 /// Too many connections, requests or messages.

@@ -25,10 +25,13 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    /// The code to close the connection with: 4400.
+    /// The code to close the connection with: 1003 for the wrong kind of message, otherwise 4400.
     #[must_use]
     pub const fn close_code(&self) -> u16 {
-        close_code::MALFORMED
+        match self {
+            Self::Kind => close_code::UNSUPPORTED_DATA,
+            Self::Protobuf(_) | Self::Json(_) | Self::Unknown => close_code::MALFORMED,
+        }
     }
 }
 
