@@ -10,6 +10,7 @@ mod batch;
 mod body;
 mod broadcast;
 mod channels;
+mod containment;
 mod error;
 mod fields;
 mod grpc;
@@ -101,7 +102,7 @@ pub fn router(context: Arc<Context>) -> Router {
         .route("/v2/messages/{id}/envelope", get(messages::envelope))
         .route("/v2/messages/{id}/delivered", post(messages::confirm))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&context), auth::require_device));
-    Router::new()
+    let routes = Router::new()
         .merge(with_key)
         .merge(with_token)
         .merge(grpc::without_key(&context))
@@ -109,8 +110,15 @@ pub fn router(context: Arc<Context>) -> Router {
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::page))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .fallback(async |headers: HeaderMap| ApiError::NotFound.into_answer(auth::is_grpc(&headers)))
+        .fallback(async |headers: HeaderMap| ApiError::NotFound.into_answer(auth::is_grpc(&headers)));
+    layered(routes, context)
+}
+
+/// What every request goes through, from the inside out.
+fn layered(routes: Router<Arc<Context>>, context: Arc<Context>) -> Router {
+    routes
         .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(Arc::clone(&context), containment::contain))
         .layer(middleware::from_fn_with_state(Arc::clone(&context), metrics::measure))
         .with_state(context)
 }

@@ -5,5 +5,6 @@ pub mod capacity;
 pub mod config;
 pub mod host_limits;
 pub mod node;
+pub mod panics;
 pub mod shards;
 pub mod threads;

@@ -29,6 +29,7 @@ use crate::api::{self, Context, PushRules};
 use crate::capacity::{self, Plan, TooFewDescriptors, Wanted};
 use crate::config::{DrainSettings, Settings};
 use crate::host_limits::{Machine, raise_nofile};
+use crate::panics;
 use crate::threads::{ShardThreads, ThreadOptions, ThreadsError};
 use campanile_core::NUMBERS_PER_RANGE;
 use campanile_core::settings::{Mode, ShardSettings};
@@ -134,6 +135,7 @@ impl Node {
         let runtime = Builder::new_multi_thread()
             .worker_threads(campanile_engine::thread::allowed_cores().len().min(CONTROL_THREADS_MAX))
             .thread_name("api")
+            .on_thread_start(panics::are_caught_here)
             .enable_all()
             .build()?;
         let (end_api, ended) = oneshot::channel::<()>();
@@ -213,7 +215,7 @@ impl Node {
                 () = broken(&threads, &store) => true,
             };
             if broke {
-                tracing::error!("a shard or the store has ended by itself: the node stops");
+                tracing::error!("a thread of the node has ended by itself: the node stops");
             }
             status.enter(Phase::Draining);
             tracing::info!(deadline_ms = drain.deadline_ms, "draining");
@@ -365,7 +367,8 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Until a shard ends, which it does by itself only when its driver no longer works.
+/// Until a shard, the thread of the answers or the store ends, which they do by themselves only when what they wait with
+/// no longer works.
 async fn broken(threads: &ShardThreads, store: &StoreThread) {
     while !threads.any_has_ended() && !store.has_ended() {
         sleep(DRAIN_TICK).await;

@@ -17,6 +17,7 @@ use campanile_core::inbox::Inbox;
 use campanile_core::lanes::{Lanes, MAIL_WAITING_MAX};
 use campanile_mailbox::operations::Port;
 
+use crate::panics::AbortOnPanic;
 use crate::shards::Shards;
 use campanile_core::settings::ShardSettings;
 use campanile_core::{Parcel, Shard, ShardParts};
@@ -140,14 +141,17 @@ impl ShardThreads {
         }
         let shards = Shards::new(answers_waker, parts);
         let answering = Arc::clone(&shards);
-        let answers =
-            thread::Builder::new().name("answers".into()).spawn(move || answering.hand_out_answers())?;
+        let answers = thread::Builder::new().name("answers".into()).spawn(move || {
+            // Nobody would be answered any more, by a process that lives on.
+            let _abort = AbortOnPanic;
+            answering.hand_out_answers()
+        })?;
         Ok(ShardThreads { shards, ports, threads, answers })
     }
 
-    /// Whether a shard has ended: its users are not served any more.
+    /// Whether a shard has ended, whose users are not served any more, or the thread that hands out answers.
     pub fn any_has_ended(&self) -> bool {
-        self.threads.iter().any(JoinHandle::is_finished)
+        self.threads.iter().any(JoinHandle::is_finished) || self.answers.is_finished()
     }
 
     /// Whether every shard has ended.
@@ -191,6 +195,7 @@ struct ShardThread {
 
 impl ShardThread {
     fn run(self, listener: OwnedFd) -> io::Result<()> {
+        // What a shard knew of its users is gone when it panics, and a node that serves only some would be worse than none.
         let _abort = AbortOnPanic;
         if let Some(core) = self.core
             && let Err(error) = campanile_engine::thread::pin(core)
@@ -232,7 +237,11 @@ impl ShardThread {
             seed: fastrand::u64(..),
         };
         let options = RunOptions { shared_core: self.shared_core };
-        let result = run_with(&mut driver, &mut Shard::new(parts, Now::read()), options);
+        let mut shard = Shard::new(parts, Now::read());
+        // Before anything that it held is taken apart, or those who wait are told that it has ended well.
+        let abort = AbortOnPanic;
+        let result = run_with(&mut driver, &mut shard, options);
+        drop(abort);
         drop(ending);
         result.map_err(|error| {
             tracing::error!(shard = index, %error, "a shard's driver no longer works");
@@ -248,17 +257,5 @@ impl Drop for Ending {
     fn drop(&mut self) {
         self.0.end();
         self.1.wake();
-    }
-}
-
-/// A shard that panics takes the process with it: what it knew of its users is gone, and a node that serves only
-/// some of them would be worse than none.
-struct AbortOnPanic;
-
-impl Drop for AbortOnPanic {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            std::process::abort();
-        }
     }
 }

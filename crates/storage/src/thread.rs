@@ -58,6 +58,7 @@ impl StoreThread {
         let progress = Arc::new(Progress::default());
         let watchdog = Watchdog::start(Arc::clone(&progress), patience)?;
         let thread = thread::Builder::new().name("store".into()).spawn(move || {
+            let _abort = AbortOnPanic;
             // Closing the mailbox is watched as well.
             let _watchdog = watchdog;
             run(Store::new(mailbox, ports, counters), &sleeper, &stop, &progress)
@@ -88,7 +89,6 @@ fn run<M: Mailbox>(
     stopping: &AtomicBool,
     progress: &Progress,
 ) -> io::Result<()> {
-    let _abort = AbortOnPanic;
     loop {
         progress.turn();
         // Read first: what was asked for before the order to stop is carried out.
@@ -132,7 +132,7 @@ fn now_ms() -> u64 {
 }
 
 /// A store that panics takes the process with it: the shards would wait for its answers for ever.
-struct AbortOnPanic;
+pub(super) struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {

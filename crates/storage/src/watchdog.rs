@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::thread::AbortOnPanic;
+
 /// It looks so many times before it loses patience, and does not ask the clock: a process that was stopped as a whole
 /// goes on undisturbed.
 const LOOKS: u32 = 30;
@@ -40,8 +42,10 @@ impl Watchdog {
     /// When the kernel refuses a thread.
     pub(super) fn start(progress: Arc<Progress>, patience: Duration) -> io::Result<Watchdog> {
         let watched = Arc::clone(&progress);
-        let thread =
-            thread::Builder::new().name("store-watch".into()).spawn(move || watch(&watched, patience))?;
+        let thread = thread::Builder::new().name("store-watch".into()).spawn(move || {
+            let _abort = AbortOnPanic;
+            watch(&watched, patience);
+        })?;
         Ok(Watchdog { progress, thread })
     }
 }

@@ -124,6 +124,9 @@ pub enum ApiError {
     /// A stored message cannot be read. The operator has to look at the storage.
     #[error("a stored message is damaged")]
     Damaged,
+    /// What answers the request has panicked; the log says where.
+    #[error("the gateway has failed at this request; it may have been carried out")]
+    Internal,
     /// A shard takes no more work, or the store does not work.
     #[error("{0}; try again")]
     Unavailable(Unavailable),
@@ -189,6 +192,7 @@ impl ApiError {
                 ("unsupported_media_type", Http::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument)
             }
             ApiError::Damaged => ("damaged", Http::INTERNAL_SERVER_ERROR, Code::DataLoss),
+            ApiError::Internal => ("internal", Http::INTERNAL_SERVER_ERROR, Code::Internal),
             ApiError::Unavailable(Un::Overloaded) => {
                 ("overloaded", Http::SERVICE_UNAVAILABLE, Code::Unavailable)
             }
@@ -348,6 +352,7 @@ pub(super) fn all() -> Vec<ApiError> {
         PayloadTooLarge { bytes: 2, max: 1 },
         UnsupportedMediaType,
         Damaged,
+        Internal,
         Unavailable(self::Unavailable::Overloaded),
         Unavailable(self::Unavailable::Stopping),
         Unavailable(self::Unavailable::StoreFailed),

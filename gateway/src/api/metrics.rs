@@ -34,6 +34,7 @@ pub struct ApiMetrics {
     requests: Family<RequestLabels, Counter>,
     durations: Family<RouteLabels, Histogram>,
     keys_refused: Counter,
+    panics: Counter,
     connections: Gauge,
 }
 
@@ -66,6 +67,7 @@ impl Default for ApiMetrics {
         let requests = Family::default();
         let durations = Family::<RouteLabels, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS));
         let keys_refused = Counter::default();
+        let panics = Counter::default();
         let connections = Gauge::default();
         let mut registry = Registry::with_prefix("campanile_api");
         registry.register("requests", "Requests answered", requests.clone());
@@ -75,8 +77,9 @@ impl Default for ApiMetrics {
             durations.clone(),
         );
         registry.register("keys_refused", "Requests without a valid key", keys_refused.clone());
+        registry.register("panics", "Requests and connections lost since the API panicked", panics.clone());
         registry.register("connections", "Connections of publishers and operators", connections.clone());
-        ApiMetrics { registry, requests, durations, keys_refused, connections }
+        ApiMetrics { registry, requests, durations, keys_refused, panics, connections }
     }
 }
 
@@ -84,6 +87,11 @@ impl ApiMetrics {
     /// A request without a valid key was refused.
     pub(super) fn key_refused(&self) {
         self.keys_refused.inc();
+    }
+
+    /// A request or a connection is lost, since what served it has panicked.
+    pub(super) fn panicked(&self) {
+        self.panics.inc();
     }
 
     /// A connection of a publisher or operator, until the guard is dropped.

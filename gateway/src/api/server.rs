@@ -25,7 +25,8 @@ use tonic::codegen::Service as _;
 use self::activity::{Activity, Stopped};
 use self::preface::Version;
 use self::progress::Progress;
-use super::{Context, router};
+use super::{Context, containment, router};
+use crate::panics::{self, AbortOnPanic};
 
 /// From the accept to the first bytes, and from the end of one request to the end of the next one's head. Also how
 /// long an idle connection is kept.
@@ -88,6 +89,8 @@ pub async fn serve(
     patience: Patience,
     shutdown: impl Future<Output = ()>,
 ) {
+    // Without it nobody would be let in any more, by a process that lives on.
+    let _abort = AbortOnPanic;
     let places = Arc::new(Semaphore::new(patience.connections_max));
     let (ending, ended) = watch::channel(());
     let router = router(Arc::clone(&context));
@@ -103,11 +106,13 @@ pub async fn serve(
                 write_timeout: patience.write,
                 ended: ended.clone(),
             };
-            let guard = context.metrics.connection();
+            let (context, guard) = (Arc::clone(&context), context.metrics.connection());
             tokio::spawn(async move {
                 let _held = (place, guard);
-                if let Err(error) = connection.serve().await {
-                    tracing::debug!(%error, "an API connection broke");
+                match panics::caught(connection.serve()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::debug!(%error, "an API connection broke"),
+                    Err(words) => containment::report(&context, &words),
                 }
             });
         }

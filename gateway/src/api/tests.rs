@@ -1,6 +1,7 @@
 //! The API against shards that are played by a thread: no socket, no driver.
 
 mod channels;
+mod containment;
 mod devices;
 mod examples;
 pub(super) mod fake;
