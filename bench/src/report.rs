@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,6 +10,11 @@ use anyhow::Context;
 use serde::{Serialize, Serializer};
 
 use crate::compare::Series;
+
+/// Says something on standard error. Where that cannot be written it is lost, and what is measured goes on.
+pub(crate) fn note(line: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
 
 /// The figures of one run, and what they were measured on.
 #[derive(Debug, Serialize)]
@@ -100,7 +106,13 @@ impl Report {
 
     /// Prints the table, and writes the JSON if a place is given.
     pub(crate) fn publish(&self, json: Option<&Path>) -> anyhow::Result<()> {
-        print!("{self}");
+        if let Err(error) = io::stdout().write_all(self.to_string().as_bytes())
+            // Whoever closes the output early has read enough, and whoever has the JSON has everything.
+            && error.kind() != io::ErrorKind::BrokenPipe
+            && json.is_none()
+        {
+            return Err(error).context("cannot write the figures");
+        }
         if let Some(path) = json {
             let mut text = serde_json::to_string_pretty(self)?;
             text.push('\n');

@@ -1,7 +1,6 @@
 //! `campanile check`: what this machine allows, how many connections that makes, and what to change.
 
 use std::fmt;
-use std::io::Write;
 use std::num::NonZeroUsize;
 
 use campanile_engine::DriverKind;
@@ -86,8 +85,7 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<()> {
         true => serde_json::to_string_pretty(&report)? + "\n",
         false => report.to_string(),
     };
-    // Whoever closes the output early has read enough.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    crate::cli::print(&text)?;
     match report.drivers.iter().any(|driver| driver.connections > 0) {
         true => Ok(()),
         false => anyhow::bail!("no gateway can run here"),

@@ -1,6 +1,23 @@
 //! The command line.
 
+use std::io::{self, Write as _};
+
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+
+use crate::early::Early;
+
+/// Prints what a command was run for.
+///
+/// # Errors
+/// [`Early::Unread`], or why it cannot be written.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Early::Unread.into()),
+        result => result.context("cannot write to standard output"),
+    }
+}
 
 /// An edge push gateway: holds every device's WebSocket and pushes messages to it.
 #[derive(Debug, Parser)]

@@ -1,5 +1,6 @@
 //! `campanile echo`: the engine, the decoder and the shard's loop, with nothing else in the way.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::sync::Arc;
@@ -44,7 +45,7 @@ pub(crate) struct EchoArgs {
 /// # Errors
 /// When the address or the driver cannot be used, or a shard breaks.
 pub(crate) fn run(args: &EchoArgs) -> anyhow::Result<()> {
-    super::serve::init_log("warn")?;
+    crate::log::begin(Some("warn"), "warn")?;
     let driver = probe::choose(args.driver).map_err(anyhow::Error::msg)?;
     let shards = usize::from(args.shards);
     let machine = Machine::read();
@@ -90,7 +91,8 @@ pub(crate) fn run(args: &EchoArgs) -> anyhow::Result<()> {
         numbers: Vec::new(),
         store_waker: Arc::new(campanile_engine::Waker::new()?),
     })?;
-    println!("ready listen={} driver={driver} shards={shards}", listeners.address);
+    // Whoever does not read it does not want it.
+    let _ = writeln!(std::io::stdout(), "ready listen={} driver={driver} shards={shards}", listeners.address);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminated = signal(SignalKind::terminate())?;

@@ -3,16 +3,20 @@
 mod check;
 mod cli;
 mod demo;
+mod early;
 mod echo;
 mod load;
+mod log;
 mod serve;
 mod token;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
+use crate::early::Early;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -28,9 +32,13 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => match error.downcast_ref::<Early>() {
+            Some(early) => early.exit_code(),
+            None => {
+                // Where nothing can be printed, nothing can be said.
+                let _ = writeln!(io::stderr(), "error: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }

@@ -1,16 +1,18 @@
 //! `campanile serve`
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use campanile_engine::DriverChoice;
 use clap::Args;
-use tracing_subscriber::EnvFilter;
 
 use campanile_gateway::config::FileConfig;
 use campanile_gateway::node::Node;
+use campanile_gateway::panics;
+
+use crate::log;
 
 /// The arguments of `campanile serve`. Each flag overrides the configuration file.
 #[derive(Clone, Debug, Default, Args)]
@@ -95,8 +97,8 @@ fn set<T>(value: &mut T, flag: Option<T>) {
 /// When the configuration cannot be used, the node does not start, or a shard breaks.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let config = args.configuration()?;
-    let own = std::env::var("RUST_LOG").ok().filter(|own| !own.is_empty() && args.log.is_none());
-    init_log(&own.unwrap_or_else(|| config.log.filter.clone()))?;
+    log::begin(args.log.as_deref(), &config.log.filter)?;
+    panics::end_the_process();
     let settings = config.validate()?;
     let node = Node::start(&settings)?;
     let mut out = std::io::stdout();
@@ -112,21 +114,6 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     );
     let _ = out.flush();
     node.serve_until_signal().context("the node broke")
-}
-
-/// Logs to standard error.
-///
-/// # Errors
-/// When `filter` is not a filter.
-pub(crate) fn init_log(filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter).with_context(|| format!("log.filter (--log): `{filter}`"))?;
-    // Fails only when a test has set another one.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .try_init();
-    Ok(())
 }
 
 #[cfg(test)]
@@ -175,10 +162,5 @@ mod tests {
     #[test]
     fn no_flags_and_no_file_are_the_defaults() {
         assert_eq!(parse("campanile serve").configuration().unwrap(), FileConfig::default());
-    }
-
-    #[test]
-    fn a_filter_that_is_none_is_an_error() {
-        assert!(init_log("campanile=loud").unwrap_err().to_string().contains("campanile=loud"));
     }
 }

@@ -27,6 +27,7 @@ pub mod shards;
 pub mod stats;
 
 use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -57,29 +58,33 @@ pub fn main_from(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     };
     let plan = match options.plan() {
         Ok(plan) => plan,
-        Err(problem) => {
-            eprintln!("error: {problem}");
-            return USAGE.into();
-        }
+        Err(problem) => return complain(&problem, USAGE),
     };
     let report = match run::run(&plan) {
         Ok(report) => report,
-        Err(problem) => {
-            eprintln!("error: {problem}");
-            return CANNOT_RUN.into();
-        }
+        Err(problem) => return complain(&problem, CANNOT_RUN),
     };
-    if !plan.options.quiet {
-        print!("{report}");
+    if !plan.options.quiet
+        && let Err(error) = io::stdout().write_all(report.to_string().as_bytes())
+        // Whoever closes the output early has read enough, and whoever has the JSON has everything.
+        && error.kind() != io::ErrorKind::BrokenPipe
+        && plan.options.json.is_none()
+    {
+        return complain(&format!("cannot write the results: {error}"), CANNOT_RUN);
     }
     if let Some(file) = &plan.options.json {
         let json = serde_json::to_string_pretty(&report).map(|json| json + "\n");
-        let written = json.map_err(std::io::Error::from).and_then(|json| std::fs::write(file, json));
+        let written = json.map_err(io::Error::from).and_then(|json| std::fs::write(file, json));
         if let Err(error) = written {
-            eprintln!("error: cannot write {}: {error}", file.display());
-            return CANNOT_RUN.into();
+            return complain(&format!("cannot write {}: {error}", file.display()), CANNOT_RUN);
         }
     }
     let good = report.is_acceptable() && (!plan.options.fail_on_loss || report.is_flawless());
     if good { ExitCode::SUCCESS } else { LOSS.into() }
+}
+
+/// Says what is wrong, where anybody can hear it, and gives the exit code.
+fn complain(problem: &str, code: u8) -> ExitCode {
+    let _ = writeln!(io::stderr(), "error: {problem}");
+    code.into()
 }

@@ -1,5 +1,6 @@
 //! The line per second.
 
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -144,7 +145,8 @@ impl Progress {
         if totals.gaps > 0 {
             line += &format!(", {} gaps told", grouped(totals.gaps));
         }
-        eprintln!("{line}");
+        // Whoever does not take it does without, and the run goes on.
+        let _ = writeln!(io::stderr(), "{line}");
         (self.last, self.totals, self.sent) = (now, totals, sent);
     }
 }

@@ -25,7 +25,7 @@ use server::{Server, Usage};
 
 use crate::floor::{OtherLoad, process_cpu};
 use crate::receiver::{Fleet, Sample};
-use crate::report::Report;
+use crate::report::{Report, note};
 
 /// How long the first message may take to reach every sampled subscriber, and how often it is published anew.
 const PROBE_PATIENCE: Duration = Duration::from_secs(10);
@@ -143,7 +143,10 @@ impl Run<'_> {
             last = Some((rate, step.is_sustained(self.options.p95_max_ms)));
             series.steps.push(step);
             if !drained {
-                eprintln!("not everything came within {} s: no more steps", DRAIN_PATIENCE.as_secs());
+                note(format_args!(
+                    "not everything came within {} s: no more steps",
+                    DRAIN_PATIENCE.as_secs()
+                ));
                 break;
             }
         }
@@ -228,10 +231,10 @@ impl Run<'_> {
         if step.receiver_core_percent + own.as_secs_f64() / self.options.seconds.as_secs_f64() * 100.0
             > FULL_CORE_PERCENT
         {
-            eprintln!("the client's core is full: these figures are its limit, not the server's");
+            note("the client's core is full: these figures are its limit, not the server's");
         }
         if let Some(why) = &published.refusal {
-            eprintln!("{} messages were not published: {why}", published.refused);
+            note(format_args!("{} messages were not published: {why}", published.refused));
         }
     }
 }
@@ -262,7 +265,8 @@ fn watch(
             ensure_open(&sample)?;
             let messages = sample.messages();
             let p95 = sample.latency_msec(&[0.95])[0];
-            eprintln!("{rate:.1} messages/s, {second} s: {:.0} frames/s, p95 {p95:.2} ms", messages - last);
+            let frames = messages - last;
+            note(format_args!("{rate:.1} messages/s, {second} s: {frames:.0} frames/s, p95 {p95:.2} ms"));
             last = messages;
         }
     }

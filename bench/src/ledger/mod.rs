@@ -17,7 +17,7 @@ mod session;
 mod world;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{Write as _, stdout};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::thread::ScopedJoinHandle;
@@ -225,7 +225,9 @@ impl Ledger {
             let after = counts();
             let [accepted, unanswered, receipts, sessions] = std::array::from_fn(|at| after[at] - before[at]);
             before = after;
-            println!(
+            // Whoever does not take it does without, and the cycles go on.
+            let _ = writeln!(
+                stdout(),
                 "cycle {cycle}/{}: {:.2} s, {accepted} accepted, {unanswered} requests without an answer, {receipts} \
                  delivered, {sessions} sessions; killed, ready again in {:.0} ms",
                 self.cycles,
@@ -305,11 +307,10 @@ impl Ledger {
 
 /// Prints what is wrong and keeps all of it in a file.
 fn complain(folder: &Path, wrong: &[String]) -> anyhow::Result<()> {
-    for line in wrong.iter().take(PRINTED_MAX) {
-        println!("{line}");
-    }
     let mut file = std::fs::File::create(folder.join("breaches"))?;
     wrong.iter().try_for_each(|line| writeln!(file, "{line}"))?;
+    // All of them are in the file.
+    let _ = wrong.iter().take(PRINTED_MAX).try_for_each(|line| writeln!(stdout(), "{line}"));
     bail!("{} promises were broken; data, log and list are in {}", wrong.len(), folder.display());
 }
 

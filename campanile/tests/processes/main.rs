@@ -4,5 +4,6 @@ mod channel_clients;
 mod channel_documentation;
 mod documentation;
 mod lifecycle;
+mod lost_output;
 mod node;
 mod ordinary_clients;

@@ -71,6 +71,11 @@ impl Node {
         Node::configured("", arguments)
     }
 
+    /// One that has been started already.
+    pub(crate) fn of(child: Child, listen: SocketAddr, api: SocketAddr, folder: PathBuf) -> Node {
+        Node { child, listen, api, folder }
+    }
+
     /// With this as its configuration file.
     pub(crate) fn configured(configuration: &str, arguments: &[&str]) -> Node {
         for _ in 0..STARTS_MAX {
@@ -79,7 +84,7 @@ impl Node {
             fs::write(&file, configuration).unwrap();
             let mut command = serve(&folder, listen, api, arguments);
             let child = command.arg("--config").arg(file).stdin(Stdio::null()).spawn().unwrap();
-            let mut node = Node { child, listen, api, folder };
+            let mut node = Node::of(child, listen, api, folder);
             let deadline = Instant::now() + PATIENCE;
             // Whoever else is about may have taken the address that was free: then it ends, and is started again.
             while node.child.try_wait().unwrap().is_none() {

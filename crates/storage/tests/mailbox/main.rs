@@ -1,4 +1,5 @@
 //! The mailbox: its contract, and what it survives.
+#![allow(clippy::print_stdout, reason = "what a failed test has printed says how to repeat it")]
 
 mod damage;
 mod executor;

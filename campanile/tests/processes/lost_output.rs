@@ -1,0 +1,170 @@
+//! Programs whose output cannot be written: what they print is lost, and nothing else.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader};
+use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::node::{Node, PATIENCE, campanile, folder, free_address, output, read_json, serve};
+use serde_json::{Value, json};
+
+/// A place that takes nothing: a disk that is full, or a pipe whose reader has gone.
+#[derive(Clone, Copy, Debug)]
+enum Nowhere {
+    Full,
+    Unread,
+}
+
+const NOWHERE: [Nowhere; 2] = [Nowhere::Full, Nowhere::Unread];
+
+impl Nowhere {
+    fn open(self) -> Stdio {
+        match self {
+            Nowhere::Full => File::options().write(true).open("/dev/full").unwrap().into(),
+            Nowhere::Unread => io::pipe().unwrap().1.into(),
+        }
+    }
+
+    /// Lets a program print everything there.
+    fn take(self, command: &mut Command) -> &mut Command {
+        command.stdin(Stdio::null()).stdout(self.open()).stderr(self.open())
+    }
+}
+
+/// How a program ends that can print nothing.
+fn silenced(nowhere: Nowhere, arguments: &[&str]) -> ExitStatus {
+    nowhere.take(campanile().args(arguments)).status().unwrap()
+}
+
+#[test]
+fn a_gateway_whose_log_cannot_be_written_serves_and_drains() {
+    for nowhere in NOWHERE {
+        let (folder, listen, api) = (folder(), free_address(), free_address());
+        // Everything that can be said is said.
+        let mut command = serve(&folder, listen, api, &["--log", "trace"]);
+        let mut node = Node::of(nowhere.take(&mut command).spawn().unwrap(), listen, api, folder);
+        node.wait_until("readiness", |node| node.get("/readyz").is_ok());
+        let mut device = node.connect("ada", 1, "campanile.v2+json");
+        assert!(read_json(&mut device)["welcome"].is_object());
+        node.post("/v2/push", &json!({"user": "ada", "payload": {"text": "still here"}})).unwrap();
+        assert_eq!(read_json(&mut device)["deliver"]["payload"]["text"], "still here");
+        node.terminate();
+        assert!(read_json(&mut device)["drain"].is_object(), "{nowhere:?}");
+        assert!(node.wait().success(), "{nowhere:?}");
+    }
+}
+
+#[test]
+fn a_reader_of_the_log_that_goes_in_the_middle_of_a_drain_does_not_end_it() {
+    let (folder, listen, api) = (folder(), free_address(), free_address());
+    let mut command = serve(&folder, listen, api, &["--log", "trace"]);
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut node = Node::of(child, listen, api, folder);
+    let mut line = String::new();
+    while !line.contains(" ready ") {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0, "the gateway does not start");
+    }
+    let mut device = node.connect("ada", 1, "campanile.v2+json");
+    assert!(read_json(&mut device)["welcome"].is_object());
+    node.terminate();
+    while !line.contains("draining") {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0, "the gateway does not drain");
+    }
+    drop(log);
+    assert!(read_json(&mut device)["drain"].is_object());
+    assert!(node.wait().success());
+}
+
+#[test]
+fn every_command_ends_as_it_would_where_nothing_can_be_printed() {
+    for nowhere in NOWHERE {
+        // Whoever closes the output has read enough; a full disk lacks what was asked for.
+        let unheard = i32::from(matches!(nowhere, Nowhere::Full));
+        let code = |arguments: &[&str]| silenced(nowhere, arguments).code();
+        assert_eq!(code(&["check"]), Some(unheard), "{nowhere:?}");
+        assert_eq!(code(&["check", "--json"]), Some(unheard), "{nowhere:?}");
+        assert_eq!(code(&["demo", "--devices", "50", "--seconds", "1"]), Some(unheard), "{nowhere:?}");
+        assert_eq!(code(&["token", "--jwt-hs256-file", "/nowhere", "--user", "u", "--device", "1"]), Some(1));
+        assert_eq!(code(&["serve", "--api-key-file", "/nowhere"]), Some(1));
+        assert_eq!(code(&["nonsense"]), Some(2));
+        assert_eq!(code(&["load"]), Some(2), "nothing to do");
+        assert_eq!(code(&["load", "--connect-only", "--url", "ws://127.0.0.1:1/"]), Some(0));
+        let folder = folder();
+        let secret = folder.join("jwt");
+        let token = ["token", "--jwt-hs256-file", secret.to_str().unwrap(), "--user", "u", "--device", "1"];
+        assert_eq!(code(&token), Some(unheard), "{nowhere:?}");
+        let _ = std::fs::remove_dir_all(folder);
+    }
+}
+
+#[test]
+fn figures_that_go_to_a_file_do_not_need_the_table() {
+    let node = Node::start(&[]);
+    for nowhere in NOWHERE {
+        let file = node.folder.join("load.json");
+        let (url, api) = (node.url(), format!("http://{}", node.api));
+        let mut load = campanile();
+        load.args(["load", "--url", &url, "--api", &api, "--connections", "20", "--rate", "50"]);
+        load.args(["--duration", "2", "--fail-on-loss", "--api-key-file"]).arg(node.folder.join("key"));
+        load.arg("--jwt-hs256-file").arg(node.folder.join("jwt")).arg("--json").arg(&file);
+        assert!(nowhere.take(&mut load).status().unwrap().success(), "{nowhere:?}");
+        let found: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        assert_eq!(
+            (&found["deliveries"]["received"], &found["deliveries"]["lost"]),
+            (&json!(100), &json!(0))
+        );
+        std::fs::remove_file(&file).unwrap();
+        let mut demo = campanile();
+        demo.args(["demo", "--devices", "50", "--seconds", "1", "--json"]).arg(&file);
+        assert!(nowhere.take(&mut demo).status().unwrap().success(), "{nowhere:?}");
+        let found: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        assert_eq!(found["lost"], 0);
+    }
+}
+
+#[test]
+fn an_echo_that_cannot_say_that_it_is_ready_is_ready() {
+    for nowhere in NOWHERE {
+        let address = free_address();
+        let mut command = campanile();
+        let mut echo =
+            nowhere.take(command.args(["echo", "--listen", &address.to_string()])).spawn().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(address).is_err() {
+            assert!(echo.try_wait().unwrap().is_none(), "the echo has ended");
+            assert!(Instant::now() < deadline, "the echo does not start");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // What comes after the line is done, too.
+        std::thread::sleep(Duration::from_millis(200));
+        let pid = rustix::process::Pid::from_child(&echo);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let status = echo.wait().unwrap();
+        assert!(status.success(), "{nowhere:?}: {status} {:?}", status.signal());
+    }
+}
+
+#[test]
+fn the_environment_of_another_program_does_not_keep_the_gateway_from_starting() {
+    let (folder, listen, api) = (folder(), free_address(), free_address());
+    let mut command = serve(&folder, listen, api, &[]);
+    command.env("RUST_LOG", "another=program=s").stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    log.read_line(&mut line).unwrap();
+    assert!(line.contains("RUST_LOG is passed over") && line.contains("another=program=s"), "{line}");
+    let node = Node::of(child, listen, api, folder);
+    node.wait_until("readiness", |node| node.get("/readyz").is_ok());
+    // What was given wrong is named as it was given.
+    let mut given = serve(&node.folder, free_address(), free_address(), &["--log", "campanile=loud"]);
+    given.env("RUST_LOG", "another=program=s");
+    let given = output(given);
+    let error = String::from_utf8_lossy(&given.stderr);
+    assert!(!given.status.success() && error.contains("--log: `campanile=loud`"), "{error}");
+}
