@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,10 @@ use campanile_gateway::capacity::{self, Wanted};
 use campanile_gateway::host_limits::{Machine, raise_nofile};
 use campanile_gateway::node::ProcessUsage;
 
+use crate::cli;
+use crate::early::Interrupts;
+use crate::scratch::Scratch;
+
 /// Of five devices two share a user with one other, three with two others: 10,000 devices have 4,000 users.
 const DEVICES_PER_TWO_USERS: u32 = 5;
 /// Pushes per second, each to every device of a random user.
@@ -24,6 +28,8 @@ const PUSHES_PER_SECOND: u32 = 2_000;
 const DEVICES_FOR_MEMORY_MIN: f64 = 5_000.0;
 /// How long starting, connecting and ending may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is looked whether a process has ended, or we are to end.
+const TICK: Duration = Duration::from_millis(20);
 
 /// The arguments of `campanile demo`.
 #[derive(Clone, Debug, Args)]
@@ -42,32 +48,52 @@ pub(crate) struct DemoArgs {
 /// Runs the demo.
 ///
 /// # Errors
-/// When a process does not start or not end as it should, or messages were lost.
+/// When a process does not start or not end as it should, or messages were lost; [`Early`](crate::early::Early) when it is ended
+/// by a signal or nobody reads what it says. Its processes and its folder have gone then, too.
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
-    let devices = devices_allowed(args.devices)?;
+    let interrupts = Interrupts::catch().context("signals cannot be caught")?;
+    demonstrate(args, &interrupts).or_else(|error| {
+        // What is typed at the terminal ends the processes, too, and is why they did not do as they should.
+        interrupts.check()?;
+        Err(error)
+    })
+}
+
+fn demonstrate(args: &DemoArgs, interrupts: &Interrupts) -> anyhow::Result<()> {
+    let devices = devices_allowed(args)?;
     let users = (devices * 2).div_ceil(DEVICES_PER_TWO_USERS);
-    let folder = Folder::new()?;
-    println!(
-        "Campanile demo: a gateway and {devices} devices of {users} users, as two processes; pushes for {} s",
+    let folder = Scratch::new("campanile-demo").context("cannot make a folder for temporary files")?;
+    args.say(&format!(
+        "Campanile demo: a gateway and {devices} devices of {users} users, as two processes; pushes for {} s\n",
         args.seconds
-    );
+    ))?;
 
     let mut gateway = Gateway::start(&folder, devices)?;
-    println!("Gateway: {} driver, {} shards", gateway.said("driver")?, gateway.said("shards")?);
-    println!("Connecting, then {PUSHES_PER_SECOND} pushes per second, each to all devices of a random user:");
+    args.say(&format!(
+        "Gateway: {} driver, {} shards\n\
+         Connecting, then {PUSHES_PER_SECOND} pushes per second, each to all devices of a random user:\n",
+        gateway.said("driver")?,
+        gateway.said("shards")?
+    ))?;
     let before = gateway.usage();
     let mut load = gateway.start_load(&folder, devices, users, args.seconds)?;
-    gateway.wait_for_sessions(devices, &mut load)?;
+    gateway.wait_for_sessions(devices, &mut load, interrupts)?;
     let connected = gateway.usage();
     let pushing = Instant::now();
-    let status = load.0.wait()?;
+    let status = loop {
+        interrupts.check()?;
+        match load.0.try_wait()? {
+            Some(status) => break status,
+            None => std::thread::sleep(TICK),
+        }
+    };
     ensure!(status.success(), "the load generator ended with {status}");
     let (after, pushed) = (gateway.usage(), pushing.elapsed());
     let load: Value = serde_json::from_slice(&fs::read(folder.path("load.json"))?)?;
-    gateway.stop()?;
+    gateway.stop(interrupts)?;
 
     let figures = figures(devices, users, &load, (before, connected, after), pushed);
-    print!("{}", table(&figures));
+    args.say(&table(&figures))?;
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&figures)? + "\n";
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
@@ -76,8 +102,19 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+impl DemoArgs {
+    /// Prints something. Where nobody takes it the demo is over, unless its figures are to be in a file.
+    fn say(&self, text: &str) -> anyhow::Result<()> {
+        match cli::print(text) {
+            Err(_) if self.json.is_some() => Ok(()),
+            result => result,
+        }
+    }
+}
+
 /// As many devices as are wanted, or as this machine allows in one process.
-fn devices_allowed(wanted: u32) -> anyhow::Result<u32> {
+fn devices_allowed(args: &DemoArgs) -> anyhow::Result<u32> {
+    let wanted = args.devices;
     let driver = probe::choose(DriverChoice::Auto).map_err(anyhow::Error::msg)?;
     let machine = Machine::read();
     let plan = capacity::plan(Wanted {
@@ -88,7 +125,8 @@ fn devices_allowed(wanted: u32) -> anyhow::Result<u32> {
         shards: None,
     })?;
     if let Some(warning) = &plan.warning {
-        println!("This machine allows {} devices, not {wanted}: {warning}.", plan.connections_max);
+        let allowed = plan.connections_max;
+        args.say(&format!("This machine allows {allowed} devices, not {wanted}: {warning}.\n"))?;
     }
     Ok(plan.connections_max)
 }
@@ -114,6 +152,7 @@ fn figures(
         "duplicated": deliveries["duplicated"],
         "latency_p50_ms": latency["p50"],
         "latency_p90_ms": latency["p90"],
+        "latency_p95_ms": latency["p95"],
         "latency_p99_ms": latency["p99"],
         "latency_p999_ms": latency["p99_9"],
         "latency_max_ms": latency["max"],
@@ -151,6 +190,7 @@ fn table(figures: &Value) -> String {
     for (label, name) in [
         ("p50", "latency_p50_ms"),
         ("p90", "latency_p90_ms"),
+        ("p95", "latency_p95_ms"),
         ("p99", "latency_p99_ms"),
         ("p99.9", "latency_p999_ms"),
         ("max", "latency_max_ms"),
@@ -198,14 +238,16 @@ struct Gateway {
 }
 
 impl Gateway {
-    fn start(folder: &Folder, devices: u32) -> anyhow::Result<Gateway> {
+    fn start(folder: &Scratch, devices: u32) -> anyhow::Result<Gateway> {
         for name in ["jwt", "key"] {
             let mut secret = [0u8; 32];
             getrandom::fill(&mut secret).context("the machine gives no random numbers")?;
             let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-            folder.write_secret(name, &secret)?;
+            fs::write(folder.path(name), secret)?;
         }
-        let mut child = Command::new(this_program()?)
+        let mut program = Command::new(this_program()?);
+        folder.adopt(&mut program)?;
+        let mut child = program
             .args(["serve", "--listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--log", "warn"])
             .args(["--max-connections", &devices.to_string()])
             .arg("--jwt-hs256-file")
@@ -214,7 +256,6 @@ impl Gateway {
             .arg(folder.path("key"))
             .arg("--data-dir")
             .arg(folder.path("data"))
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()?;
         let stdout = child.stdout.take().context("the gateway has no output")?;
@@ -236,8 +277,16 @@ impl Gateway {
         ProcessUsage::of(&self.process.0.id().to_string())
     }
 
-    fn start_load(&self, folder: &Folder, devices: u32, users: u32, seconds: u32) -> anyhow::Result<Process> {
-        let load = Command::new(this_program()?)
+    fn start_load(
+        &self,
+        folder: &Scratch,
+        devices: u32,
+        users: u32,
+        seconds: u32,
+    ) -> anyhow::Result<Process> {
+        let mut program = Command::new(this_program()?);
+        folder.adopt(&mut program)?;
+        let load = program
             .arg("load")
             .args(["--url", &format!("ws://{}/v2/connect", self.said("listen")?)])
             .args(["--api", &format!("http://{}", self.said("api")?)])
@@ -249,15 +298,20 @@ impl Gateway {
             .args(["--to", "random-user", "--rate", &PUSHES_PER_SECOND.to_string()])
             .args(["--duration", &seconds.to_string(), "--json"])
             .arg(folder.path("load.json"))
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()?;
         Ok(Process(load))
     }
 
-    fn wait_for_sessions(&self, devices: u32, load: &mut Process) -> anyhow::Result<()> {
+    fn wait_for_sessions(
+        &self,
+        devices: u32,
+        load: &mut Process,
+        interrupts: &Interrupts,
+    ) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
+            interrupts.check()?;
             let open = self.sessions()?;
             if open >= u64::from(devices) {
                 return Ok(());
@@ -266,7 +320,7 @@ impl Gateway {
                 bail!("the load generator ended with {open} of {devices} devices connected");
             }
             ensure!(Instant::now() < deadline, "only {open} of {devices} devices connected in time");
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(TICK);
         }
     }
 
@@ -282,13 +336,14 @@ impl Gateway {
         Ok(page.lines().filter_map(shard).sum())
     }
 
-    fn stop(&mut self) -> anyhow::Result<()> {
+    fn stop(&mut self, interrupts: &Interrupts) -> anyhow::Result<()> {
         let pid = rustix::process::Pid::from_child(&self.process.0);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
         let deadline = Instant::now() + PATIENCE;
         while self.process.0.try_wait()?.is_none() {
+            interrupts.check()?;
             ensure!(Instant::now() < deadline, "the gateway does not end");
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(TICK);
         }
         Ok(())
     }
@@ -296,35 +351,6 @@ impl Gateway {
 
 fn this_program() -> anyhow::Result<PathBuf> {
     std::env::current_exe().context("this program cannot be found again")
-}
-
-/// A folder of our own, removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> anyhow::Result<Folder> {
-        let path = std::env::temp_dir().join(format!("campanile-demo-{}", std::process::id()));
-        fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        Ok(Folder(path))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        Path::new(&self.0).join(name)
-    }
-
-    /// Writes a file that only this user can read.
-    fn write_secret(&self, name: &str, secret: &str) -> anyhow::Result<()> {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let mut file =
-            fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(self.path(name))?;
-        Ok(file.write_all(secret.as_bytes())?)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod early;
 mod echo;
 mod load;
 mod log;
+mod scratch;
 mod serve;
 mod token;
 
@@ -22,6 +23,9 @@ use crate::early::Early;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if let Some(code) = scratch::enter() {
+        return code;
+    }
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::Token(args) => token::run(&args),

@@ -3,6 +3,7 @@
 mod channel_clients;
 mod channel_documentation;
 mod documentation;
+mod early_ends;
 mod lifecycle;
 mod lost_output;
 mod node;
