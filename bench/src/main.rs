@@ -60,3 +60,26 @@ fn main() -> anyhow::Result<()> {
         Benchmark::Receiver(receiver) => receiver.run(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::CommandLine;
+
+    #[test]
+    fn every_benchmark_has_its_place_in_the_page() {
+        let page = include_str!("../../docs/load-testing.md");
+        let is_named =
+            |name: &str| page.contains(&format!("`{name}`")) || page.contains(&format!("`{name} "));
+        for group in CommandLine::command().get_subcommands().filter(|group| !group.is_hide_set()) {
+            let group_name = format!("bench {}", group.get_name());
+            assert!(is_named(&group_name), "{group_name} is in no page");
+            for leaf in group.get_subcommands().filter(|leaf| !leaf.is_hide_set()) {
+                let name = leaf.get_name();
+                let named = is_named(&format!("{group_name} {name}")) || is_named(name);
+                assert!(named, "{group_name} {name} is in no page");
+            }
+        }
+    }
+}

@@ -21,7 +21,7 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
 
 /// An edge push gateway: holds every device's WebSocket and pushes messages to it.
 #[derive(Debug, Parser)]
-#[command(name = "campanile", version, about, disable_help_subcommand = true)]
+#[command(name = "campanile", version, about)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -41,9 +41,8 @@ pub(crate) enum Command {
     Demo(crate::demo::DemoArgs),
     /// Send every WebSocket message back, without authentication (for conformance suites and comparisons)
     Echo(crate::echo::EchoArgs),
-    /// The load generator, within this binary (for the demo)
-    #[command(hide = true)]
-    Load(crate::load::LoadArgs),
+    /// Put a gateway on this machine under load, and say how long messages took and whether all arrived: campanile-load
+    Load(Box<campanile_load::options::Options>),
 }
 
 #[cfg(test)]
@@ -68,9 +67,25 @@ mod tests {
             "campanile check --json --max-connections 5",
             "campanile demo --devices 10 --seconds 1 --json F",
             "campanile echo --listen 127.0.0.1:0 --driver uring",
-            "campanile load --anything goes",
+            "campanile load --connections 5 --rate 10",
         ] {
             Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
+    fn every_command_has_its_help_and_its_place_in_the_pages() {
+        let page = include_str!("../../docs/operations.md");
+        let commands = Cli::command();
+        let names: Vec<&str> = commands.get_subcommands().map(clap::Command::get_name).collect();
+        assert!(names.contains(&"load"), "{names:?}");
+        assert!(commands.get_subcommands().all(|command| !command.is_hide_set()));
+        for name in names {
+            for line in [format!("campanile help {name}"), format!("campanile {name} --help")] {
+                let shown = Cli::try_parse_from(line.split_whitespace()).unwrap_err();
+                assert_eq!(shown.kind(), clap::error::ErrorKind::DisplayHelp, "{line}");
+            }
+            assert!(page.contains(&format!("| `campanile {name}` |")), "{name} is in no page");
         }
     }
 
@@ -79,6 +94,7 @@ mod tests {
         for line in [
             "campanile",
             "campanile serv",
+            "campanile load --anything",
             "campanile serve --driver kqueue",
             "campanile serve --listen nonsense",
             "campanile token --user U --device 1",

@@ -5,7 +5,6 @@ mod cli;
 mod demo;
 mod early;
 mod echo;
-mod load;
 mod log;
 mod scratch;
 mod serve;
@@ -32,7 +31,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Echo(args) => echo::run(&args),
         Command::Demo(args) => demo::run(&args),
-        Command::Load(args) => return load::run(&args),
+        Command::Load(options) => return campanile_load::main_with(*options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

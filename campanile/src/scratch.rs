@@ -90,11 +90,6 @@ impl Scratch {
         Ok(Scratch { path, alive: Some(alive), parent, sweeper })
     }
 
-    /// The folder.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.path
-    }
-
     /// The path of something in it.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)

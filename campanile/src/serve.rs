@@ -32,10 +32,14 @@ pub(crate) struct ServeArgs {
     /// auto, uring or epoll [default: auto]
     #[arg(long, value_name = "DRIVER")]
     pub(crate) driver: Option<DriverChoice>,
-    /// The file with the secret of the devices' tokens (required, here or in the file)
+    /// The file with the secret of devices' tokens that are signed with HS256; this or the next is required, here or in
+    /// the configuration file
     #[arg(long, value_name = "FILE")]
     pub(crate) jwt_hs256_file: Option<PathBuf>,
-    /// The file with the publishers' keys, one on each line (required, here or in the file)
+    /// The file with the public keys of devices' tokens that are signed with EdDSA: PEM, a JWK or a JWK set
+    #[arg(long, value_name = "FILE")]
+    pub(crate) jwt_eddsa_public_key_file: Option<PathBuf>,
+    /// The file with the publishers' keys, one on each line (required, here or in the configuration file)
     #[arg(long, value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
     /// Where messages wait and devices are registered [default: data]
@@ -71,6 +75,7 @@ impl ServeArgs {
         set(&mut config.shards, flags.shards);
         set(&mut config.driver, flags.driver.map(|driver| driver.to_string()));
         set(&mut config.auth.jwt_hs256_file, flags.jwt_hs256_file);
+        set(&mut config.auth.jwt_eddsa_public_key_file, flags.jwt_eddsa_public_key_file);
         set(&mut config.api.key_file, flags.api_key_file);
         set(&mut config.data_dir, flags.data_dir);
         set(&mut config.limits.max_connections, flags.max_connections);
@@ -137,7 +142,7 @@ mod tests {
         std::fs::write(&path, "shards = 3\ndriver = 'uring'\n[limits]\nmax_connections = 7").unwrap();
         let line = format!(
             "campanile serve --config {} --listen 127.0.0.1:1 --api-listen [::1]:2 --driver epoll \
-             --jwt-hs256-file j --api-key-file k --data-dir d --allowed-origin https://a --allowed-origin \
+             --jwt-hs256-file j --jwt-eddsa-public-key-file e --api-key-file k --data-dir d --allowed-origin https://a --allowed-origin \
              https://b --proxy-protocol-from 10.0.0.0/8 --log debug",
             path.display()
         );
@@ -151,6 +156,7 @@ mod tests {
             ..FileConfig::default()
         };
         expected.auth.jwt_hs256_file = "j".into();
+        expected.auth.jwt_eddsa_public_key_file = "e".into();
         expected.api.key_file = "k".into();
         expected.edge.allowed_origins = vec!["https://a".into(), "https://b".into()];
         expected.edge.proxy_protocol_from = vec!["10.0.0.0/8".into()];

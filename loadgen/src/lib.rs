@@ -48,14 +48,18 @@ const LOSS: u8 = 1;
 /// or a threshold was exceeded, or, with `--fail-on-loss`, something was lost, failed or disconnected; 2 the arguments
 /// make no sense; 3 the run could not take place.
 pub fn main_from(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let options = match Options::try_parse_from(arguments) {
-        Ok(options) => options,
+    match Options::try_parse_from(arguments) {
+        Ok(options) => main_with(options),
         Err(error) => {
             // Help goes to standard output and is no error. Where nothing can be printed, nothing can be said.
             let _ = error.print();
-            return if error.use_stderr() { USAGE.into() } else { ExitCode::SUCCESS };
+            if error.use_stderr() { USAGE.into() } else { ExitCode::SUCCESS }
         }
-    };
+    }
+}
+
+/// Does what the options say, once they have been read. Prints and ends as [`main_from`].
+pub fn main_with(options: Options) -> ExitCode {
     let plan = match options.plan() {
         Ok(plan) => plan,
         Err(problem) => return complain(&problem, USAGE),

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::BufReader;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -128,6 +129,16 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         (0..self.groups.len()).for_each(|group| self.kill(group));
         let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[test]
+fn the_readmes_secrets_are_for_nobody_else_to_read() {
+    let terminal = Terminal::new();
+    assert!(terminal.run("jwt.secret      #").is_empty());
+    for name in ["jwt.secret", "api.key"] {
+        let mode = fs::metadata(terminal.folder.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{name}: {mode:o}");
     }
 }
 

@@ -160,9 +160,12 @@ fn the_demo_ends_with_its_table() {
     let demo = output(demo);
     let text = String::from_utf8_lossy(&demo.stdout);
     assert!(demo.status.success(), "{text}{}", String::from_utf8_lossy(&demo.stderr));
-    assert!(text.contains("p99") && text.contains("memory per connection"), "{text}");
+    assert!(text.contains("  p95 ") && text.contains("memory per connection"), "{text}");
     let found: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     assert_eq!(found["lost"], 0, "{found}");
     assert!(found["received"].as_u64().unwrap() > 0, "{found}");
+    let [p90, p95, p99] =
+        ["p90", "p95", "p99"].map(|name| found[format!("latency_{name}_ms")].as_f64().unwrap());
+    assert!(0.0 < p90 && p90 <= p95 && p95 <= p99, "{found}");
     let _ = std::fs::remove_dir_all(folder);
 }

@@ -126,10 +126,10 @@ const SHARDS: Key = Key::fixed("shards", Some("shards"));
 const DRIVER: Key = Key::fixed("driver", Some("driver"));
 const DATA_DIR: Key = Key::fixed("data_dir", Some("data-dir"));
 const JWT_FILE: Key = Key::fixed("auth.jwt_hs256_file", Some("jwt-hs256-file"));
-const EDDSA_FILE: Key = Key::fixed("auth.jwt_eddsa_public_key_file", None);
+const EDDSA_FILE: Key = Key::fixed("auth.jwt_eddsa_public_key_file", Some("jwt-eddsa-public-key-file"));
 const API_KEY_FILE: Key = Key::fixed("api.key_file", Some("api-key-file"));
-const ORIGINS: Key = Key::fixed("edge.allowed_origins", None);
-const PROXIES: Key = Key::fixed("edge.proxy_protocol_from", None);
+const ORIGINS: Key = Key::fixed("edge.allowed_origins", Some("allowed-origin"));
+const PROXIES: Key = Key::fixed("edge.proxy_protocol_from", Some("proxy-protocol-from"));
 
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
