@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use campanile_core::limits::Limits;
 use campanile_core::namespaces::Namespaces;
-use campanile_core::settings::{Mode, ShardSettings};
+use campanile_core::settings::{HELD_BYTES_MAX, Mode, ShardSettings};
 use campanile_gateway::capacity::{self, Wanted};
 use campanile_gateway::host_limits::{Machine, raise_nofile};
 use campanile_gateway::node::BACKLOG;
@@ -86,6 +86,7 @@ pub(crate) fn run(args: &EchoArgs) -> anyhow::Result<()> {
             auto_register: false,
             message_ttl_ms: 0,
             dedup_window_ms: 0,
+            held_bytes_max: HELD_BYTES_MAX,
         }),
         // Nobody stores anything.
         numbers: Vec::new(),

@@ -32,7 +32,7 @@ use crate::host_limits::{Machine, raise_nofile};
 use crate::panics;
 use crate::threads::{ShardThreads, ThreadOptions, ThreadsError};
 use campanile_core::NUMBERS_PER_RANGE;
-use campanile_core::settings::{Mode, ShardSettings};
+use campanile_core::settings::{HELD_BYTES_MAX, Mode, ShardSettings};
 use campanile_mailbox::store::StoreCounters;
 use campanile_mailbox::{Mailbox as _, MailboxError};
 use campanile_storage::thread::StoreThread;
@@ -360,6 +360,7 @@ fn shard_settings(settings: &Settings, plan: &Plan, status: &NodeStatus, epoch: 
         auto_register: settings.auto_register,
         message_ttl_ms: milliseconds(settings.mailbox.ttl),
         dedup_window_ms: milliseconds(settings.mailbox.dedup_window),
+        held_bytes_max: HELD_BYTES_MAX,
     }
 }
 

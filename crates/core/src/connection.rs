@@ -192,6 +192,11 @@ impl Session {
         }
     }
 
+    /// What it makes the shard hold: its unfinished message, and what its socket did not take.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.decoder.owned_bytes() + self.unsent.as_ref().map_or(0, |unsent| unsent.bytes.len())
+    }
+
     pub(super) fn is_echo(&self) -> bool {
         self.user == NONE
     }

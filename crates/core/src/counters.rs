@@ -67,7 +67,9 @@ counters! {
     Counter sessions_not_acknowledging
     /// Sessions closed because their mail could not be read.
     Counter sessions_unreadable
-    /// Sessions closed because their shard would have had to hold too many bytes.
+    /// Sessions closed because they did not finish a message in time.
+    Counter sessions_message_unfinished
+    /// Sessions closed because they held the most when their shard held too many bytes.
     Counter sessions_over_budget
     /// Sessions whose connection broke during a send.
     Counter sessions_broken

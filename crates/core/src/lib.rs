@@ -18,6 +18,7 @@ mod ephemeral;
 mod frames;
 mod handoff;
 mod handshake;
+mod held;
 pub mod inbox;
 mod jobs;
 pub mod lanes;
@@ -58,6 +59,7 @@ use self::connection::{Connection, State};
 use self::counters::ShardCounters;
 use self::directory::Directory;
 use self::ephemeral::Sent;
+use self::held::Held;
 use self::inbox::Inbox;
 use self::jobs::{Job, Place, Reply};
 use self::lanes::{Lanes, Outgoing};
@@ -112,8 +114,7 @@ pub struct Shard {
     wheel: Wheel,
     expired: Vec<u32>,
     outbox: Outbox,
-    /// Bytes of unfinished messages and of what sockets did not take, of all sessions.
-    held_bytes: usize,
+    held: Held,
     /// Slots to be closed once this turn's sends have left.
     closing: Vec<u32>,
     /// Unfinished handshakes by address.
@@ -191,6 +192,7 @@ impl Shard {
     /// A shard without connections.
     pub fn new(parts: ShardParts, now: Now) -> Shard {
         let recent = RecentIds::new(parts.settings.dedup_window_ms, now.unix_ms);
+        let held = Held::new(parts.settings.held_bytes_max);
         Shard {
             index: parts.index,
             connections_max: connections_per_shard_max(parts.slots),
@@ -227,7 +229,7 @@ impl Shard {
             continuing: VecDeque::new(),
             readers: VecDeque::new(),
             meant: Vec::new(),
-            held_bytes: 0,
+            held,
             sent: Vec::new(),
             passes: VecDeque::new(),
             accepting: false,
@@ -434,6 +436,7 @@ impl Core for Shard {
             self.flush_trims();
         }
         self.storage.flush();
+        self.let_go_of_holders();
         // Before the sends, so that other shards need not wait for them.
         for to in self.lanes.take_wakes() {
             commands.push(Command::Wake { to });
@@ -484,5 +487,6 @@ impl Core for Shard {
             || self.lanes.has_mail(self.index)
             || self.storage.has_completions()
             || !self.outbox.is_empty()
+            || self.held.is_beyond()
     }
 }

@@ -16,10 +16,6 @@ use super::outbox::TURN_BYTES_MAX;
 
 /// How long a close frame may wait for room in the socket.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Bytes that all connections of a shard together may make it hold: unfinished messages and what sockets did not take.
-/// Whoever exceeds it is closed.
-pub(super) const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
-
 /// What a session may have unsent before it is sent no more answers: more than what it is ever sent at once.
 const OWED_BYTES_MAX: usize = 2 * TURN_BYTES_MAX;
 
@@ -34,7 +30,7 @@ impl Shard {
                 let mut joined = rest.try_into_mut().unwrap_or_else(|rest| rest[..].into());
                 joined.extend_from_slice(&bytes);
                 unsent.bytes = joined.freeze();
-                return self.hold(slot, bytes.len());
+                return self.hold(slot);
             }
             State::Session(session) => &mut session.outbox,
             State::Closing(closing) => &mut closing.outbox,
@@ -163,9 +159,8 @@ impl Shard {
                 // Reading is a sign of life.
                 session.heard(now_ms);
                 if let Some(unsent) = session.unsent.take() {
-                    let held = unsent.bytes.len();
                     session.outbox = self.outbox.begin(conn.slot, unsent.bytes);
-                    self.release(held);
+                    self.hold(slot);
                 }
                 self.deliver_waiting(slot);
                 self.resume_subscriptions(slot);
@@ -200,7 +195,7 @@ impl Shard {
         let Some(connection) = self.tenant(conn) else { return };
         match &mut connection.state {
             State::Session(session) if error.is_none() => {
-                let (echo, held) = (session.is_echo(), rest.len());
+                let echo = session.is_echo();
                 // A copy: the rest would keep the memory of all that was sent with it.
                 let bytes = Bytes::copy_from_slice(&rest);
                 session.unsent = Some(Box::new(Unsent { bytes, stalled_ms: now_ms }));
@@ -211,7 +206,7 @@ impl Shard {
                     // Looks whether the socket has taken anything by then.
                     self.set_session_timer(slot, now + patience);
                 }
-                self.hold(slot, held);
+                self.hold(slot);
             }
             State::Closing(closing) if error.is_none() => {
                 closing.unsent = Some(rest);
@@ -227,21 +222,20 @@ impl Shard {
         }
     }
 
-    /// The session makes the shard hold more bytes. If that is too much for the shard, the session is closed.
-    pub(super) fn hold(&mut self, slot: u32, bytes: usize) {
-        self.held_bytes += bytes;
-        self.counters.bytes_held.set(self.held_bytes as u64);
-        if bytes > 0 && self.held_bytes > HELD_BYTES_MAX {
-            self.counters.sessions_over_budget.add(1);
-            self.close(slot, close_code::TOO_MANY, "the node holds too much for slow clients");
-        }
+    /// What the session makes the shard hold has changed.
+    pub(super) fn hold(&mut self, slot: u32) {
+        let session = self.connections.get(slot).and_then(|connection| connection.as_session());
+        self.held.set(slot, session.map_or(0, Session::held_bytes), self.now.time);
+        self.counters.bytes_held.set(self.held.bytes() as u64);
     }
 
-    /// Bytes that are held no more.
-    pub(super) fn release(&mut self, bytes: usize) {
-        if bytes > 0 {
-            self.held_bytes -= bytes;
-            self.counters.bytes_held.set(self.held_bytes as u64);
+    /// Closes those who hold the most, while all sessions together make the shard hold too much. Only between the events
+    /// and the sends of a turn: nobody is in the middle of anything, and the close frames leave with this turn.
+    pub(super) fn let_go_of_holders(&mut self) {
+        while let Some(slot) = self.held.beyond() {
+            self.counters.sessions_over_budget.add(1);
+            self.close(slot, close_code::TOO_MANY, "the node holds too much for slow clients");
+            debug_assert!(self.held.beyond() != Some(slot), "who is closed holds nothing");
         }
     }
 

@@ -64,8 +64,8 @@ impl Shard {
     /// Forgets a session that has been taken out of the table.
     pub(super) fn leave_directory(&mut self, slot: u32, session: &Session) {
         self.counters.sessions.subtract(1);
-        let unsent = session.unsent.as_ref().map_or(0, |unsent| unsent.bytes.len());
-        self.release(session.decoder.owned_bytes() + unsent);
+        self.held.remove(slot);
+        self.counters.bytes_held.set(self.held.bytes() as u64);
         self.read_ahead_bytes -= session.mail.as_ref().map_or(0, |mail| mail.page_bytes());
         if session.is_echo() {
             return;
@@ -102,24 +102,41 @@ impl Shard {
         let limits = Limits { deflate: session.deflate, ..limits };
         session.heard(now_ms);
         let mut decoder = std::mem::take(&mut session.decoder);
-        let held = decoder.owned_bytes();
-        self.release(held);
+        let was_idle = decoder.is_idle();
+        let now = self.now.time;
+        // When what stays unfinished began.
+        let mut since = if was_idle { now } else { self.held.message_since(slot).unwrap_or(now) };
         let mut input = data;
         loop {
             match decoder.next(&mut input, &limits) {
                 Ok(None) => break,
                 Ok(Some(message)) => {
+                    let is_control =
+                        matches!(message, Message::Ping(_) | Message::Pong(_) | Message::Close(_));
                     if !self.take_message(slot, message) {
                         return;
+                    }
+                    // A control frame may stand between the fragments of a message (RFC 6455 §5.4), which is no younger
+                    // for it.
+                    if !(is_control && decoder.is_mid_message()) {
+                        since = now;
                     }
                 }
                 Err(error) => return self.malformed(slot, error),
             }
         }
-        let held = decoder.owned_bytes();
+        let is_idle = decoder.is_idle();
+        if was_idle && is_idle {
+            return;
+        }
         if let Some(session) = self.connections.get_mut(slot).and_then(|connection| connection.session()) {
             session.decoder = decoder;
-            self.hold(slot, held);
+            self.hold(slot);
+            self.held.set_message_since(slot, (!is_idle).then_some(since));
+            if !is_idle && since == now {
+                // No later than the message is to be finished.
+                self.set_session_timer(slot, Time(u64::MAX));
+            }
         }
     }
 
@@ -398,7 +415,14 @@ impl Shard {
         let ends_ms = token_ms.min(self.subscriptions_end_in_ms(session).unwrap_or(u64::MAX));
         let earliest = [Some(ping), unread, shut].into_iter().flatten().map(u64::from).min();
         let left_ms = earliest.map_or(ends_ms, |earliest| earliest.min(ends_ms));
-        self.wheel.set(slot, at.min(self.now.time + Duration::from_millis(left_ms)));
+        let unfinished = self.message_deadline(slot, session).unwrap_or(at);
+        self.wheel.set(slot, at.min(unfinished).min(self.now.time + Duration::from_millis(left_ms)));
+    }
+
+    /// Until when the session's message is to be finished; `None` if it is between messages.
+    fn message_deadline(&self, slot: u32, session: &Session) -> Option<Time> {
+        let bytes = Some(session.decoder.owned_bytes()).filter(|&bytes| bytes > 0)?;
+        self.held.message_deadline(slot, bytes)
     }
 
     /// A subscription ends because of its token: the timer looks in time.
@@ -440,6 +464,11 @@ impl Shard {
         if shut_ms.is_some_and(|shut_ms| shut_ms >= limits.acknowledge_timeout_ms) {
             self.counters.sessions_not_acknowledging.add(1);
             return self.close(slot, close_code::NOT_ACKNOWLEDGING, "what was delivered is not acknowledged");
+        }
+        let bytes = session.decoder.owned_bytes();
+        if bytes > 0 && self.held.message_deadline(slot, bytes).is_some_and(|deadline| deadline <= now.time) {
+            self.counters.sessions_message_unfinished.add(1);
+            return self.close(slot, close_code::POLICY_VIOLATION, "a message was not finished in time");
         }
         let silent = now_ms.wrapping_sub(session.heard_ms);
         let mut next = interval.saturating_sub(silent);

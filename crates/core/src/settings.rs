@@ -9,6 +9,10 @@ use crate::limits::Limits;
 use crate::namespaces::Namespaces;
 use crate::tokens::Verifier;
 
+/// Bytes that all connections of a shard together may make it hold: unfinished messages and what sockets did not take.
+/// Beyond it whoever holds the most is closed.
+pub const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// What a shard does with those who connect.
 pub enum Mode {
     /// Sessions of devices.
@@ -44,6 +48,8 @@ pub struct ShardSettings {
     pub message_ttl_ms: u64,
     /// How long deduplication ids of publishers are remembered, in milliseconds.
     pub dedup_window_ms: u64,
+    /// What all connections of a shard together may make it hold, in bytes: [`HELD_BYTES_MAX`].
+    pub held_bytes_max: usize,
 }
 
 impl ShardSettings {

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use campanile_core::requests::{Answer, Outcome, RequestBody};
+use campanile_core::settings::HELD_BYTES_MAX;
 use campanile_engine::sim::{Ending, Faults};
 use campanile_protocol::frame::Opcode;
 use campanile_protocol::messages::Encoding::Json;
-use campanile_protocol::messages::{Deliver, Payload};
+use campanile_protocol::messages::{ClientFrame, Deliver, Payload, Ping};
 
 use crate::support::{Entry, Gateway, Seen, Setup, Targets, user};
 
@@ -111,6 +112,112 @@ fn a_client_that_does_not_read_is_closed_in_time_whatever_else_is_awaited() {
     assert_eq!((gateway.count("subscriptions"), gateway.count("sessions_not_reading")), (1, 0));
     gateway.wait(Duration::from_millis(1_500));
     assert_eq!(gateway.count("sessions_not_reading"), 1);
+    gateway.ends_empty();
+}
+
+/// The header of a masked frame of so many bytes; its mask is of zeros.
+fn header(fin: bool, opcode: Opcode, len: u16) -> Vec<u8> {
+    let first = opcode as u8 | if fin { 0x80 } else { 0 };
+    let mut header = match len {
+        0..126 => vec![first, 0x80 | len as u8],
+        _ => [&[first, 0x80 | 126], &len.to_be_bytes()[..]].concat(),
+    };
+    header.extend([0; 4]);
+    header
+}
+
+#[test]
+fn a_message_that_stays_unfinished_ends_the_session_in_time() {
+    let part = header(true, Opcode::Binary, 1_000);
+    let fragment = [header(false, Opcode::Binary, 4), vec![0; 4]].concat();
+    for begun in [&part[..1], &part, &fragment] {
+        let mut gateway = Setup::shards(1).start();
+        let ada = gateway.device("ada", 1);
+        gateway[ada].outgoing.extend(begun);
+        gateway.wait(Duration::from_secs(29));
+        assert!(gateway[ada].is_connected(), "{:?}", gateway[ada].closed);
+        gateway.wait(Duration::from_secs(2));
+        assert_eq!((gateway[ada].code(), gateway.count("sessions_message_unfinished")), (Some(1008), 1));
+        assert_eq!(gateway.count("bytes_held"), 0);
+        gateway.ends_empty();
+    }
+}
+
+#[test]
+fn control_frames_between_fragments_win_no_time() {
+    let mut gateway = Setup::shards(1).start();
+    let ada = gateway.device("ada", 1);
+    gateway[ada].outgoing.extend([header(false, Opcode::Binary, 4), vec![0; 4]].concat());
+    for _ in 0..29 {
+        gateway[ada].say_raw(Opcode::Ping, b"still here");
+        gateway.wait(Duration::from_secs(1));
+    }
+    assert!(gateway[ada].is_connected(), "{:?}", gateway[ada].closed);
+    gateway[ada].say_raw(Opcode::Ping, b"still here");
+    gateway.wait(Duration::from_secs(2));
+    assert_eq!(gateway[ada].code(), Some(1008));
+    gateway.ends_empty();
+}
+
+#[test]
+fn a_client_that_is_never_between_messages_and_finishes_each_stays() {
+    let mut gateway = Setup::shards(1).start();
+    let ada = gateway.device("ada", 1);
+    // Each second the rest of one ping or message, and the beginning of the next.
+    for round in 0..90 {
+        match round % 3 {
+            0 => gateway[ada].say_raw(Opcode::Ping, b"ping"),
+            _ => gateway[ada].say(&ClientFrame::Ping(Ping { nonce: round })),
+        }
+        let begun = gateway[ada].outgoing.len() - 3;
+        let late = gateway[ada].outgoing.split_off(begun);
+        gateway.wait(Duration::from_secs(1));
+        gateway[ada].outgoing.extend(late);
+    }
+    gateway.settle();
+    assert!(gateway[ada].is_connected(), "{:?}", gateway[ada].closed);
+    gateway.ends_empty();
+}
+
+#[test]
+fn a_large_message_over_a_slow_link_arrives() {
+    let mut gateway = Setup::shards(1).start();
+    let ada = gateway.device("ada", 1);
+    gateway[ada].outgoing.extend(header(true, Opcode::Binary, 60_000));
+    for _ in 0..39 {
+        gateway[ada].outgoing.extend([0xff; 1_500]);
+        gateway.wait(Duration::from_secs(1));
+        assert!(gateway[ada].is_connected(), "{:?}", gateway[ada].closed);
+    }
+    gateway[ada].outgoing.extend([0xff; 1_500]);
+    gateway.settle();
+    // It was read to its end, and is no frame of the schema.
+    assert_eq!(gateway[ada].code(), Some(4400));
+    gateway.ends_empty();
+}
+
+#[test]
+fn who_makes_the_shard_hold_the_most_goes_first_and_not_who_adds_a_byte() {
+    let holding = |held_bytes_max: usize| {
+        let mut setup = Setup::shards(1);
+        setup.held_bytes_max = held_bytes_max;
+        let mut gateway = setup.start();
+        let devices = ["ada", "bob", "cyd"].map(|name| gateway.device(name, 1));
+        for (device, bytes) in devices.into_iter().zip([10_000, 50_000, 100]) {
+            let begun = [header(false, Opcode::Binary, bytes), vec![0; bytes.into()]].concat();
+            gateway[device].outgoing.extend(begun);
+            gateway.settle();
+        }
+        (gateway, devices)
+    };
+    let held = holding(HELD_BYTES_MAX).0.count("bytes_held") as usize;
+    let (mut gateway, [ada, bob, cyd]) = holding(held);
+    assert!([ada, bob, cyd].iter().all(|&device| gateway[device].is_connected()));
+    let more = [header(false, Opcode::Continuation, 1_000), vec![0; 1_000]].concat();
+    gateway[cyd].outgoing.extend(more);
+    gateway.settle();
+    assert_eq!((gateway[bob].code(), gateway.count("sessions_over_budget")), (Some(4429), 1));
+    assert!(gateway[ada].is_connected() && gateway[cyd].is_connected());
     gateway.ends_empty();
 }
 

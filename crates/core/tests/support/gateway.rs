@@ -14,7 +14,7 @@ use campanile_core::namespaces::Namespaces;
 use campanile_core::requests::{
     Answer, Durability, Envelopes, Outcome, Push, PushError, Pushed, Request, RequestBody, Ticket,
 };
-use campanile_core::settings::{Mode, ShardSettings};
+use campanile_core::settings::{HELD_BYTES_MAX, Mode, ShardSettings};
 use campanile_core::tokens::{Signer, Verifier};
 use campanile_core::{NUMBERS_PER_RANGE, Shard, ShardParts};
 use campanile_engine::sim::{Ending, Faults, World};
@@ -86,6 +86,8 @@ pub(crate) struct Setup {
     pub(crate) mailbox_limits: MailboxLimits,
     /// How long deduplication ids of publishers are remembered at most, in milliseconds.
     pub(crate) dedup_window_ms: u64,
+    /// What all connections of a shard together may make it hold.
+    pub(crate) held_bytes_max: usize,
     /// How often the store leaves out a turn, in a thousand.
     pub(crate) store_slowness: u16,
     /// What an earlier gateway left; an empty one if there was none.
@@ -115,6 +117,7 @@ impl Setup {
                 bytes_total_max: 1 << 40,
             },
             dedup_window_ms: 600_000,
+            held_bytes_max: HELD_BYTES_MAX,
             store_slowness: 0,
             mailbox: None,
             born_ms: BORN_MS,
@@ -145,6 +148,7 @@ impl Setup {
             auto_register: self.auto_register,
             message_ttl_ms: 30 * 24 * 3_600_000,
             dedup_window_ms: self.dedup_window_ms,
+            held_bytes_max: self.held_bytes_max,
         })
     }
 

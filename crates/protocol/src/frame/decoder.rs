@@ -69,6 +69,14 @@ impl Decoder {
         self.partial.is_none()
     }
 
+    /// Whether a data message has begun that is not whole: control frames between its fragments do not end it.
+    #[must_use]
+    pub fn is_mid_message(&self) -> bool {
+        self.partial
+            .as_ref()
+            .is_some_and(|partial| partial.data.is_some() && !matches!(partial.lent, Lent::Data))
+    }
+
     /// Heap memory owned, in bytes. At most about twice what has arrived of the current message, never what the peer
     /// declared.
     #[must_use]
