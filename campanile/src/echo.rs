@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use campanile_core::limits::Limits;
 use campanile_core::namespaces::Namespaces;
+use campanile_core::placement::PlacementKey;
 use campanile_core::settings::{HELD_BYTES_MAX, Mode, ShardSettings};
 use campanile_gateway::capacity::{self, Wanted};
 use campanile_gateway::host_limits::{Machine, raise_nofile};
@@ -90,6 +91,7 @@ pub(crate) fn run(args: &EchoArgs) -> anyhow::Result<()> {
         }),
         // Nobody stores anything.
         numbers: Vec::new(),
+        placement_key: PlacementKey::new([0; 16]),
         store_waker: Arc::new(campanile_engine::Waker::new()?),
     })?;
     // Whoever does not read it does not want it.

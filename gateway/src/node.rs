@@ -282,6 +282,7 @@ impl Shards {
             numbers: (0..plan.shards)
                 .map(|_| mailbox.reserve(NUMBERS_PER_RANGE))
                 .collect::<Result<_, _>>()?,
+            placement_key: mailbox.placement_key(),
             store_waker: Arc::clone(store_waker),
         })?;
         Ok(Shards { listen: listeners.address, plan, status, threads })

@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use campanile_core::counters::ShardCounters;
 use campanile_core::inbox::{Inbox, REQUESTS_WAITING_MAX};
-use campanile_core::placement::HomeShard;
+use campanile_core::placement::{HomeShard, PlacementKey};
 use campanile_core::requests::{
     Answer, Bell, ChannelHistory, ChannelPart, PUSHES_PER_REQUEST_MAX, Publish, PublishError, Push,
     PushError, Pushed, Request, RequestBody, Ticket, Unavailable, UserDevice,
@@ -50,12 +50,13 @@ pub struct Shards {
 
 impl Shards {
     /// Joins the shards: the inbox of each, what wakes its driver, and what it counts. `answers_waker` wakes
-    /// the thread that hands out answers.
+    /// the thread that hands out answers; users are placed by `placement_key`, as the shards do it.
     pub fn new(
         answers_waker: Arc<Waker>,
         parts: Vec<(Arc<Inbox>, Arc<Waker>, Arc<ShardCounters>)>,
+        placement_key: PlacementKey,
     ) -> Arc<Shards> {
-        let home = HomeShard::new(parts.len());
+        let home = HomeShard::new(parts.len(), placement_key);
         let links = parts
             .into_iter()
             .map(|(inbox, waker, counters)| Link {

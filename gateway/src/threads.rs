@@ -13,8 +13,10 @@ use campanile_engine::uring::Uring;
 use campanile_engine::{DriverKind, Now, Peers, RunOptions, Waker, run_with};
 
 use campanile_core::counters::ShardCounters;
+use campanile_core::hashing::HashKey;
 use campanile_core::inbox::Inbox;
 use campanile_core::lanes::{Lanes, MAIL_WAITING_MAX};
+use campanile_core::placement::PlacementKey;
 use campanile_mailbox::operations::Port;
 
 use crate::panics::AbortOnPanic;
@@ -41,6 +43,8 @@ pub struct ThreadOptions {
     pub settings: Arc<ShardSettings>,
     /// The first numbers of each shard.
     pub numbers: Vec<Range<u64>>,
+    /// By which users are placed.
+    pub placement_key: PlacementKey,
     /// Wakes the thread of the store.
     pub store_waker: Arc<Waker>,
 }
@@ -101,6 +105,7 @@ impl ShardThreads {
         let port = |index: usize| Port::new(Arc::clone(peers.waker(index)), Arc::clone(&options.store_waker));
         let ports: Vec<Arc<Port>> = (0..count).map(port).collect();
         let shared_core = count > options.cores_usable.min(options.cores.len());
+        let table_key = random_key()?;
         let (started, starts) = mpsc::channel();
         let mut go = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);
@@ -120,6 +125,8 @@ impl ShardThreads {
                 counters: Arc::clone(&parts[index].2),
                 port: Arc::clone(&ports[index]),
                 numbers: options.numbers.get(index).cloned().unwrap_or_default(),
+                placement_key: options.placement_key,
+                table_key,
                 peers: Arc::clone(&peers),
                 answers_waker: Arc::clone(&answers_waker),
                 started: started.clone(),
@@ -139,7 +146,7 @@ impl ShardThreads {
         for go_ahead in go {
             let _ = go_ahead.send(());
         }
-        let shards = Shards::new(answers_waker, parts);
+        let shards = Shards::new(answers_waker, parts, options.placement_key);
         let answering = Arc::clone(&shards);
         let answers = thread::Builder::new().name("answers".into()).spawn(move || {
             // Nobody would be answered any more, by a process that lives on.
@@ -187,6 +194,8 @@ struct ShardThread {
     counters: Arc<ShardCounters>,
     port: Arc<Port>,
     numbers: Range<u64>,
+    placement_key: PlacementKey,
+    table_key: HashKey,
     peers: Arc<Peers<Parcel>>,
     answers_waker: Arc<Waker>,
     started: mpsc::Sender<(usize, io::Result<()>)>,
@@ -234,6 +243,8 @@ impl ShardThread {
             counters: self.counters,
             port: self.port,
             numbers: self.numbers,
+            placement_key: self.placement_key,
+            table_key: self.table_key,
             seed: fastrand::u64(..),
         };
         let options = RunOptions { shared_core: self.shared_core };
@@ -248,6 +259,13 @@ impl ShardThread {
             io::Error::new(error.kind(), format!("shard {index}: {error}"))
         })
     }
+}
+
+/// A key that nobody knows.
+fn random_key() -> io::Result<HashKey> {
+    let mut key = [0; 16];
+    getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(HashKey::new(key))
 }
 
 /// Tells those who wait for the shard's answers that there will be no more.

@@ -27,7 +27,7 @@ use campanile_engine::Time;
 use campanile_protocol::ids::ChannelName;
 use campanile_protocol::messages::Position;
 use hashbrown::HashTable;
-use rustc_hash::{FxBuildHasher, FxHashSet};
+use rustc_hash::FxHashSet;
 use slab::Slab;
 
 use self::fanout::{Fanned, Memo};
@@ -37,6 +37,7 @@ use self::members::Query;
 use self::states::Statuses;
 use self::subscriptions::Subscriptions;
 use super::compression::Deflating;
+use super::hashing::HashKey;
 use crate::tokens::Grants;
 
 /// A channel as one shard knows it.
@@ -123,16 +124,11 @@ pub(super) struct Channels {
     mixed: Vec<u32>,
     /// Subscriptions that lack something and are not brought forward by a pass; each at most once.
     behind: VecDeque<u32>,
-    /// Chosen at random: names are chosen by clients, who must not know which ones meet in the table.
-    seed: u64,
-}
-
-fn hash(seed: u64, name: &str) -> u64 {
-    xxhash_rust::xxh3::xxh3_64_with_seed(name.as_bytes(), seed)
+    key: HashKey,
 }
 
 impl Channels {
-    pub(super) fn new(seed: u64) -> Channels {
+    pub(super) fn new(key: HashKey) -> Channels {
         Channels {
             numbers: HashTable::new(),
             slab: Slab::new(),
@@ -143,9 +139,9 @@ impl Channels {
             next_serial: 0,
             sweep_at: Time::default(),
             sweep_from: 0,
-            grants: GrantTable::default(),
+            grants: GrantTable::new(key),
             queries: Slab::new(),
-            statuses: Statuses::default(),
+            statuses: Statuses::new(key),
             announced: FxHashSet::default(),
             announced_until: Time::default(),
             memo: Memo::default(),
@@ -153,7 +149,7 @@ impl Channels {
             fanned: Vec::new(),
             mixed: Vec::new(),
             behind: VecDeque::new(),
-            seed,
+            key,
         }
     }
 
@@ -161,7 +157,7 @@ impl Channels {
     fn find(&self, name: &ChannelName) -> Option<u32> {
         let is_name =
             |&number: &u32| self.slab.get(number as usize).is_some_and(|channel| channel.name == *name);
-        self.numbers.find(hash(self.seed, name.as_str()), is_name).copied()
+        self.numbers.find(self.key.of(name.as_str()), is_name).copied()
     }
 
     fn get(&self, number: u32) -> Option<&Channel> {
@@ -188,11 +184,11 @@ impl Channels {
             used: now,
             serial: self.next_serial,
         };
-        let (seed, hashed) = (self.seed, hash(self.seed, channel.name.as_str()));
+        let (key, hashed) = (self.key, self.key.of(channel.name.as_str()));
         let number = self.slab.insert(channel) as u32;
         let slab = &self.slab;
         let rehash =
-            |&number: &u32| slab.get(number as usize).map_or(0, |channel| hash(seed, channel.name.as_str()));
+            |&number: &u32| slab.get(number as usize).map_or(0, |channel| key.of(channel.name.as_str()));
         self.numbers.insert_unique(hashed, number, rehash);
         number
     }
@@ -200,7 +196,7 @@ impl Channels {
     /// Forgets a channel that nobody is subscribed to.
     fn remove(&mut self, number: u32) -> Option<Channel> {
         let channel = self.slab.try_remove(number as usize)?;
-        let found = self.numbers.find_entry(hash(self.seed, channel.name.as_str()), |&other| other == number);
+        let found = self.numbers.find_entry(self.key.of(channel.name.as_str()), |&other| other == number);
         if let Ok(entry) = found {
             entry.remove();
         }
@@ -279,13 +275,16 @@ impl Channel {
 }
 
 /// What sessions may do with channels: sessions with the same grants share them.
-#[derive(Default)]
 struct GrantTable {
-    numbers: HashMap<Arc<Grants>, u32, FxBuildHasher>,
+    numbers: HashMap<Arc<Grants>, u32, HashKey>,
     shared: Slab<(Arc<Grants>, u32)>,
 }
 
 impl GrantTable {
+    fn new(key: HashKey) -> GrantTable {
+        GrantTable { numbers: HashMap::with_hasher(key), shared: Slab::new() }
+    }
+
     fn add(&mut self, grants: Arc<Grants>) -> u32 {
         if let Some(&number) = self.numbers.get(&grants) {
             self.shared[number as usize].1 += 1;

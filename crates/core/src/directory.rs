@@ -5,12 +5,11 @@
 //! registered, each with the slot of its session if it has one.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, Hash};
 
 use campanile_protocol::ids::{DeviceId, UserId};
 use hashbrown::HashTable;
-use rustc_hash::FxBuildHasher;
 
+use super::hashing::HashKey;
 use super::table::Table;
 use super::users::Parked;
 
@@ -79,6 +78,7 @@ impl User {
 
 /// The users of one shard.
 pub(super) struct Directory {
+    key: HashKey,
     numbers: HashTable<u32>,
     users: Table<User>,
     free: Vec<u32>,
@@ -87,15 +87,10 @@ pub(super) struct Directory {
     away: VecDeque<u32>,
 }
 
-fn hash(id: &str) -> u64 {
-    let mut hasher = FxBuildHasher.build_hasher();
-    id.hash(&mut hasher);
-    std::hash::Hasher::finish(&hasher)
-}
-
 impl Directory {
-    pub(super) fn new() -> Directory {
+    pub(super) fn new(key: HashKey) -> Directory {
         Directory {
+            key,
             numbers: HashTable::new(),
             users: Table::new(),
             free: Vec::new(),
@@ -108,7 +103,7 @@ impl Directory {
     pub(super) fn find(&self, id: &UserId) -> Option<u32> {
         let users = &self.users;
         let is_id = |&number: &u32| users.get(number).is_some_and(|user| user.id.as_ref() == Some(id));
-        self.numbers.find(hash(id.as_str()), is_id).copied()
+        self.numbers.find(self.key.of(id.as_str()), is_id).copied()
     }
 
     /// The number of a user, who is added without devices if need be.
@@ -123,12 +118,12 @@ impl Directory {
             self.next += 1;
             self.next - 1
         });
-        let hashed = hash(id.as_str());
+        let key = self.key;
         *self.users.entry(number) = User { id: Some(id.clone()), ..User::default() };
         let users = &self.users;
-        self.numbers.insert_unique(hashed, number, |&other| {
+        self.numbers.insert_unique(key.of(id.as_str()), number, |&other| {
             let id = users.get(other).and_then(|user| user.id.as_ref());
-            hash(id.map_or("", UserId::as_str))
+            key.of(id.map_or("", UserId::as_str))
         });
         number
     }
@@ -175,7 +170,7 @@ impl Directory {
             return;
         }
         let Some(id) = std::mem::take(user).id else { return };
-        if let Ok(entry) = self.numbers.find_entry(hash(id.as_str()), |&other| other == number) {
+        if let Ok(entry) = self.numbers.find_entry(self.key.of(id.as_str()), |&other| other == number) {
             entry.remove();
             self.free.push(number);
         }

@@ -18,6 +18,7 @@ mod ephemeral;
 mod frames;
 mod handoff;
 mod handshake;
+pub mod hashing;
 mod held;
 pub mod inbox;
 mod jobs;
@@ -59,13 +60,14 @@ use self::connection::{Connection, State};
 use self::counters::ShardCounters;
 use self::directory::Directory;
 use self::ephemeral::Sent;
+use self::hashing::HashKey;
 use self::held::Held;
 use self::inbox::Inbox;
 use self::jobs::{Job, Place, Reply};
 use self::lanes::{Lanes, Outgoing};
 use self::outbox::Outbox;
 use self::passes::Pass;
-use self::placement::HomeShard;
+use self::placement::{HomeShard, PlacementKey};
 use self::recent::RecentIds;
 use self::requests::{Answer, ConnectedDevice, Push, Unavailable, UserDevice};
 use self::settings::ShardSettings;
@@ -184,6 +186,10 @@ pub struct ShardParts {
     pub port: Arc<Port>,
     /// The first numbers that it gives out.
     pub numbers: Range<u64>,
+    /// By which users are placed: the same for all shards, and for who asks them.
+    pub placement_key: PlacementKey,
+    /// Of its tables. Another one: placement must tell nothing of them.
+    pub table_key: HashKey,
     /// Decides what is left to chance: when a ping is sent, when a drained client is to come back.
     pub seed: u64,
 }
@@ -191,22 +197,22 @@ pub struct ShardParts {
 impl Shard {
     /// A shard without connections.
     pub fn new(parts: ShardParts, now: Now) -> Shard {
-        let recent = RecentIds::new(parts.settings.dedup_window_ms, now.unix_ms);
+        let recent = RecentIds::new(parts.table_key, parts.settings.dedup_window_ms, now.unix_ms);
         let held = Held::new(parts.settings.held_bytes_max);
         Shard {
             index: parts.index,
             connections_max: connections_per_shard_max(parts.slots),
             settings: parts.settings,
-            home: HomeShard::new(parts.count),
+            home: HomeShard::new(parts.count, parts.placement_key),
             inbox: parts.inbox,
             lanes: Outgoing::new(parts.lanes),
-            channels: Channels::new(parts.seed),
+            channels: Channels::new(parts.table_key),
             inflating: Inflating::default(),
             counters: parts.counters,
             now,
             random: fastrand::Rng::with_seed(parts.seed),
             connections: Table::new(),
-            directory: Directory::new(),
+            directory: Directory::new(parts.table_key),
             wheel: Wheel::new(tick_origin(now.time, parts.index, parts.count), TICK),
             expired: Vec::new(),
             outbox: Outbox::default(),

@@ -1,7 +1,6 @@
 //! Where users live and who owns a channel.
 
-use std::hash::BuildHasher;
-
+pub use campanile_mailbox::PlacementKey;
 use campanile_protocol::ids::{ChannelName, UserId};
 
 use crate::namespaces::PRESENCE_NAMESPACE;
@@ -9,14 +8,14 @@ use crate::namespaces::PRESENCE_NAMESPACE;
 /// Where users live: the same for every part of one process.
 #[derive(Copy, Clone)]
 pub struct HomeShard {
-    hasher: rustc_hash::FxBuildHasher,
+    key: PlacementKey,
     count: usize,
 }
 
 impl HomeShard {
-    /// Users spread over `count` shards.
-    pub fn new(count: usize) -> HomeShard {
-        HomeShard { hasher: rustc_hash::FxBuildHasher, count }
+    /// Users spread over `count` shards by this key.
+    pub fn new(count: usize, key: PlacementKey) -> HomeShard {
+        HomeShard { key, count }
     }
 
     /// How many shards there are.
@@ -38,8 +37,7 @@ impl HomeShard {
     }
 
     fn of_text(&self, text: &str) -> usize {
-        // Mixed once more, since the directory of each shard uses the same hash.
-        let hash = self.hasher.hash_one(text).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        ((hash * self.count as u64) >> 32) as usize
+        // The lower half is for what else is decided by the same hash.
+        ((self.key.hash_text(text) >> 32) % self.count as u64) as usize
     }
 }

@@ -4,10 +4,8 @@
 //! it is parked, and every later push of the user behind it, so that they keep their order.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, Hasher};
 
 use campanile_protocol::ids::{DeviceId, MessageId};
-use rustc_hash::FxBuildHasher;
 
 use super::Shard;
 use super::directory::{Known, NONE};
@@ -15,7 +13,7 @@ use super::jobs::Place;
 use super::requests::{Outcome, Push, PushError, Pushed, Unavailable};
 use super::storage::Awaiting;
 use campanile_mailbox::operations::{Operation, Registration, StoreFailed};
-use campanile_mailbox::{Dedup, DedupScope, Remembered, Stored, UserRecord};
+use campanile_mailbox::{DedupScope, Remembered, Stored, UserRecord};
 
 /// Pushes that may be parked, of all users of a shard.
 const PARKED_MAX: usize = 16_384;
@@ -75,7 +73,7 @@ impl Shard {
             }
             let is_new = std::mem::take(&mut parked.first_is_new)
                 || push.dedup.as_ref().is_none_or(|dedup| {
-                    let fingerprint = fingerprint(push, dedup);
+                    let fingerprint = self.recent.fingerprint(&push.user, &dedup.key);
                     let lasts = matches!(dedup.key.scope, DedupScope::Publisher(_));
                     lasts && self.recent.is_new(fingerprint, self.now.unix_ms)
                 });
@@ -220,15 +218,4 @@ impl Shard {
         }
         Pushed { id: MessageId { epoch: self.settings.epoch, seq: remembered.seq }, devices, duplicate: true }
     }
-}
-
-fn fingerprint(push: &Push, dedup: &Dedup) -> u64 {
-    let mut hasher = FxBuildHasher.build_hasher();
-    hasher.write(push.user.as_str().as_bytes());
-    hasher.write_u8(0xff);
-    if let DedupScope::Publisher(key) = dedup.key.scope {
-        hasher.write_u64(key);
-    }
-    hasher.write(dedup.key.id.as_bytes());
-    hasher.finish()
 }

@@ -11,7 +11,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 fn one_shard() -> (Arc<Inbox>, Arc<Shards>) {
     let inbox = Inbox::new();
     let waker = || Arc::new(Waker::new().unwrap());
-    let shards = Shards::new(waker(), vec![(Arc::clone(&inbox), waker(), Arc::default())]);
+    let shards =
+        Shards::new(waker(), vec![(Arc::clone(&inbox), waker(), Arc::default())], PlacementKey::new([0; 16]));
     (inbox, shards)
 }
 

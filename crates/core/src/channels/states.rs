@@ -2,6 +2,7 @@
 //! coalesced: what counts is the state at the time when subscribers are told.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher;
 use std::time::Duration;
 
 use campanile_engine::Time;
@@ -13,6 +14,7 @@ use super::Channels;
 use super::mail::{Mail, State};
 use super::subscribing::{INVALID, Refused, channel_name};
 use crate::Shard;
+use crate::hashing::HashKey;
 use crate::namespaces::PRESENCE_NAMESPACE;
 
 /// The longest state, in bytes.
@@ -44,12 +46,11 @@ fn status_of(user: &UserId) -> Option<ChannelName> {
 }
 
 /// The statuses of the users who live on this shard.
-#[derive(Default)]
 pub(super) struct Statuses {
     /// What connected users have said that they are doing, by their number in the directory.
     said: HashMap<u32, Box<str>, FxBuildHasher>,
     /// Those that somebody watches.
-    watched: HashMap<UserId, Watched, FxBuildHasher>,
+    watched: HashMap<UserId, Watched, HashKey>,
     /// Who has come or said something, by when it is to be told.
     coming: VecDeque<Due>,
     /// Who has gone.
@@ -127,7 +128,7 @@ impl Shard {
             channels.announced.clear();
             channels.announced_until = self.now.time + REPEATED_AFTER;
         }
-        let hash = std::hash::BuildHasher::hash_one(&FxBuildHasher, (channel, user, state));
+        let hash = channels.key.hash_one((channel, user, state));
         channels.announced.len() >= REMEMBERED_MAX || !channels.announced.insert(hash)
     }
 
@@ -271,6 +272,16 @@ impl Shard {
 }
 
 impl Statuses {
+    pub(super) fn new(key: HashKey) -> Statuses {
+        Statuses {
+            said: HashMap::default(),
+            watched: HashMap::with_hasher(key),
+            coming: VecDeque::new(),
+            going: VecDeque::new(),
+            next_serial: 0,
+        }
+    }
+
     /// Nobody watches the user any more.
     pub(super) fn forget(&mut self, channel: &ChannelName) {
         if let Some(user) = user_of(channel).and_then(|user| UserId::try_from(user).ok()) {

@@ -8,7 +8,7 @@ use campanile_protocol::messages::Encoding::{self, Json, Protobuf};
 use campanile_protocol::messages::{CaughtUp, ClientFrame, Ping, ServerFrame};
 
 use crate::support::{Entry, Gateway, Seen, Setup, user};
-use campanile_core::placement::HomeShard;
+use campanile_core::placement::{HomeShard, PlacementKey};
 
 fn refused(gateway: &mut Gateway, entry: Entry) -> (Option<u16>, Option<u16>) {
     let device = gateway.enter(0, Json, entry);
@@ -291,7 +291,7 @@ fn every_user_is_handed_to_the_home_shard() {
 #[test]
 fn users_are_spread_evenly_over_the_shards() {
     for shards in [2, 3, 6, 22] {
-        let home = HomeShard::new(shards);
+        let home = HomeShard::new(shards, PlacementKey::new([0; 16]));
         for form in ["", "user-", "u:0000", "7c9e6679-7425-40de-944b-e07fc1f9"] {
             let mut users = vec![0; shards];
             (0..10_000).for_each(|number| users[home.of(&user(&format!("{form}{number}")))] += 1);

@@ -7,5 +7,6 @@ mod drain;
 mod edge;
 mod handshake;
 mod mailbox;
+mod names;
 mod sessions;
 mod turns;

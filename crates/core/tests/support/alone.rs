@@ -26,6 +26,7 @@ pub(crate) struct Alone {
 impl Alone {
     pub(crate) fn new(mut setup: Setup, unix_ms: u64) -> Alone {
         let inbox = Inbox::new();
+        let (placement_key, table_key) = setup.keys();
         let mut store = setup.store();
         let parts = ShardParts {
             index: 0,
@@ -37,6 +38,8 @@ impl Alone {
             counters: Arc::new(ShardCounters::default()),
             port: store.port(0),
             numbers: store.reserve(NUMBERS_PER_RANGE).expect("no numbers"),
+            placement_key,
+            table_key,
             seed: 1,
         };
         let now = Now { time: Time(1_000_000_000), unix_ms };

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use campanile_core::counters::{Kind, ShardCounters};
+use campanile_core::hashing::HashKey;
 use campanile_core::lanes::{Lanes, MAIL_WAITING_MAX};
 use campanile_core::limits::Limits;
 use campanile_core::namespaces::Namespaces;
@@ -21,7 +22,10 @@ use campanile_engine::sim::{Ending, Faults, World};
 use campanile_mailbox::MailboxLimits;
 use campanile_protocol::ids::{DeviceId, UserId};
 use campanile_protocol::messages::{Deliver, Encoding, Event, Payload};
-use {campanile_core::inbox::Inbox, campanile_core::placement::HomeShard};
+use {
+    campanile_core::inbox::Inbox,
+    campanile_core::placement::{HomeShard, PlacementKey},
+};
 
 use super::store::{ModelMailbox, SimStore};
 use super::watched::Watched;
@@ -152,6 +156,13 @@ impl Setup {
         })
     }
 
+    /// The keys by which users are placed, and of tables.
+    pub(crate) fn keys(&self) -> (PlacementKey, HashKey) {
+        let mut random = fastrand::Rng::with_seed(self.seed);
+        let mut key = || random.u128(..).to_le_bytes();
+        (PlacementKey::new(key()), HashKey::new(key()))
+    }
+
     pub(crate) fn store(&mut self) -> SimStore {
         let (limits, seed) = (self.mailbox_limits, self.seed);
         let mailbox = self.mailbox.take().unwrap_or_else(|| ModelMailbox::new(EPOCH, limits, seed));
@@ -163,6 +174,7 @@ impl Setup {
         let mut store = self.store();
         let mut world = World::new(self.seed, self.faults, self.born_ms);
         let lanes = Lanes::new(self.shards, self.lane_waiting_max);
+        let (placement_key, table_key) = self.keys();
         let (mut inboxes, mut counters) = (Vec::new(), Vec::new());
         for index in 0..self.shards {
             let inbox = Inbox::new();
@@ -177,6 +189,8 @@ impl Setup {
                 counters: Arc::clone(&counted),
                 port: store.port(index),
                 numbers: store.reserve(NUMBERS_PER_RANGE).expect("no numbers"),
+                placement_key,
+                table_key,
                 seed: self.seed + index as u64,
             };
             let shard = Shard::new(parts, world.now());
@@ -184,7 +198,7 @@ impl Setup {
             inboxes.push(inbox);
             counters.push(counted);
         }
-        let home = HomeShard::new(self.shards);
+        let home = HomeShard::new(self.shards, placement_key);
         let mut gateway = Gateway {
             world,
             store,

@@ -36,6 +36,7 @@ use campanile_core::inbox::{Inbox, REQUESTS_WAITING_MAX};
 use crate::shards::Shards;
 use campanile_core::counters::ShardCounters;
 use campanile_core::namespaces::{Namespace, Namespaces};
+use campanile_core::placement::PlacementKey;
 use campanile_core::requests::{
     Answer, Bell, ConnectedDevice, Durability, Envelopes, Outcome, Push, PushError, Pushed, RequestBody,
     Ticket, Unavailable, UserDevice,
@@ -102,7 +103,7 @@ impl Api {
             })
             .collect();
         let inboxes: Vec<_> = parts.iter().map(|(inbox, ..)| Arc::clone(inbox)).collect();
-        let shards = Shards::new(answers_waker, parts);
+        let shards = Shards::new(answers_waker, parts, PlacementKey::new([0; 16]));
         let played = Arc::new(Played::default());
         let (playing, answering) = (Arc::clone(&played), Arc::clone(&shards));
         let threads = vec![

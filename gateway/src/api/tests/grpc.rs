@@ -32,7 +32,7 @@ use crate::api::grpc::wire::{
 };
 use crate::api::server::{Patience, serve};
 use crate::node::Phase;
-use campanile_core::placement::HomeShard;
+use campanile_core::placement::{HomeShard, PlacementKey};
 use campanile_core::requests::{self, Envelopes};
 
 /// Only there to turn a hang into a failure.
@@ -326,7 +326,7 @@ async fn requests_of_a_stream_do_not_wait_for_each_other_and_are_answered_in_ord
         sender.send(batch(number)).await.unwrap();
     }
     // None has been answered, and yet many have reached the shards; but not without end.
-    let home = HomeShard::new(served.api.context.shards.count());
+    let home = HomeShard::new(served.api.context.shards.count(), PlacementKey::new([0; 16]));
     let [ada, nobody] = ["ada", "nobody"].map(|user| home.of(&user.parse().unwrap()));
     served.have_been_asked(REQUESTS_IN_FLIGHT_MAX * if ada == nobody { 1 } else { 2 }).await;
     // Answered in the wrong order by the shards.
