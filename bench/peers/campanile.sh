@@ -16,6 +16,8 @@ cat > "$folder/campanile.toml" <<EOF
 shards = 1
 listen = "127.0.0.1:$1"
 api_listen = "127.0.0.1:$(($1 + 1))"
+admin_listen = "127.0.0.1:0"
+devices_listen = "127.0.0.1:0"
 data_dir = "$folder/data"
 [auth]
 jwt_hs256_file = "$folder/secret"

@@ -59,8 +59,9 @@ mod tests {
     #[test]
     fn the_documented_commands_are_understood() {
         for line in [
-            "campanile serve --listen 127.0.0.1:8080 --api-listen 127.0.0.1:8081 --shards 2 --driver epoll \
-             --jwt-hs256-file F --api-key-file F --data-dir D --config F --max-connections 5 --log debug",
+            "campanile serve --listen 127.0.0.1:8080 --api-listen 127.0.0.1:8081 --admin-listen 127.0.0.1:8082 \
+             --devices-listen 127.0.0.1:8083 --shards 2 --driver epoll --jwt-hs256-file F --api-key-file F \
+             --data-dir D --config F --max-connections 5 --log debug",
             "campanile serve",
             "campanile token --jwt-hs256-file F --user U --device 1 --count 3 --ttl-seconds 60",
             "campanile token --eddsa-key F --user U --device 1",

@@ -249,6 +249,7 @@ impl Gateway {
         folder.adopt(&mut program)?;
         let mut child = program
             .args(["serve", "--listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--log", "warn"])
+            .args(["--admin-listen", "127.0.0.1:0", "--devices-listen", "127.0.0.1:0"])
             .args(["--max-connections", &devices.to_string()])
             .arg("--jwt-hs256-file")
             .arg(folder.path("jwt"))
@@ -326,7 +327,7 @@ impl Gateway {
 
     /// The sessions that are open, from the metrics page.
     fn sessions(&self) -> anyhow::Result<u64> {
-        let mut stream = TcpStream::connect(self.said("api")?)?;
+        let mut stream = TcpStream::connect(self.said("admin")?)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n")?;
         let mut page = String::new();

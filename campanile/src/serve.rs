@@ -23,9 +23,15 @@ pub(crate) struct ServeArgs {
     /// Where devices connect [default: 127.0.0.1:8080]; port 0 lets the kernel choose one
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
-    /// Where publishers and operators connect [default: 127.0.0.1:8081]
+    /// Where publishers connect [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) api_listen: Option<SocketAddr>,
+    /// Where operators connect [default: 127.0.0.1:8082]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) admin_listen: Option<SocketAddr>,
+    /// Where devices that poll connect [default: 127.0.0.1:8083]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) devices_listen: Option<SocketAddr>,
     /// How many shards [default: 0, from --max-connections and the cores]
     #[arg(long, value_name = "N")]
     pub(crate) shards: Option<usize>,
@@ -72,6 +78,8 @@ impl ServeArgs {
         let flags = self.clone();
         set(&mut config.listen, flags.listen.map(|address| address.to_string()));
         set(&mut config.api_listen, flags.api_listen.map(|address| address.to_string()));
+        set(&mut config.admin_listen, flags.admin_listen.map(|address| address.to_string()));
+        set(&mut config.devices_listen, flags.devices_listen.map(|address| address.to_string()));
         set(&mut config.shards, flags.shards);
         set(&mut config.driver, flags.driver.map(|driver| driver.to_string()));
         set(&mut config.auth.jwt_hs256_file, flags.jwt_hs256_file);
@@ -96,7 +104,7 @@ fn set<T>(value: &mut T, flag: Option<T>) {
 }
 
 /// Runs a gateway until SIGTERM or SIGINT. Once it is ready it prints one line to standard output:
-/// `ready listen=ADDRESS api=ADDRESS driver=NAME shards=N max_connections=N`.
+/// `ready listen=ADDRESS api=ADDRESS admin=ADDRESS devices=ADDRESS driver=NAME shards=N max_connections=N`.
 ///
 /// # Errors
 /// When the configuration cannot be used, the node does not start, or a shard breaks.
@@ -110,9 +118,11 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     // Whoever does not read it does not want it.
     let _ = writeln!(
         out,
-        "ready listen={} api={} driver={} shards={} max_connections={}",
+        "ready listen={} api={} admin={} devices={} driver={} shards={} max_connections={}",
         node.listen(),
         node.api_listen(),
+        node.admin_listen(),
+        node.devices_listen(),
         node.status().driver,
         node.plan().shards,
         node.plan().connections_max
@@ -141,15 +151,18 @@ mod tests {
         let path = dir.path().join("campanile.toml");
         std::fs::write(&path, "shards = 3\ndriver = 'uring'\n[limits]\nmax_connections = 7").unwrap();
         let line = format!(
-            "campanile serve --config {} --listen 127.0.0.1:1 --api-listen [::1]:2 --driver epoll \
-             --jwt-hs256-file j --jwt-eddsa-public-key-file e --api-key-file k --data-dir d --allowed-origin https://a --allowed-origin \
-             https://b --proxy-protocol-from 10.0.0.0/8 --log debug",
+            "campanile serve --config {} --listen 127.0.0.1:1 --api-listen [::1]:2 --admin-listen \
+             127.0.0.1:3 --devices-listen 127.0.0.1:4 --driver epoll --jwt-hs256-file j \
+             --jwt-eddsa-public-key-file e --api-key-file k --data-dir d --allowed-origin https://a --allowed-origin https://b \
+             --proxy-protocol-from 10.0.0.0/8 --log debug",
             path.display()
         );
         let config = parse(&line).configuration().unwrap();
         let mut expected = FileConfig {
             listen: "127.0.0.1:1".into(),
             api_listen: "[::1]:2".into(),
+            admin_listen: "127.0.0.1:3".into(),
+            devices_listen: "127.0.0.1:4".into(),
             shards: 3,
             driver: "epoll".into(),
             data_dir: "d".into(),

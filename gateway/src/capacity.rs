@@ -14,8 +14,12 @@ use campanile_engine::DriverKind;
 pub const SHARDS_MAX: usize = 256;
 /// Descriptors kept for everything but connections, at least: files, the API's connections, rings.
 pub const DESCRIPTORS_RESERVED_MIN: u32 = 256;
-/// The most connections that the API takes at the same time.
+/// The most connections that publishers may have at the same time.
 pub const API_CONNECTIONS_MAX: u64 = 1_024;
+/// The most connections that devices that poll may have at the same time.
+pub const DEVICES_CONNECTIONS_MAX: u64 = 1_024;
+/// Connections that operators may have at the same time.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// The smallest `RLIMIT_NOFILE` that a node runs with.
 pub const NOFILE_MIN: u64 = 1_024;
 
@@ -62,10 +66,16 @@ impl Plan {
     }
 }
 
-/// Connections that the API takes at the same time: what is left beside the devices' descriptors and the rings.
+/// Connections that publishers may have at the same time: a part of the descriptors that are not for sessions.
 #[must_use]
 pub fn api_connections_max(nofile: u64) -> usize {
     (nofile / 16).clamp(64, API_CONNECTIONS_MAX) as usize
+}
+
+/// Connections that devices that poll may have at the same time: as many as publishers, and none of theirs.
+#[must_use]
+pub fn devices_connections_max(nofile: u64) -> usize {
+    (nofile / 16).clamp(64, DEVICES_CONNECTIONS_MAX) as usize
 }
 
 /// The machine allows so few descriptors that a node makes no sense.
@@ -132,8 +142,9 @@ fn plan_epoll(wanted: Wanted, nofile: u32, cores: usize) -> Plan {
 /// Descriptors that are not for devices when `epoll` shares them all.
 fn descriptors_reserved(nofile: u32, shards: usize) -> u32 {
     let shards = u32::try_from(shards).unwrap_or(u32::MAX);
-    let api = api_connections_max(nofile.into()) as u32;
-    DESCRIPTORS_RESERVED_MIN.max(128 + api + shards.saturating_mul(DESCRIPTORS_PER_SHARD))
+    let http = api_connections_max(nofile.into()) + devices_connections_max(nofile.into());
+    let http = (http + ADMIN_CONNECTIONS_MAX) as u32;
+    DESCRIPTORS_RESERVED_MIN.max(128 + http + shards.saturating_mul(DESCRIPTORS_PER_SHARD))
 }
 
 /// The table that a shard needs when `connections` spread over `shards`.
@@ -208,7 +219,7 @@ mod tests {
         let small = plan(epoll(2, 20_000, 10_000)).unwrap();
         assert_eq!((small.shards, small.connections_max, small.warning), (2, 10_000, None));
         let large = plan(epoll(2, 20_000, 100_000)).unwrap();
-        assert_eq!((large.shards, large.connections_max), (2, 18_832));
+        assert_eq!((large.shards, large.connections_max), (2, 17_744));
         assert!(large.warning.unwrap().contains("nofile"));
     }
 
@@ -227,8 +238,9 @@ mod tests {
             for cores in [1, 2, 16] {
                 let plan = plan(epoll(cores, nofile, u32::MAX)).unwrap();
                 let rings = u64::from(DESCRIPTORS_PER_SHARD) * plan.shards as u64;
-                let api = api_connections_max(nofile) as u64;
-                assert!(u64::from(plan.connections_max) + api + rings < nofile, "{nofile}: {plan:?}");
+                let http = api_connections_max(nofile) + devices_connections_max(nofile);
+                let http = (http + ADMIN_CONNECTIONS_MAX) as u64;
+                assert!(u64::from(plan.connections_max) + http + rings < nofile, "{nofile}: {plan:?}");
             }
         }
     }

@@ -13,12 +13,12 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use campanile_core::limits::Limits;
 use serde::{Deserialize, Serialize};
 
 pub use self::channels::{ChannelsTable, DefaultTable, NamespaceTable, Slow, Subscribe};
 pub use self::secrets::{ApiKeys, HmacSecret};
 pub use self::settings::{DrainSettings, EdgeSettings, MailboxSettings, Settings};
-use campanile_core::limits::Limits;
 
 /// The configuration file, before its values are checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +26,12 @@ use campanile_core::limits::Limits;
 pub struct FileConfig {
     /// Where devices connect, as `address:port`.
     pub listen: String,
-    /// Where publishers and operators connect, as `address:port`.
+    /// Where publishers connect, as `address:port`.
     pub api_listen: String,
+    /// Where operators connect, as `address:port`.
+    pub admin_listen: String,
+    /// Where devices that poll connect, as `address:port`.
+    pub devices_listen: String,
     /// How many shards; 0 leaves it to `limits.max_connections` and the cores.
     pub shards: usize,
     /// `auto`, `uring` or `epoll`.
@@ -102,6 +106,8 @@ pub struct ApiTable {
 pub struct EdgeTable {
     /// Origins whose pages may connect; empty for any.
     pub allowed_origins: Vec<String>,
+    /// The origin of the gateway's own pages, which may always connect; empty if there are none.
+    pub own_origin: String,
     /// Addresses and networks that speak PROXY protocol v2 to us.
     pub proxy_protocol_from: Vec<String>,
     /// `SO_SNDBUF` of each connection, in bytes.
@@ -219,6 +225,8 @@ impl Default for FileConfig {
         FileConfig {
             listen: "127.0.0.1:8080".into(),
             api_listen: "127.0.0.1:8081".into(),
+            admin_listen: "127.0.0.1:8082".into(),
+            devices_listen: "127.0.0.1:8083".into(),
             shards: 0,
             driver: "auto".into(),
             data_dir: "data".into(),
@@ -257,6 +265,7 @@ impl Default for EdgeTable {
     fn default() -> Self {
         EdgeTable {
             allowed_origins: Vec::new(),
+            own_origin: String::new(),
             proxy_protocol_from: Vec::new(),
             send_buffer_bytes: 16 * 1024,
         }

@@ -7,4 +7,6 @@ pub mod host_limits;
 pub mod node;
 pub mod panics;
 pub mod shards;
+pub mod status;
 pub mod threads;
+pub mod usage;

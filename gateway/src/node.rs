@@ -3,9 +3,6 @@
 //! [`Node::start`] leaves nothing half done: it returns when every shard accepts connections and the API answers, or
 //! with an error and nothing left running that matters. [`Node::serve`] ends after a drain.
 
-mod process;
-mod status;
-
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -14,29 +11,29 @@ use std::sync::atomic::AtomicU32;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use campanile_engine::{DriverChoice, DriverKind, ListenError, ListenOptions, Listeners, Waker};
-use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-use tokio::time::sleep;
-
-pub use self::process::ProcessUsage;
-pub use self::status::{NodeStatus, Phase};
-use crate::api::metrics::ApiMetrics;
-use crate::api::server::Patience;
-use crate::api::{self, Context, PushRules};
-use crate::capacity::{self, Plan, TooFewDescriptors, Wanted};
-use crate::config::{DrainSettings, Settings};
-use crate::host_limits::{Machine, raise_nofile};
-use crate::panics;
-use crate::threads::{ShardThreads, ThreadOptions, ThreadsError};
 use campanile_core::NUMBERS_PER_RANGE;
+use campanile_core::push::PushRules;
 use campanile_core::settings::{HELD_BYTES_MAX, Mode, ShardSettings};
+use campanile_engine::{DriverChoice, DriverKind, ListenError, ListenOptions, Listeners, Waker};
 use campanile_mailbox::store::StoreCounters;
 use campanile_mailbox::{Mailbox as _, MailboxError};
 use campanile_storage::thread::StoreThread;
 use campanile_storage::{FjallMailbox, OpenError};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::api::server::{self, Patience};
+use crate::api::{AllowedOrigins, Api, ApiParts, Listener};
+use crate::capacity::{self, Plan, TooFewDescriptors, Wanted};
+use crate::config::{DrainSettings, Settings};
+use crate::host_limits::{Machine, raise_nofile};
+use crate::panics;
+pub use crate::status::{NodeStatus, Phase};
+use crate::threads::{ShardThreads, ThreadOptions, ThreadsError};
+pub use crate::usage::ProcessUsage;
 
 /// Threads of the control plane, beside the shards'; no more than there are cores.
 pub const CONTROL_THREADS_MAX: usize = 2;
@@ -64,9 +61,11 @@ pub enum StartError {
     /// The devices' address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The API's address cannot be listened on.
-    #[error("cannot listen for the API on {address}: {error}")]
+    /// An address of the API cannot be listened on.
+    #[error("cannot listen for {listener} on {address}: {error}")]
     ApiListen {
+        /// What would have been answered there.
+        listener: Listener,
         /// The address.
         address: SocketAddr,
         /// What the kernel said.
@@ -90,23 +89,31 @@ pub enum StartError {
 pub struct Node {
     listen: SocketAddr,
     api_listen: SocketAddr,
+    admin_listen: SocketAddr,
+    devices_listen: SocketAddr,
     plan: Plan,
     status: Arc<NodeStatus>,
     threads: ShardThreads,
     store: StoreThread,
     drain: DrainSettings,
-    api: JoinHandle<()>,
-    end_api: oneshot::Sender<()>,
+    /// What answers on each listener of the API.
+    api: Vec<JoinHandle<()>>,
+    /// Ends them when it is dropped.
+    end_api: watch::Sender<()>,
     runtime: Runtime,
 }
 
 impl Node {
-    /// Binds both addresses, makes the shards and opens the API.
+    /// Binds all addresses, makes the shards and opens the API.
     ///
     /// # Errors
     /// [`StartError`].
     pub fn start(settings: &Settings) -> Result<Node, StartError> {
-        let (api_listener, api_listen) = bind_api(settings.api_listen)?;
+        let api_socket = Bound::to(Listener::Api, settings.api_listen)?;
+        let admin_socket = Bound::to(Listener::Admin, settings.admin_listen)?;
+        let devices_socket = Bound::to(Listener::Devices, settings.devices_listen)?;
+        let (api_listen, admin_listen, devices_listen) =
+            (api_socket.address, admin_socket.address, devices_socket.address);
         let mut mailbox =
             FjallMailbox::open(&settings.data_dir.join(MAILBOX_DIRECTORY), settings.mailbox.limits)?;
         let store_waker = Arc::new(Waker::new()?);
@@ -117,7 +124,7 @@ impl Node {
         let store_counters = Arc::new(StoreCounters::default());
         let store =
             StoreThread::start(mailbox, threads.ports.clone(), store_waker, Arc::clone(&store_counters))?;
-        let context = Arc::new(Context {
+        let api = Arc::new(Api::new(ApiParts {
             shards: Arc::clone(&threads.shards),
             store: store_counters,
             keys: settings.api_keys.clone(),
@@ -129,38 +136,36 @@ impl Node {
                 ttl: settings.mailbox.ttl,
                 dedup_window: settings.mailbox.dedup_window,
             },
+            origins: AllowedOrigins::new(settings.edge.allowed_origins.clone()),
             node: Arc::clone(&status),
-            metrics: ApiMetrics::default(),
-        });
+        }));
         let runtime = Builder::new_multi_thread()
             .worker_threads(campanile_engine::thread::allowed_cores().len().min(CONTROL_THREADS_MAX))
             .thread_name("api")
             .on_thread_start(panics::are_caught_here)
             .enable_all()
             .build()?;
-        let (end_api, ended) = oneshot::channel::<()>();
-        let api_listener = {
-            let _inside = runtime.enter();
-            tokio::net::TcpListener::from_std(api_listener)?
-        };
-        let patience = Patience::new(capacity::api_connections_max(raise_nofile()));
-        let api = runtime.spawn(api::server::serve(api_listener, context, patience, async {
-            let _ = ended.await;
-        }));
+        let (end_api, ended) = watch::channel(());
+        let serving = [api_socket, admin_socket, devices_socket]
+            .into_iter()
+            .map(|socket| socket.serve(&runtime, &api, ended.clone()))
+            .collect::<io::Result<_>>()?;
         status.enter(Phase::Ready);
         tracing::info!(
-            %listen, api = %api_listen, %driver, shards = plan.shards,
+            %listen, api = %api_listen, admin = %admin_listen, devices = %devices_listen, %driver, shards = plan.shards,
             max_connections = plan.connections_max, node = %status.id, "ready"
         );
         Ok(Node {
             listen,
             api_listen,
+            admin_listen,
+            devices_listen,
             plan,
             status,
             threads,
             store,
             drain: settings.drain,
-            api,
+            api: serving,
             end_api,
             runtime,
         })
@@ -171,9 +176,19 @@ impl Node {
         self.listen
     }
 
-    /// Where publishers and operators connect, with the port that was chosen.
+    /// Where publishers connect, with the port that was chosen.
     pub fn api_listen(&self) -> SocketAddr {
         self.api_listen
+    }
+
+    /// Where operators connect, with the port that was chosen.
+    pub fn admin_listen(&self) -> SocketAddr {
+        self.admin_listen
+    }
+
+    /// Where devices that poll connect, with the port that was chosen.
+    pub fn devices_listen(&self) -> SocketAddr {
+        self.devices_listen
     }
 
     /// How the node is divided.
@@ -229,8 +244,10 @@ impl Node {
                 () = hurry => tracing::warn!("asked again: stopping at once"),
             }
             stop_shards(&threads).await;
-            let _ = end_api.send(());
-            let _ = api.await;
+            drop(end_api);
+            for listener in api {
+                let _ = listener.await;
+            }
             broke
         });
         if !threads.have_ended() {
@@ -335,15 +352,45 @@ fn bind_devices(options: ListenOptions) -> Result<Listeners, ListenError> {
     }
 }
 
-fn bind_api(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    // The standard library sets SO_REUSEADDR, so that a restart does not wait for old connections.
-    TcpListener::bind(address)
-        .and_then(|listener| {
-            listener.set_nonblocking(true)?;
-            let bound = listener.local_addr()?;
-            Ok((listener, bound))
-        })
-        .map_err(|error| StartError::ApiListen { address, error })
+/// A socket of the API that nobody is answered on yet.
+struct Bound {
+    listener: Listener,
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+impl Bound {
+    fn to(listener: Listener, address: SocketAddr) -> Result<Bound, StartError> {
+        let bound = |socket: TcpListener| {
+            socket.set_nonblocking(true)?;
+            let address = socket.local_addr()?;
+            Ok(Bound { listener, socket, address })
+        };
+        // The standard library sets SO_REUSEADDR, so that a restart does not wait for old connections.
+        let bound = TcpListener::bind(address).and_then(bound);
+        bound.map_err(|error| StartError::ApiListen { listener, address, error })
+    }
+
+    /// Answers there until the sender of `ended` is gone.
+    fn serve(
+        self,
+        runtime: &Runtime,
+        api: &Arc<Api>,
+        mut ended: watch::Receiver<()>,
+    ) -> io::Result<JoinHandle<()>> {
+        let nofile = raise_nofile();
+        let patience = Patience::new(match self.listener {
+            Listener::Api => capacity::api_connections_max(nofile),
+            Listener::Admin => capacity::ADMIN_CONNECTIONS_MAX,
+            Listener::Devices => capacity::devices_connections_max(nofile),
+        });
+        let socket = {
+            let _inside = runtime.enter();
+            tokio::net::TcpListener::from_std(self.socket)?
+        };
+        let ended = async move { while ended.changed().await.is_ok() {} };
+        Ok(runtime.spawn(server::serve(socket, Arc::clone(api), self.listener, patience, ended)))
+    }
 }
 
 fn shard_settings(settings: &Settings, plan: &Plan, status: &NodeStatus, epoch: u64) -> ShardSettings {

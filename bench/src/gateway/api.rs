@@ -7,14 +7,16 @@ use anyhow::Context;
 
 pub(super) struct Api {
     address: SocketAddr,
+    /// Where its metrics are.
+    admin: SocketAddr,
     key: String,
     agent: ureq::Agent,
 }
 
 impl Api {
-    pub(super) fn new(address: SocketAddr, key: &str) -> Self {
+    pub(super) fn new(address: SocketAddr, admin: SocketAddr, key: &str) -> Self {
         let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(20))).build();
-        Self { address, key: format!("Bearer {key}"), agent: config.into() }
+        Self { address, admin, key: format!("Bearer {key}"), agent: config.into() }
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -27,7 +29,7 @@ impl Api {
 
     /// The sum of a metric over all shards.
     pub(super) fn counter(&self, name: &str) -> anyhow::Result<u64> {
-        let mut response = self.agent.get(format!("http://{}/metrics", self.address)).call()?;
+        let mut response = self.agent.get(format!("http://{}/metrics", self.admin)).call()?;
         let text = response.body_mut().read_to_string()?;
         let mut sum = None;
         for line in text.lines() {

@@ -169,20 +169,28 @@ impl Gateway {
         fs::write(folder.path("key"), KEY)?;
         let lines = config.iter().copied().chain(setup.set.iter().map(String::as_str));
         fs::write(folder.path("campanile.toml"), lines.collect::<Vec<_>>().join("\n"))?;
-        let (listen, api) = (free_address()?, free_address()?);
+        let (listen, api, admin) = (free_address()?, free_address()?, free_address()?);
         let mut all: Vec<String> = vec!["serve".into()];
         let mut option = |name: &str, value: String| all.extend([name.to_owned(), value]);
         option("--config", folder.path("campanile.toml").display().to_string());
         option("--listen", listen.to_string());
         option("--api-listen", api.to_string());
+        option("--admin-listen", admin.to_string());
+        option("--devices-listen", "127.0.0.1:0".to_owned());
         option("--jwt-hs256-file", folder.path("jwt").display().to_string());
         option("--api-key-file", folder.path("key").display().to_string());
         option("--data-dir", folder.path("data").display().to_string());
         option("--driver", setup.driver.clone());
         all.extend(arguments.iter().map(|&argument| argument.to_owned()));
         let process = Process::start("campanile", setup.server_core(), false, &all)?;
-        let gateway =
-            Self { process, api: Api::new(api, KEY), listen, folder, setup: setup.clone(), arguments: all };
+        let gateway = Self {
+            process,
+            api: Api::new(api, admin, KEY),
+            listen,
+            folder,
+            setup: setup.clone(),
+            arguments: all,
+        };
         gateway.wait_until_ready(Instant::now())?;
         Ok(gateway)
     }

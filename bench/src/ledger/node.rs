@@ -59,6 +59,8 @@ impl Node {
             ("--config", file("campanile.toml")),
             ("--listen", listen.to_string()),
             ("--api-listen", api.to_string()),
+            ("--admin-listen", "127.0.0.1:0".to_owned()),
+            ("--devices-listen", "127.0.0.1:0".to_owned()),
             ("--jwt-hs256-file", file("jwt")),
             ("--api-key-file", file("key")),
             ("--data-dir", file("data")),

@@ -48,7 +48,10 @@ impl Terminal {
         let programs = Path::new(env!("CARGO_BIN_EXE_campanile")).parent().unwrap();
         let replacements = vec![
             ("cargo build --release --bins && export PATH=\"$PWD/target/release:$PATH\"", String::new()),
-            ("campanile serve", format!("campanile serve --listen {listen} --api-listen {api}")),
+            ("campanile serve", {
+                let others = "--admin-listen 127.0.0.1:0 --devices-listen 127.0.0.1:0";
+                format!("campanile serve --listen {listen} --api-listen {api} {others}")
+            }),
             (
                 "python3 -m venv venv && venv/bin/pip install websockets",
                 format!("ln -s {}/.venv venv", root.display()),

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use crate::node::{Node, PATIENCE, campanile, folder, output, read_json, serve};
+use crate::node::{Addresses, Node, PATIENCE, campanile, folder, output, read_json, serve};
 use serde_json::{Value, json};
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message, WebSocket, protocol::Role};
@@ -14,7 +14,7 @@ const DRIVERS: [&str; 2] = ["uring", "epoll"];
 fn a_second_gateway_on_the_same_port_is_an_error() {
     let node = Node::start(&["--shards", "2"]);
     let folder = folder();
-    let second = output(serve(&folder, node.listen, crate::node::free_address(), &[]));
+    let second = output(serve(&folder, Addresses { listen: node.listen, ..Addresses::free() }, &[]));
     assert!(!second.status.success());
     let error = String::from_utf8_lossy(&second.stderr);
     assert!(error.contains(&format!("{} is in use", node.listen)), "{error}");

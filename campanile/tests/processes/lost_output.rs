@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::node::{Node, PATIENCE, campanile, folder, free_address, output, read_json, serve};
+use crate::node::{Addresses, Node, PATIENCE, campanile, folder, free_address, output, read_json, serve};
 use serde_json::{Value, json};
 
 /// A place that takes nothing: a disk that is full, or a pipe whose reader has gone.
@@ -41,10 +41,10 @@ fn silenced(nowhere: Nowhere, arguments: &[&str]) -> ExitStatus {
 #[test]
 fn a_gateway_whose_log_cannot_be_written_serves_and_drains() {
     for nowhere in NOWHERE {
-        let (folder, listen, api) = (folder(), free_address(), free_address());
+        let (folder, addresses) = (folder(), Addresses::free());
         // Everything that can be said is said.
-        let mut command = serve(&folder, listen, api, &["--log", "trace"]);
-        let mut node = Node::of(nowhere.take(&mut command).spawn().unwrap(), listen, api, folder);
+        let mut command = serve(&folder, addresses, &["--log", "trace"]);
+        let mut node = Node::of(nowhere.take(&mut command).spawn().unwrap(), addresses, folder);
         node.wait_until("readiness", |node| node.get("/readyz").is_ok());
         let mut device = node.connect("ada", 1, "campanile.v2+json");
         assert!(read_json(&mut device)["welcome"].is_object());
@@ -58,11 +58,11 @@ fn a_gateway_whose_log_cannot_be_written_serves_and_drains() {
 
 #[test]
 fn a_reader_of_the_log_that_goes_in_the_middle_of_a_drain_does_not_end_it() {
-    let (folder, listen, api) = (folder(), free_address(), free_address());
-    let mut command = serve(&folder, listen, api, &["--log", "trace"]);
+    let (folder, addresses) = (folder(), Addresses::free());
+    let mut command = serve(&folder, addresses, &["--log", "trace"]);
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap());
-    let mut node = Node::of(child, listen, api, folder);
+    let mut node = Node::of(child, addresses, folder);
     let mut line = String::new();
     while !line.contains(" ready ") {
         line.clear();
@@ -152,18 +152,18 @@ fn an_echo_that_cannot_say_that_it_is_ready_is_ready() {
 
 #[test]
 fn the_environment_of_another_program_does_not_keep_the_gateway_from_starting() {
-    let (folder, listen, api) = (folder(), free_address(), free_address());
-    let mut command = serve(&folder, listen, api, &[]);
+    let (folder, addresses) = (folder(), Addresses::free());
+    let mut command = serve(&folder, addresses, &[]);
     command.env("RUST_LOG", "another=program=s").stdin(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     log.read_line(&mut line).unwrap();
     assert!(line.contains("RUST_LOG is passed over") && line.contains("another=program=s"), "{line}");
-    let node = Node::of(child, listen, api, folder);
+    let node = Node::of(child, addresses, folder);
     node.wait_until("readiness", |node| node.get("/readyz").is_ok());
     // What was given wrong is named as it was given.
-    let mut given = serve(&node.folder, free_address(), free_address(), &["--log", "campanile=loud"]);
+    let mut given = serve(&node.folder, Addresses::free(), &["--log", "campanile=loud"]);
     given.env("RUST_LOG", "another=program=s");
     let given = output(given);
     let error = String::from_utf8_lossy(&given.stderr);

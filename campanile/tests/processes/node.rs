@@ -28,6 +28,8 @@ pub(crate) struct Node {
     child: Child,
     pub(crate) listen: SocketAddr,
     pub(crate) api: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) devices: SocketAddr,
     /// Where it is started, with its secrets.
     pub(crate) folder: PathBuf,
 }
@@ -51,11 +53,30 @@ pub(crate) fn folder() -> PathBuf {
     path
 }
 
-pub(crate) fn serve(folder: &Path, listen: SocketAddr, api: SocketAddr, arguments: &[&str]) -> Command {
+/// Where a gateway listens.
+#[derive(Copy, Clone)]
+pub(crate) struct Addresses {
+    pub(crate) listen: SocketAddr,
+    pub(crate) api: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) devices: SocketAddr,
+}
+
+impl Addresses {
+    /// Addresses that nobody has at the moment.
+    pub(crate) fn free() -> Addresses {
+        let [listen, api, admin, devices] = [(); 4].map(|()| free_address());
+        Addresses { listen, api, admin, devices }
+    }
+}
+
+pub(crate) fn serve(folder: &Path, addresses: Addresses, arguments: &[&str]) -> Command {
+    let Addresses { listen, api, admin, devices } = addresses;
     let mut command = campanile();
     command
         .arg("serve")
         .args(["--listen", &listen.to_string(), "--api-listen", &api.to_string()])
+        .args(["--admin-listen", &admin.to_string(), "--devices-listen", &devices.to_string()])
         .arg("--jwt-hs256-file")
         .arg(folder.join("jwt"))
         .arg("--api-key-file")
@@ -72,19 +93,20 @@ impl Node {
     }
 
     /// One that has been started already.
-    pub(crate) fn of(child: Child, listen: SocketAddr, api: SocketAddr, folder: PathBuf) -> Node {
-        Node { child, listen, api, folder }
+    pub(crate) fn of(child: Child, addresses: Addresses, folder: PathBuf) -> Node {
+        let Addresses { listen, api, admin, devices } = addresses;
+        Node { child, listen, api, admin, devices, folder }
     }
 
     /// With this as its configuration file.
     pub(crate) fn configured(configuration: &str, arguments: &[&str]) -> Node {
         for _ in 0..STARTS_MAX {
-            let (folder, listen, api) = (folder(), free_address(), free_address());
+            let (folder, addresses) = (folder(), Addresses::free());
             let file = folder.join("campanile.toml");
             fs::write(&file, configuration).unwrap();
-            let mut command = serve(&folder, listen, api, arguments);
+            let mut command = serve(&folder, addresses, arguments);
             let child = command.arg("--config").arg(file).stdin(Stdio::null()).spawn().unwrap();
-            let mut node = Node::of(child, listen, api, folder);
+            let mut node = Node::of(child, addresses, folder);
             let deadline = Instant::now() + PATIENCE;
             // Whoever else is about may have taken the address that was free: then it ends, and is started again.
             while node.child.try_wait().unwrap().is_none() {
@@ -123,8 +145,13 @@ impl Node {
     }
 
     pub(crate) fn get(&self, path: &str) -> Result<String, ureq::Error> {
+        self.get_at(self.api, path)
+    }
+
+    /// Asks one of its listeners with the key.
+    pub(crate) fn get_at(&self, listener: SocketAddr, path: &str) -> Result<String, ureq::Error> {
         let mut response = agent()
-            .get(format!("http://{}{path}", self.api))
+            .get(format!("http://{listener}{path}"))
             .header("Authorization", format!("Bearer {KEY}"))
             .call()?;
         response.body_mut().read_to_string()
@@ -141,7 +168,7 @@ impl Node {
 
     /// The sum of a metric over all shards.
     pub(crate) fn metric(&self, name: &str) -> u64 {
-        let text = self.get("/metrics").unwrap();
+        let text = self.get_at(self.admin, "/metrics").unwrap();
         let value = |line: &str| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap();
         let named = |line: &&str| line.split(['{', ' ']).next() == Some(name);
         let values: Vec<f64> = text.lines().filter(named).map(value).collect();

@@ -38,6 +38,7 @@ use self::states::Statuses;
 use self::subscriptions::Subscriptions;
 use super::compression::Deflating;
 use super::hashing::HashKey;
+use super::publish::user_of_status;
 use crate::tokens::Grants;
 
 /// A channel as one shard knows it.
@@ -171,7 +172,7 @@ impl Channels {
     fn add(&mut self, name: ChannelName, log: Log, role: Role, now: Time) -> u32 {
         self.next_serial = self.next_serial.wrapping_add(1);
         let channel = Channel {
-            is_status: states::user_of(&name).is_some(),
+            is_status: user_of_status(&name).is_some(),
             name,
             log,
             role,

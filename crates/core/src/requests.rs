@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use campanile_engine::Waker;
-use campanile_protocol::ids::{ChannelName, DeviceId, MessageId, UserId};
-use campanile_protocol::messages::{ChannelMessage, Deliver, Device, Event, Payload, Position};
-
 use campanile_mailbox::operations::{RegisterError, StoreFailed};
-use campanile_mailbox::{Address, Dedup, DeviceRecord, Page};
+use campanile_mailbox::{Address, DeviceRecord, Page};
+use campanile_protocol::ids::{ChannelName, DeviceId, MessageId, UserId};
+use campanile_protocol::messages::{ChannelMessage, Device, Event, Position};
+
+pub use super::publish::Publish;
+pub use super::push::{Durability, Envelopes, Push};
 
 /// Pushes that one request may carry.
 pub const PUSHES_PER_REQUEST_MAX: usize = 1_024;
@@ -88,58 +90,13 @@ pub enum RequestBody {
     Fetch(Address, MessageId),
     /// The device has one message; it is removed.
     Confirm(Address, MessageId),
-    /// Stop accepting, tell every client to come back after a random part of so many milliseconds, and close.
+    /// Refuse whoever comes, tell every client to come back after a random part of so many milliseconds, and close.
     Drain {
         /// Clients come back after up to this long.
         reconnect_within_ms: u32,
     },
     /// End now, whoever is still connected.
     Stop,
-}
-
-/// A message for a user.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Push {
-    /// Whose devices.
-    pub user: UserId,
-    /// What each of them is to receive.
-    pub envelopes: Envelopes,
-    /// Everything about the message but its payload. The shard fills in `id` and `seq`. A durable message expires:
-    /// `expires_at_ms` is not 0.
-    pub message: Deliver,
-    /// Whether it waits for those who are away.
-    pub durability: Durability,
-    /// Under which name a retry is recognised; durable messages only.
-    pub dedup: Option<Dedup>,
-}
-
-/// A message for the subscribers of a channel.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Publish {
-    /// The channel.
-    pub channel: ChannelName,
-    /// The message. The owner fills in `channel`, `offset` and `sent_at_ms`.
-    pub message: ChannelMessage,
-}
-
-/// What each device is to receive.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Envelopes {
-    /// The same for all registered devices of the user.
-    All(Payload),
-    /// The same for these devices.
-    Listed(Vec<DeviceId>, Payload),
-    /// One for each device; no device twice.
-    PerDevice(Vec<(DeviceId, Payload)>),
-}
-
-/// Whether a message waits for those who are away.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// It is stored, and delivered at least once to every device that it is for.
-    Durable,
-    /// It is sent to devices that are connected and keep up, and never stored. It may overtake durable messages.
-    Ephemeral,
 }
 
 /// A shard's answer, in the order of the question's parts.

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::push::PushRules;
 use crate::limits::Limits;
 use crate::namespaces::Namespaces;
 use crate::tokens::Verifier;
@@ -40,7 +42,7 @@ pub struct ShardSettings {
     pub node: String,
     /// The epoch of all numbers: the store's.
     pub epoch: u64,
-    /// Connections of all shards together.
+    /// Connections of all shards together, but for those that came to a shard that was draining.
     pub connections: Arc<AtomicU32>,
     /// Whether a valid token registers its device.
     pub auto_register: bool,
@@ -53,6 +55,15 @@ pub struct ShardSettings {
 }
 
 impl ShardSettings {
+    /// What pushes and publishes of devices are held to.
+    pub(super) fn push_rules(&self) -> PushRules {
+        PushRules {
+            payload_bytes_max: self.limits.push_bytes_max,
+            ttl: Duration::from_millis(self.message_ttl_ms),
+            dedup_window: Duration::from_millis(self.dedup_window_ms),
+        }
+    }
+
     /// Whether connections are served without authentication, each message sent back.
     pub(super) fn is_echo(&self) -> bool {
         matches!(self.mode, Mode::Echo)

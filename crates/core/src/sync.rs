@@ -1,25 +1,62 @@
 //! Frames that a device sends to the other devices of its user: stored and delivered like what a publisher pushes.
 
+use std::time::Duration;
+
 use campanile_engine::Conn;
+use campanile_mailbox::DedupScope;
 use campanile_protocol::ids::DeviceId;
-use campanile_protocol::messages::{
-    Content, Deliver, Device, DeviceState, Payload, Receipt, ServerFrame, Sync,
-};
+use campanile_protocol::messages::{Device, DeviceState, Payload, Receipt, ServerFrame, Sync};
 use prost::Message as _;
 use sha2::{Digest, Sha256};
 
 use super::Shard;
 use super::jobs::{Asker, Place};
-use super::requests::{Durability, Envelopes, Push, PushError, Pushed, Unavailable};
-use campanile_mailbox::{Dedup, DedupKey, DedupScope};
+use super::names::Name;
+use super::push::{DedupDraft, Durability, Envelopes, Push, PushDraft, PushRefused, readable};
+use super::requests::{PushError, Pushed, Unavailable};
 
-/// The longest name of a frame, kind and topic, in bytes.
-const NAME_BYTES_MAX: usize = 64;
-/// How long the name of a sync is remembered, in milliseconds: as long as clients remember it.
-const REMEMBERED_MS: u64 = 30 * 24 * 3_600 * 1_000;
+/// How long the name of a sync is remembered: as long as clients remember it.
+const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// The kinds that need more than their name.
 const FORWARD: &str = "forward";
 const READ_SYNC: &str = "read-sync";
+
+/// Why a sync is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum SyncRefused {
+    /// The name of the frame, its kind or its topic is none.
+    #[error("ref and kind have 1 to 64 bytes, topic at most 64, without control characters")]
+    Names,
+    /// A `read-sync` does not say which one it replaces.
+    #[error("a read-sync has a topic: the newest replaces those that wait")]
+    TopicMissing,
+    /// A device writes to itself.
+    #[error("device is the sender's own; name a sibling, or 0 for all")]
+    ToItself,
+    /// A `forward` is for nobody in particular.
+    #[error("a forward names its device")]
+    ForwardToAll,
+    /// No device can have this number.
+    #[error("no such device")]
+    NoDevice,
+    /// The user has no device of this number.
+    #[error("the user has no such device")]
+    UnknownDevice,
+    /// What holds of every push does not hold of this one.
+    #[error(transparent)]
+    Push(#[from] PushRefused),
+}
+
+impl SyncRefused {
+    /// The stable name of the refusal.
+    fn code(&self) -> &'static str {
+        match self {
+            SyncRefused::UnknownDevice => "unknown_device",
+            SyncRefused::Push(refused) => refused.code(),
+            _ => "invalid_field",
+        }
+    }
+}
 
 impl Shard {
     /// A device writes to its siblings.
@@ -40,7 +77,7 @@ impl Shard {
             }
             // There is nobody to tell.
             Ok(None) => self.send_receipt(slot, Receipt { r#ref: reference, ..Receipt::default() }),
-            Err((reason, message)) => self.refuse_frame(slot, reason, message, &reference),
+            Err(refused) => self.refuse_frame(slot, refused.code(), &refused.to_string(), &reference),
         }
     }
 
@@ -52,34 +89,33 @@ impl Shard {
     }
 
     /// What a sync frame asks for; `None` if the user has no other device.
-    fn sync_push(&self, slot: u32, sync: Sync) -> Result<Option<Push>, (&'static str, &'static str)> {
-        const INVALID: &str = "invalid_field";
+    fn sync_push(&self, slot: u32, sync: Sync) -> Result<Option<Push>, SyncRefused> {
         let session = self.connections.get(slot).and_then(|connection| connection.as_session());
         let Some(session) = session else { return Ok(None) };
         let user = self.directory.user(session.user);
         let (Some(id), Some(user)) = (self.directory.id(session.user), user) else { return Ok(None) };
-        for (name, may_be_empty) in [(&sync.r#ref, sync.ephemeral), (&sync.kind, false), (&sync.topic, true)]
-        {
-            if name.len() > NAME_BYTES_MAX || (name.is_empty() && !may_be_empty) {
-                return Err((INVALID, "ref and kind have 1 to 64 bytes, topic at most 64"));
-            }
+        let digest = digest(&sync);
+        let named = |text: &str| Name::optional(text.to_owned()).map_err(|_| SyncRefused::Names);
+        let (name, kind, topic) = (named(&sync.r#ref)?, named(&sync.kind)?, named(&sync.topic)?);
+        if kind.is_none() || (name.is_none() && !sync.ephemeral) {
+            return Err(SyncRefused::Names);
         }
-        if sync.kind == READ_SYNC && sync.topic.is_empty() && !sync.ephemeral {
-            return Err((INVALID, "a read-sync has a topic: the newest replaces those that wait"));
+        if sync.kind == READ_SYNC && topic.is_none() && !sync.ephemeral {
+            return Err(SyncRefused::TopicMissing);
         }
         if sync.device == session.device {
-            return Err((INVALID, "device is the sender's own; name a sibling, or 0 for all"));
+            return Err(SyncRefused::ToItself);
         }
         let siblings: Vec<DeviceId> = match sync.device {
-            0 if sync.kind == FORWARD => return Err((INVALID, "a forward names its device")),
+            0 if sync.kind == FORWARD => return Err(SyncRefused::ForwardToAll),
             0 => {
                 let others = user.devices.iter().filter(|known| known.device != session.device);
                 others.filter_map(|known| DeviceId::try_from(known.device).ok()).collect()
             }
             device => {
-                let device = DeviceId::try_from(device).map_err(|_| (INVALID, "no such device"))?;
+                let device = DeviceId::try_from(device).map_err(|_| SyncRefused::NoDevice)?;
                 if !user.devices.iter().any(|known| known.device == device.get()) {
-                    return Err(("unknown_device", "the user has no such device"));
+                    return Err(SyncRefused::UnknownDevice);
                 }
                 vec![device]
             }
@@ -87,34 +123,33 @@ impl Shard {
         if siblings.is_empty() {
             return Ok(None);
         }
-        let payload = checked(sync.payload.clone().unwrap_or_default(), self.settings.limits.push_bytes_max)?;
-        let ttl_ms = match u64::from(sync.ttl_seconds) * 1_000 {
-            0 => self.settings.message_ttl_ms,
-            ttl_ms => ttl_ms.min(self.settings.message_ttl_ms),
+        let rules = self.settings.push_rules();
+        let payload = match sync.payload {
+            // A sync may be nothing but its kind.
+            None => Payload::default(),
+            Some(payload) if payload.content.is_none() => payload,
+            payload => readable(payload).map_err(PushRefused::from)?,
         };
-        let now_ms = self.now.unix_ms;
-        let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
-        let durable = !sync.ephemeral;
-        let dedup = durable.then(|| Dedup {
-            key: DedupKey { scope: DedupScope::Sibling(session.device), id: sync.r#ref.as_str().into() },
-            digest: digest(&sync),
-            until_ms: now_ms + REMEMBERED_MS,
+        // Devices may ask for longer than is allowed; an ephemeral message waits for nobody.
+        let ttl_seconds = if sync.ephemeral { 0 } else { rules.clamp_ttl(sync.ttl_seconds) };
+        let scope = DedupScope::Sibling(session.device);
+        let dedup = name.filter(|_| !sync.ephemeral).map(|name| DedupDraft {
+            scope,
+            id: name.into(),
+            digest: Some(digest),
+            remembered: REMEMBERED,
         });
-        let message = Deliver {
-            kind: sync.kind,
-            from: Some(Device { user: id.as_str().to_owned(), device: session.device }),
-            sent_at_ms: signed(now_ms),
-            expires_at_ms: if durable { signed(now_ms + ttl_ms) } else { 0 },
-            topic: sync.topic,
-            ..Deliver::default()
-        };
-        Ok(Some(Push {
+        let draft = PushDraft {
             user: id.clone(),
             envelopes: Envelopes::Listed(siblings, payload),
-            message,
-            durability: if durable { Durability::Durable } else { Durability::Ephemeral },
+            kind,
+            topic,
+            from: Some(Device { user: id.as_str().to_owned(), device: session.device }),
+            ttl_seconds,
+            durability: if sync.ephemeral { Durability::Ephemeral } else { Durability::Durable },
             dedup,
-        }))
+        };
+        Ok(Some(Push::new(draft, &rules, self.now.unix_ms)?))
     }
 
     /// Tells the sender what became of its sync, if it is still there.
@@ -146,19 +181,6 @@ impl Shard {
         let encoded = ServerFrame::Receipt(receipt).encode_frame(encoding, &mut bytes);
         debug_assert!(encoded.is_ok(), "a receipt has no payload that could fail");
         self.answer(slot, bytes);
-    }
-}
-
-/// A payload that every encoding can carry and that is not too large.
-pub(super) fn checked(payload: Payload, bytes_max: usize) -> Result<Payload, (&'static str, &'static str)> {
-    if payload.content_bytes() > bytes_max {
-        return Err(("payload_too_large", "the payload is larger than limits.push_bytes_max"));
-    }
-    match payload.content {
-        Some(Content::Json(json)) => {
-            Payload::json(json).map_err(|_| ("invalid_field", "payload.json is not JSON of bounded depth"))
-        }
-        _ => Ok(payload),
     }
 }
 

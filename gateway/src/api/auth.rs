@@ -3,15 +3,35 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
-use axum::middleware::Next;
+use axum::http::{Extensions, HeaderMap};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use campanile_core::tokens::{Identity, TokenError, Verifier};
 
-use super::Context;
+use super::clock::now_ms;
 use super::error::ApiError;
-use super::push::now_ms;
-use campanile_core::tokens::{Identity, TokenError};
+use super::metrics::ApiMetrics;
+use super::routes::Routes;
+use crate::config::ApiKeys;
+
+/// Tells who asks.
+pub(super) struct Credentials {
+    keys: ApiKeys,
+    verifier: Verifier,
+    metrics: Arc<ApiMetrics>,
+}
+
+impl Credentials {
+    pub(super) fn new(keys: ApiKeys, verifier: Verifier, metrics: Arc<ApiMetrics>) -> Credentials {
+        Credentials { keys, verifier, metrics }
+    }
+
+    fn verify(&self, token: &[u8]) -> Result<Identity, TokenError> {
+        let token = str::from_utf8(token).map_err(|_| TokenError::Invalid)?;
+        self.verifier.verify(token, now_ms())
+    }
+}
 
 /// Whoever asks with a key.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -20,17 +40,36 @@ pub(super) struct Publisher {
     pub(super) fingerprint: u64,
 }
 
+impl Publisher {
+    /// Who asks, by what is known of a request that [`with_key`] has let through.
+    pub(super) fn of(extensions: &Extensions) -> Result<Publisher, ApiError> {
+        extensions.get().copied().ok_or(ApiError::KeyMissing)
+    }
+}
+
+/// Routes for those who have a key.
+pub(super) fn with_key(credentials: &Arc<Credentials>, routes: Routes) -> Routes {
+    let guard = middleware::from_fn_with_state(Arc::clone(credentials), require_key);
+    routes.guarded(|router| router.route_layer(guard))
+}
+
+/// Routes for devices with their token.
+pub(super) fn with_token(credentials: &Arc<Credentials>, routes: Routes) -> Routes {
+    let guard = middleware::from_fn_with_state(Arc::clone(credentials), require_device);
+    routes.guarded(|router| router.route_layer(guard))
+}
+
 /// Lets a request with a valid key through, before anything of its body is read, and adds the [`Publisher`].
-pub(super) async fn require_key(
-    State(context): State<Arc<Context>>,
+async fn require_key(
+    State(credentials): State<Arc<Credentials>>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let publisher = match credential(request.headers()) {
         None => Err(ApiError::KeyMissing),
-        Some(key) => match context.keys.fingerprint(key) {
+        Some(key) => match credentials.keys.fingerprint(key) {
             Some(fingerprint) => Ok(Publisher { fingerprint }),
-            None if verify(&context, key).is_ok() => Err(ApiError::KeyNeeded),
+            None if credentials.verify(key).is_ok() => Err(ApiError::KeyNeeded),
             None => Err(ApiError::KeyRefused),
         },
     };
@@ -40,7 +79,7 @@ pub(super) async fn require_key(
             next.run(request).await
         }
         Err(refused) => {
-            context.metrics.key_refused();
+            credentials.metrics.key_refused();
             refused.into_answer(is_grpc(request.headers()))
         }
     }
@@ -48,15 +87,15 @@ pub(super) async fn require_key(
 
 /// Lets a request with a device's valid token through, before anything of its body is read, and adds the
 /// [`Identity`].
-pub(super) async fn require_device(
-    State(context): State<Arc<Context>>,
+async fn require_device(
+    State(credentials): State<Arc<Credentials>>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let identity = match credential(request.headers()) {
         None => Err(ApiError::TokenMissing),
-        Some(key) if context.keys.fingerprint(key).is_some() => Err(ApiError::TokenNeeded),
-        Some(token) => verify(&context, token).map_err(ApiError::TokenRefused),
+        Some(key) if credentials.keys.fingerprint(key).is_some() => Err(ApiError::TokenNeeded),
+        Some(token) => credentials.verify(token).map_err(ApiError::TokenRefused),
     };
     match identity {
         Ok(identity) => {
@@ -64,7 +103,7 @@ pub(super) async fn require_device(
             next.run(request).await
         }
         Err(refused) => {
-            context.metrics.key_refused();
+            credentials.metrics.key_refused();
             refused.into_response()
         }
     }
@@ -73,11 +112,6 @@ pub(super) async fn require_device(
 /// Whether the answer has to be a gRPC one.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
-}
-
-fn verify(context: &Context, token: &[u8]) -> Result<Identity, TokenError> {
-    let token = str::from_utf8(token).map_err(|_| TokenError::Invalid)?;
-    context.verifier.verify(token, now_ms())
 }
 
 /// What the request shows: a key or a token.

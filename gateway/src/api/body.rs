@@ -7,14 +7,25 @@ use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use bytes::Bytes;
+use campanile_core::push::PushRules;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use serde::de::{Deserialize, DeserializeOwned};
 
 use super::error::ApiError;
 
+/// The largest body of a push or a batch in bytes, unless one payload alone may be larger.
+pub const PUSH_BODY_BYTES_MAX: usize = 8 << 20;
+/// The largest body of a request that carries no payload.
+pub(super) const SMALL_BODY_BYTES_MAX: usize = 4_096;
 /// From the head to the end of the body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The largest body with payloads, in bytes. One payload always fits: base64 and escapes take up to twice the payload's
+/// size; text of nothing but control characters takes more, and is refused.
+pub(super) fn payloads_bytes_max(rules: &PushRules) -> usize {
+    PUSH_BODY_BYTES_MAX.max(2 * rules.payload_bytes_max + SMALL_BODY_BYTES_MAX)
+}
 
 /// Reads a JSON body of at most `bytes_max`.
 pub(super) async fn json<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result<T, ApiError> {

@@ -1,29 +1,40 @@
-//! Channels: messages to their subscribers, and what is known of them.
+//! The room of channels: messages to their subscribers, and what is known of them.
 
+mod grpc;
 mod publish;
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use campanile_core::namespaces::Namespaces;
+use campanile_core::push::PushRules;
+use campanile_core::requests::{ChannelHistory, ChannelPart};
 use campanile_protocol::ids::ChannelName;
 use campanile_protocol::messages::{ChannelMessage, Device, Position};
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::publish::Published;
 #[cfg(test)]
 pub(super) use self::publish::from_json;
-pub(super) use self::publish::{PublishRequest, Published, many, one};
-use super::Context;
-use super::error::ApiError;
-use super::messages::page_messages;
-use super::push::invalid;
-use campanile_core::requests::{ChannelHistory, ChannelPart};
+use super::body;
+use super::error::{ApiError, invalid};
+use super::page;
+use super::routes::Routes;
+use crate::shards::Shards;
+
+/// What requests about channels work with.
+pub(super) struct ChannelsApi {
+    shards: Arc<Shards>,
+    rules: PushRules,
+    namespaces: Namespaces,
+}
 
 /// The requests about channels.
-pub(super) fn routes() -> Router<Arc<Context>> {
-    Router::new()
+pub(super) fn routes(room: &Arc<ChannelsApi>) -> Routes {
+    Routes::new()
         // A channel may have this name, too.
         .route(
             "/v2/channels/publish",
@@ -34,6 +45,7 @@ pub(super) fn routes() -> Router<Arc<Context>> {
         .route("/v2/channels/{name}/publish", post(publish::publish))
         .route("/v2/channels/{name}/members", get(members))
         .route("/v2/channels/{name}/history", get(history))
+        .with_state(Arc::clone(room))
 }
 
 fn publish_itself() -> NamePath {
@@ -93,9 +105,12 @@ struct HistoryQuery {
 type NamePath = Result<Path<String>, PathRejection>;
 
 /// `GET /v2/channels/{name}`
-async fn about(State(context): State<Arc<Context>>, path: NamePath) -> Result<Json<ChannelAnswer>, ApiError> {
+async fn about(
+    State(room): State<Arc<ChannelsApi>>,
+    path: NamePath,
+) -> Result<Json<ChannelAnswer>, ApiError> {
     let channel = name(path)?;
-    let known = context.shards.channel(&channel).await?;
+    let known = room.shards.channel(&channel).await?;
     Ok(Json(ChannelAnswer {
         channel: channel.as_str().into(),
         position: known.position.map(Into::into),
@@ -106,11 +121,11 @@ async fn about(State(context): State<Arc<Context>>, path: NamePath) -> Result<Js
 
 /// `GET /v2/channels/{name}/members`
 async fn members(
-    State(context): State<Arc<Context>>,
+    State(room): State<Arc<ChannelsApi>>,
     path: NamePath,
 ) -> Result<Json<MembersAnswer>, ApiError> {
     let channel = name(path)?;
-    let known = members_of(&context, &channel).await?;
+    let known = room.members_of(&channel).await?;
     Ok(Json(MembersAnswer {
         channel: channel.as_str().into(),
         count: known.subscribers,
@@ -120,7 +135,7 @@ async fn members(
 
 /// `GET /v2/channels/{name}/history`
 async fn history(
-    State(context): State<Arc<Context>>,
+    State(room): State<Arc<ChannelsApi>>,
     path: NamePath,
     query: Result<Query<HistoryQuery>, QueryRejection>,
 ) -> Result<Json<HistoryAnswer>, ApiError> {
@@ -132,7 +147,7 @@ async fn history(
         (Some(_), None) => return Err(invalid("sinceOffset", "is missing: it goes with `sinceEpoch`")),
         (None, Some(_)) => return Err(invalid("sinceEpoch", "is missing: it goes with `sinceOffset`")),
     };
-    let history = history_of(&context, channel.clone(), since, query.limit).await?;
+    let history = room.history_of(channel.clone(), since, query.limit).await?;
     Ok(Json(HistoryAnswer {
         channel: channel.as_str().into(),
         position: history.position.map(Into::into),
@@ -141,28 +156,39 @@ async fn history(
     }))
 }
 
-/// Who is subscribed to a channel.
-///
-/// # Errors
-/// [`ApiError::MembersDisabled`], and those of busy shards.
-pub(super) async fn members_of(context: &Context, channel: &ChannelName) -> Result<ChannelPart, ApiError> {
-    match context.namespaces.of(channel).members {
-        true => Ok(context.shards.channel(channel).await?),
-        false => Err(ApiError::MembersDisabled),
+impl ChannelsApi {
+    pub(super) fn new(shards: Arc<Shards>, rules: PushRules, namespaces: Namespaces) -> ChannelsApi {
+        ChannelsApi { shards, rules, namespaces }
     }
-}
 
-/// Some of a channel's history, at most `limit` messages.
-///
-/// # Errors
-/// [`ApiError::InvalidField`] for the limit, and those of a busy shard.
-pub(super) async fn history_of(
-    context: &Context,
-    channel: ChannelName,
-    since: Option<Position>,
-    limit: Option<usize>,
-) -> Result<ChannelHistory, ApiError> {
-    Ok(context.shards.history(channel, since, page_messages(limit)?).await?)
+    /// The largest body of a request here, in bytes.
+    fn body_bytes_max(&self) -> usize {
+        body::payloads_bytes_max(&self.rules)
+    }
+
+    /// Who is subscribed to a channel.
+    ///
+    /// # Errors
+    /// [`ApiError::MembersDisabled`], and those of busy shards.
+    async fn members_of(&self, channel: &ChannelName) -> Result<ChannelPart, ApiError> {
+        if !self.namespaces.of(channel).members {
+            return Err(ApiError::MembersDisabled);
+        }
+        Ok(self.shards.channel(channel).await?)
+    }
+
+    /// Some of a channel's history, at most `limit` messages.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidField`] for the limit, and those of a busy shard.
+    async fn history_of(
+        &self,
+        channel: ChannelName,
+        since: Option<Position>,
+        limit: Option<usize>,
+    ) -> Result<ChannelHistory, ApiError> {
+        Ok(self.shards.history(channel, since, page::messages_max(limit)?).await?)
+    }
 }
 
 fn name(path: NamePath) -> Result<ChannelName, ApiError> {

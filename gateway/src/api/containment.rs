@@ -15,29 +15,34 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tonic::Status;
 
+use super::auth;
 use super::error::ApiError;
-use super::{Context, auth};
+use super::metrics::ApiMetrics;
 use crate::panics;
 
 /// Answers a request whose handler panics, and goes on with an answer that is a stream.
-pub(super) async fn contain(State(context): State<Arc<Context>>, request: Request, next: Next) -> Response {
+pub(super) async fn contain(
+    State(metrics): State<Arc<ApiMetrics>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let grpc = auth::is_grpc(request.headers());
     match panics::caught(next.run(request)).await {
         Ok(response) => response.map(|body| match body.size_hint().exact() {
             // What is there as a whole has nothing left that could panic.
             Some(_) => body,
-            None => Body::new(Stream { body, grpc, context: Some(context) }),
+            None => Body::new(Stream { body, grpc, metrics: Some(metrics) }),
         }),
         Err(words) => {
-            report(&context, &words);
+            report(&metrics, &words);
             ApiError::Internal.into_answer(grpc)
         }
     }
 }
 
 /// Counts and logs a panic of the API.
-pub(super) fn report(context: &Context, words: &str) {
-    context.metrics.panicked();
+pub(super) fn report(metrics: &ApiMetrics, words: &str) {
+    metrics.panicked();
     tracing::error!(panic = words, "the API has panicked: one request is lost, and everything else goes on");
 }
 
@@ -46,7 +51,7 @@ struct Stream {
     body: Body,
     grpc: bool,
     /// `None` once it has panicked.
-    context: Option<Arc<Context>>,
+    metrics: Option<Arc<ApiMetrics>>,
 }
 
 impl HttpBody for Stream {
@@ -57,15 +62,15 @@ impl HttpBody for Stream {
         mut self: Pin<&mut Self>,
         cx: &mut Waiting<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let Stream { body, grpc, context } = &mut *self;
-        if context.is_none() {
+        let Stream { body, grpc, metrics } = &mut *self;
+        if metrics.is_none() {
             return Poll::Ready(None);
         }
         match panics::catching(|| Pin::new(body).poll_frame(cx)) {
             Ok(frame) => frame,
             Err(words) => {
-                if let Some(context) = context.take() {
-                    report(&context, &words);
+                if let Some(metrics) = metrics.take() {
+                    report(&metrics, &words);
                 }
                 // Over HTTP the head has said 200 already: what is left is to break off.
                 let broken = || axum::Error::new(io::Error::other("the answer cannot be finished"));
@@ -75,7 +80,7 @@ impl HttpBody for Stream {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.context.is_none() || self.body.is_end_stream()
+        self.metrics.is_none() || self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -5,14 +5,15 @@ use axum::Json;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use campanile_core::publish::PublishRefused;
+use campanile_core::push::{PayloadError, PushRefused};
+use campanile_core::requests::{PublishError, PushError, Unavailable};
+use campanile_core::tokens::TokenError;
+use campanile_mailbox::operations::RegisterError;
 use campanile_protocol::ids::IdError;
 use serde::Serialize;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
-
-use campanile_core::requests::{PublishError, PushError, Unavailable};
-use campanile_core::tokens::TokenError;
-use campanile_mailbox::operations::RegisterError;
 
 /// The metadata of a gRPC error that has the stable code.
 pub const CODE_METADATA: &str = "campanile-code";
@@ -59,6 +60,9 @@ pub enum ApiError {
     /// The request names another device than its token.
     #[error("deviceId: the token is another device's")]
     OtherDevice,
+    /// The request is a page's whose origin is not allowed.
+    #[error("pages of this origin may not ask")]
+    OriginForbidden,
     /// The device of the token is not registered, and is not to be.
     #[error("the device is not registered")]
     NotRegistered,
@@ -162,6 +166,7 @@ impl ApiError {
             ApiError::TokenRefused(_) => ("token_refused", Http::UNAUTHORIZED, Code::Unauthenticated),
             ApiError::TokenNeeded => ("device_token_needed", Http::FORBIDDEN, Code::PermissionDenied),
             ApiError::OtherDevice => ("other_device", Http::FORBIDDEN, Code::PermissionDenied),
+            ApiError::OriginForbidden => ("origin_forbidden", Http::FORBIDDEN, Code::PermissionDenied),
             ApiError::NotRegistered => ("not_registered", Http::FORBIDDEN, Code::PermissionDenied),
             ApiError::DeviceLimit => ("device_limit", Http::FORBIDDEN, Code::ResourceExhausted),
             ApiError::DeviceExists => ("device_exists", Http::CONFLICT, Code::AlreadyExists),
@@ -234,6 +239,31 @@ impl ApiError {
     /// The answer to a gRPC request, or to one that is none.
     pub(super) fn into_answer(self, grpc: bool) -> Response {
         if grpc { Status::from(self).into_http::<axum::body::Body>() } else { self.into_response() }
+    }
+}
+
+/// A refusal of a field.
+pub(super) fn invalid(name: impl std::fmt::Display, problem: impl std::fmt::Display) -> ApiError {
+    ApiError::InvalidField(format!("{name}: {problem}"))
+}
+
+impl From<PushRefused> for ApiError {
+    fn from(refused: PushRefused) -> ApiError {
+        match refused {
+            PushRefused::Payload(PayloadError::TooLarge { bytes, max }) => {
+                ApiError::PayloadTooLarge { bytes, max }
+            }
+            refused => ApiError::InvalidField(refused.to_string()),
+        }
+    }
+}
+
+impl From<PublishRefused> for ApiError {
+    fn from(refused: PublishRefused) -> ApiError {
+        match refused {
+            PublishRefused::Reserved => ApiError::ChannelReserved,
+            PublishRefused::Payload(error) => PushRefused::from(error).into(),
+        }
     }
 }
 
@@ -332,6 +362,7 @@ pub(super) fn all() -> Vec<ApiError> {
         TokenRefused(TokenError::Expired),
         TokenNeeded,
         OtherDevice,
+        OriginForbidden,
         NotRegistered,
         DeviceLimit,
         DeviceExists,

@@ -12,11 +12,6 @@ use campanile_protocol::messages::{Device, Payload};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The longest kind, topic and event name, in bytes.
-pub const NAME_BYTES_MAX: usize = 64;
-/// The longest deduplication id, in bytes.
-pub const DEDUP_ID_BYTES_MAX: usize = 128;
-
 /// A text that is parsed where it lies.
 pub(super) fn text<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(from: D) -> Result<T, D::Error> {
     from.deserialize_str(TextVisitor(PhantomData))
@@ -39,37 +34,6 @@ impl<T: FromStr<Err: Display>> Visitor<'_> for TextVisitor<T> {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
         text.parse().map_err(E::custom)
-    }
-}
-
-/// The name of a kind, a topic or an event: 1 to [`NAME_BYTES_MAX`] bytes without control characters.
-pub(super) struct Name(pub(super) String);
-
-impl FromStr for Name {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Name, String> {
-        if name.is_empty() || name.len() > NAME_BYTES_MAX {
-            return Err(format!("{} bytes, 1 to {NAME_BYTES_MAX} are allowed", name.len()));
-        }
-        if name.chars().any(char::is_control) {
-            return Err("must not contain control characters".into());
-        }
-        Ok(Name(name.into()))
-    }
-}
-
-/// A deduplication id: 1 to [`DEDUP_ID_BYTES_MAX`] bytes.
-pub(super) struct DedupId(pub(super) Box<str>);
-
-impl FromStr for DedupId {
-    type Err = String;
-
-    fn from_str(id: &str) -> Result<DedupId, String> {
-        match id.len() {
-            1..=DEDUP_ID_BYTES_MAX => Ok(DedupId(id.into())),
-            length => Err(format!("{length} bytes, 1 to {DEDUP_ID_BYTES_MAX} are allowed")),
-        }
     }
 }
 

@@ -1,28 +1,34 @@
-//! For those who watch over the process.
+//! For those who watch over the process; on every listener.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::routing::get;
 use serde::Serialize;
 
-use super::Context;
 use super::error::ApiError;
-use crate::node::Phase;
+use super::routes::Routes;
+use crate::status::{NodeStatus, Phase};
 
 #[derive(Serialize)]
-pub(super) struct Health {
+struct Health {
     status: &'static str,
 }
 
+/// What probes ask, without a key.
+pub(super) fn routes(node: &Arc<NodeStatus>) -> Routes {
+    Routes::new().route("/healthz", get(alive)).route("/readyz", get(ready)).with_state(Arc::clone(node))
+}
+
 /// `GET /healthz`: the process answers.
-pub(super) async fn alive() -> Json<Health> {
+async fn alive() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
 /// `GET /readyz`: devices can connect.
-pub(super) async fn ready(State(context): State<Arc<Context>>) -> Result<Json<Health>, ApiError> {
-    match context.node.phase() {
+async fn ready(State(node): State<Arc<NodeStatus>>) -> Result<Json<Health>, ApiError> {
+    match node.phase() {
         Phase::Starting => Err(ApiError::Starting),
         Phase::Ready => Ok(Json(Health { status: "ready" })),
         Phase::Draining => Err(ApiError::Draining),

@@ -1,4 +1,4 @@
-//! The API on a socket: at most so many connections, each with limits of time for a request's head and for a reader
+//! One listener of the API on its socket: at most so many connections, each with limits of time for a request's head and for a reader
 //! that stops. A connection speaks HTTP/1.1 or HTTP/2 (with prior knowledge, RFC 9113 §3.3), which gRPC needs.
 
 mod activity;
@@ -25,7 +25,8 @@ use tonic::codegen::Service as _;
 use self::activity::{Activity, Stopped};
 use self::preface::Version;
 use self::progress::Progress;
-use super::{Context, containment, router};
+use super::listener::Listener;
+use super::{Api, containment};
 use crate::panics::{self, AbortOnPanic};
 
 /// From the accept to the first bytes, and from the end of one request to the end of the next one's head. Also how
@@ -82,10 +83,12 @@ impl Patience {
     }
 }
 
-/// Answers on `listener` until `shutdown` is over; then lets requests that are under way finish, for 2 s at most.
+/// Answers on a socket what `listener` answers, until `shutdown` is over; then lets requests that are under way finish, for
+/// 2 s at most.
 pub async fn serve(
-    listener: TcpListener,
-    context: Arc<Context>,
+    socket: TcpListener,
+    api: Arc<Api>,
+    listener: Listener,
     patience: Patience,
     shutdown: impl Future<Output = ()>,
 ) {
@@ -93,26 +96,26 @@ pub async fn serve(
     let _abort = AbortOnPanic;
     let places = Arc::new(Semaphore::new(patience.connections_max));
     let (ending, ended) = watch::channel(());
-    let router = router(Arc::clone(&context));
+    let router = api.router(listener);
     let accept = async {
         loop {
             // Never closed.
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            let socket = accept(&listener).await;
+            let client = accept(&socket).await;
             let connection = Connection {
-                socket: Progress::new(socket, patience.write),
+                socket: Progress::new(client, patience.write),
                 router: router.clone(),
                 head_timeout: patience.head(places.available_permits()),
                 write_timeout: patience.write,
                 ended: ended.clone(),
             };
-            let (context, guard) = (Arc::clone(&context), context.metrics.connection());
+            let (metrics, guard) = (Arc::clone(&api.metrics), api.metrics.connection(listener));
             tokio::spawn(async move {
                 let _held = (place, guard);
                 match panics::caught(connection.serve()).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::debug!(%error, "an API connection broke"),
-                    Err(words) => containment::report(&context, &words),
+                    Err(words) => containment::report(&metrics, &words),
                 }
             });
         }
@@ -121,7 +124,7 @@ pub async fn serve(
         () = accept => {}
         () = shutdown => {}
     }
-    drop(listener);
+    drop(socket);
     drop(ended);
     let _ = ending.send(());
     // Each connection holds a receiver until it is done.

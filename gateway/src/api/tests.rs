@@ -6,6 +6,7 @@ mod devices;
 mod examples;
 pub(super) mod fake;
 mod grpc;
+mod listeners;
 mod mailbox;
 mod push;
 mod validation;
@@ -14,7 +15,7 @@ use axum::http::{Method, StatusCode};
 use serde_json::json;
 
 use self::fake::{Api, KEY};
-use crate::node::Phase;
+use crate::status::Phase;
 
 #[tokio::test]
 async fn what_is_no_json_is_refused_with_its_place() {
@@ -192,9 +193,9 @@ async fn readiness_follows_the_nodes_life_and_liveness_does_not() {
     let (alive, ready) = health().await;
     assert_eq!(alive, StatusCode::OK);
     ready.is_error(StatusCode::SERVICE_UNAVAILABLE, "starting");
-    api.context.node.enter(Phase::Ready);
+    api.node.enter(Phase::Ready);
     assert_eq!(health().await.1.status, StatusCode::OK);
-    api.context.node.enter(Phase::Draining);
+    api.node.enter(Phase::Draining);
     let (alive, ready) = health().await;
     assert_eq!(alive, StatusCode::OK);
     ready.is_error(StatusCode::SERVICE_UNAVAILABLE, "draining");

@@ -7,23 +7,27 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use campanile_core::limits::Limits;
+use campanile_core::namespaces::Namespaces;
+use campanile_core::tokens::{EddsaKeys, Verifier};
 use campanile_engine::DriverChoice;
+use campanile_mailbox::MailboxLimits;
 use ipnet::IpNet;
 
 use super::{ApiKeys, AuthTable, ConfigError, EdgeTable, FileConfig, HmacSecret, Key, MailboxTable};
 use crate::capacity::SHARDS_MAX;
-use campanile_core::limits::Limits;
-use campanile_core::namespaces::Namespaces;
-use campanile_core::tokens::{EddsaKeys, Verifier};
-use campanile_mailbox::MailboxLimits;
 
 /// Checked settings. Secrets are in memory, directories exist.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where devices connect. Port 0 lets the kernel choose one.
     pub listen: SocketAddr,
-    /// Where publishers and operators connect.
+    /// Where publishers connect.
     pub api_listen: SocketAddr,
+    /// Where operators connect.
+    pub admin_listen: SocketAddr,
+    /// Where devices that poll connect.
+    pub devices_listen: SocketAddr,
     /// How many shards; `None` leaves it to [`crate::capacity::plan`].
     pub shards: Option<NonZeroUsize>,
     /// Which driver.
@@ -51,7 +55,7 @@ pub struct Settings {
 /// What stands between the clients and the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeSettings {
-    /// Origins whose pages may connect, in lower case; empty for any.
+    /// Origins whose pages may connect, in lower case, the gateway's own among them; empty for any.
     pub allowed_origins: Vec<String>,
     /// Who speaks PROXY protocol v2 to us.
     pub proxy_protocol_from: Vec<IpNet>,
@@ -85,14 +89,7 @@ impl FileConfig {
     /// # Errors
     /// [`ConfigError::Invalid`], which names the key and says what would be right.
     pub fn validate(&self) -> Result<Settings, ConfigError> {
-        let listen = address(LISTEN, &self.listen)?;
-        let api_listen = address(API_LISTEN, &self.api_listen)?;
-        if overlap(listen, api_listen) {
-            return Err(invalid(
-                API_LISTEN,
-                format!("{api_listen} is where devices connect already (`listen`): choose another port"),
-            ));
-        }
+        let [listen, api_listen, admin_listen, devices_listen] = self.addresses()?;
         check_limits(&self.limits)?;
         check_mailbox(&self.mailbox)?;
         within("edge.send_buffer_bytes", self.edge.send_buffer_bytes as u64, 2_048, 4 << 20)?;
@@ -101,6 +98,8 @@ impl FileConfig {
         Ok(Settings {
             listen,
             api_listen,
+            admin_listen,
+            devices_listen,
             shards: shards(self.shards)?,
             driver: self.driver.parse().map_err(|problem| invalid(DRIVER, problem))?,
             verifier: verifier(&self.auth)?,
@@ -120,8 +119,29 @@ impl FileConfig {
     }
 }
 
-const LISTEN: Key = Key::fixed("listen", Some("listen"));
-const API_LISTEN: Key = Key::fixed("api_listen", Some("api-listen"));
+impl FileConfig {
+    /// Where the node listens, everywhere at another address.
+    fn addresses(&self) -> Result<[SocketAddr; 4], ConfigError> {
+        let texts = [&self.listen, &self.api_listen, &self.admin_listen, &self.devices_listen];
+        let mut addresses = [SocketAddr::from(([0; 4], 0)); 4];
+        for (place, (key, text)) in LISTENERS.into_iter().zip(texts).enumerate() {
+            let found = address(key.clone(), text)?;
+            if let Some(taken) = addresses[..place].iter().position(|&before| overlap(before, found)) {
+                let problem = format!("{found} is `{}` already: choose another port", LISTENERS[taken].name);
+                return Err(invalid(key, problem));
+            }
+            addresses[place] = found;
+        }
+        Ok(addresses)
+    }
+}
+
+const LISTENERS: [Key; 4] = [
+    Key::fixed("listen", Some("listen")),
+    Key::fixed("api_listen", Some("api-listen")),
+    Key::fixed("admin_listen", Some("admin-listen")),
+    Key::fixed("devices_listen", Some("devices-listen")),
+];
 const SHARDS: Key = Key::fixed("shards", Some("shards"));
 const DRIVER: Key = Key::fixed("driver", Some("driver"));
 const DATA_DIR: Key = Key::fixed("data_dir", Some("data-dir"));
@@ -129,6 +149,7 @@ const JWT_FILE: Key = Key::fixed("auth.jwt_hs256_file", Some("jwt-hs256-file"));
 const EDDSA_FILE: Key = Key::fixed("auth.jwt_eddsa_public_key_file", Some("jwt-eddsa-public-key-file"));
 const API_KEY_FILE: Key = Key::fixed("api.key_file", Some("api-key-file"));
 const ORIGINS: Key = Key::fixed("edge.allowed_origins", Some("allowed-origin"));
+const OWN_ORIGIN: Key = Key::fixed("edge.own_origin", None);
 const PROXIES: Key = Key::fixed("edge.proxy_protocol_from", Some("proxy-protocol-from"));
 
 const HOUR_MS: u64 = 3_600_000;
@@ -247,8 +268,17 @@ fn data_dir(path: &Path) -> Result<PathBuf, ConfigError> {
 }
 
 fn edge(table: &EdgeTable) -> Result<EdgeSettings, ConfigError> {
+    let allowed = table.allowed_origins.iter().map(|text| origin(ORIGINS, text));
+    let mut allowed_origins: Vec<String> = allowed.collect::<Result<_, _>>()?;
+    if !table.own_origin.is_empty() {
+        let own = origin(OWN_ORIGIN, &table.own_origin)?;
+        // Where any may connect, it may.
+        if !allowed_origins.is_empty() && !allowed_origins.contains(&own) {
+            allowed_origins.push(own);
+        }
+    }
     Ok(EdgeSettings {
-        allowed_origins: table.allowed_origins.iter().map(|text| origin(text)).collect::<Result<_, _>>()?,
+        allowed_origins,
         proxy_protocol_from: table
             .proxy_protocol_from
             .iter()
@@ -259,20 +289,18 @@ fn edge(table: &EdgeTable) -> Result<EdgeSettings, ConfigError> {
 }
 
 /// An origin as browsers send it (RFC 6454 §6.2): scheme, host and, if it is not the scheme's own, port.
-fn origin(text: &str) -> Result<String, ConfigError> {
+fn origin(key: Key, text: &str) -> Result<String, ConfigError> {
     let lower = text.to_ascii_lowercase();
     let good = lower.split_once("://").is_some_and(|(scheme, host)| {
         !scheme.is_empty()
             && !host.is_empty()
             && !host.contains(|c: char| matches!(c, '/' | '?' | '#' | '@' | '*') || !c.is_ascii_graphic())
     });
-    match good {
-        true => Ok(lower),
-        false => Err(invalid(
-            ORIGINS,
-            format!("`{text}` is not an origin: scheme, host and port only, like https://chat.example.com"),
-        )),
+    if !good {
+        let problem = "scheme, host and port only, like https://chat.example.com";
+        return Err(invalid(key, format!("`{text}` is not an origin: {problem}")));
     }
+    Ok(lower)
 }
 
 /// A network, or one address.

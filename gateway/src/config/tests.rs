@@ -1,10 +1,10 @@
 use std::fs;
 use std::time::Duration;
 
+use campanile_core::namespaces::{Namespace, Namespaces, SlowPolicy};
 use tempfile::TempDir;
 
 use super::*;
-use campanile_core::namespaces::{Namespace, Namespaces, SlowPolicy};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/campanile.example.toml");
 
@@ -99,6 +99,14 @@ fn every_wrong_value_is_refused_by_its_key() {
         ("api_listen (--api-listen)", "`:8081`", |c| c.api_listen = ":8081".into()),
         ("api_listen (--api-listen)", "another port", |c| c.api_listen = "127.0.0.1:8080".into()),
         ("api_listen (--api-listen)", "another port", |c| c.api_listen = "0.0.0.0:8080".into()),
+        ("api_listen (--api-listen)", "`listen`", |c| c.api_listen = "127.0.0.1:8080".into()),
+        ("admin_listen (--admin-listen)", "`:8082`", |c| c.admin_listen = ":8082".into()),
+        ("admin_listen (--admin-listen)", "`api_listen`", |c| c.admin_listen = "[::]:8081".into()),
+        ("devices_listen (--devices-listen)", "`x`", |c| c.devices_listen = "x".into()),
+        ("devices_listen (--devices-listen)", "`listen`", |c| c.devices_listen = "0.0.0.0:8080".into()),
+        ("devices_listen (--devices-listen)", "`admin_listen`", |c| {
+            c.devices_listen = "127.0.0.1:8082".into()
+        }),
         ("shards (--shards)", "100000", |c| c.shards = 100_000),
         ("driver (--driver)", "`kqueue`", |c| c.driver = "kqueue".into()),
         ("data_dir (--data-dir)", "needed", |c| c.data_dir = "".into()),
@@ -119,6 +127,7 @@ fn every_wrong_value_is_refused_by_its_key() {
         }),
         ("edge.allowed_origins", "`https://a/`", |c| c.edge.allowed_origins = vec!["https://a/".into()]),
         ("edge.allowed_origins", "`*`", |c| c.edge.allowed_origins = vec!["*".into()]),
+        ("edge.own_origin", "`chat.example.com`", |c| c.edge.own_origin = "chat.example.com".into()),
         ("edge.proxy_protocol_from", "`10.0.0.0/40`", |c| {
             c.edge.proxy_protocol_from = vec!["10.0.0.0/40".into()]
         }),
@@ -195,11 +204,26 @@ fn tokens_of_either_kind_are_enough() {
 }
 
 #[test]
-fn two_listeners_may_both_let_the_kernel_choose_a_port() {
+fn all_listeners_may_let_the_kernel_choose_a_port() {
     let (_dir, mut config) = valid();
-    config.listen = "127.0.0.1:0".into();
-    config.api_listen = "127.0.0.1:0".into();
+    for listen in
+        [&mut config.listen, &mut config.api_listen, &mut config.admin_listen, &mut config.devices_listen]
+    {
+        *listen = "127.0.0.1:0".into();
+    }
     config.validate().unwrap();
+}
+
+#[test]
+fn the_gateways_own_pages_may_connect_wherever_others_are_listed() {
+    let (_dir, mut config) = valid();
+    let allowed = |config: &FileConfig| config.validate().unwrap().edge.allowed_origins;
+    config.edge.own_origin = "https://Push.Example.com".into();
+    assert_eq!(allowed(&config), [""; 0], "any may connect still");
+    config.edge.allowed_origins = vec!["https://chat.example.com".into()];
+    assert_eq!(allowed(&config), ["https://chat.example.com", "https://push.example.com"]);
+    config.edge.allowed_origins = vec!["https://push.example.com".into()];
+    assert_eq!(allowed(&config), ["https://push.example.com"]);
 }
 
 fn channels(text: &str) -> Result<Namespaces, ConfigError> {

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 
 use super::*;
 use crate::config::FileConfig;
@@ -20,6 +21,8 @@ fn config(driver: &str) -> (TempDir, FileConfig) {
     let mut config = FileConfig {
         listen: "127.0.0.1:0".into(),
         api_listen: "127.0.0.1:0".into(),
+        admin_listen: "127.0.0.1:0".into(),
+        devices_listen: "127.0.0.1:0".into(),
         driver: driver.into(),
         shards: 2,
         data_dir: dir.path().join("data"),
@@ -60,6 +63,7 @@ fn a_node_starts_answers_drains_and_stops() {
         let (_dir, config) = config(driver);
         let node = Node::start(&config.validate().unwrap()).unwrap();
         let (listen, api) = (node.listen(), node.api_listen());
+        let (admin, devices) = (node.admin_listen(), node.devices_listen());
         assert_eq!((node.plan().shards, node.status().phase()), (2, Phase::Ready));
         let (stop, stopped) = oneshot::channel::<()>();
         let (ended, end) = mpsc::channel();
@@ -69,13 +73,23 @@ fn a_node_starts_answers_drains_and_stops() {
             };
             ended.send(node.serve(stop, std::future::pending())).unwrap();
         });
-        assert!(get(api, "/readyz").starts_with("HTTP/1.1 200 "), "{driver}");
+        for listener in [api, admin, devices] {
+            for path in ["/healthz", "/readyz"] {
+                let answer = get(listener, path);
+                assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{driver}: {path}: {answer}");
+            }
+        }
+        assert!(get(admin, "/metrics").starts_with("HTTP/1.1 200 "), "{driver}");
+        assert!(get(admin, "/v2/users/ada/devices").starts_with("HTTP/1.1 404 "), "{driver}");
+        assert!(get(devices, "/v2/messages").starts_with("HTTP/1.1 403 "), "{driver}: a key is no token");
         assert!(get(api, "/v2/users/ada/devices").ends_with(r#"{"user":"ada","devices":[]}"#), "{driver}");
         assert!(get(listen, "/nowhere").starts_with("HTTP/1.1 4"), "{driver}");
         stop.send(()).unwrap();
         end.recv_timeout(PATIENCE).expect("the node does not end").unwrap();
         serving.join().unwrap();
-        assert!(TcpStream::connect(api).is_err() && TcpStream::connect(listen).is_err(), "{driver}");
+        for listener in [listen, api, admin, devices] {
+            assert!(TcpStream::connect(listener).is_err(), "{driver}");
+        }
     }
 }
 
@@ -96,7 +110,7 @@ fn idle_publishers_do_not_hold_up_the_end() {
 }
 
 #[test]
-fn a_second_node_on_either_port_is_an_error_that_names_it() {
+fn a_second_node_on_any_port_is_an_error_that_names_it() {
     let (_dir, mut config) = config("epoll");
     let first = Node::start(&config.validate().unwrap()).unwrap();
     // Its own data: two processes on one directory are another error.
@@ -109,7 +123,15 @@ fn a_second_node_on_either_port_is_an_error_that_names_it() {
     config.api_listen = first.api_listen().to_string();
     let error = Node::start(&config.validate().unwrap()).err().unwrap().to_string();
     assert!(error.contains(&first.api_listen().to_string()), "{error}");
-    (config.listen, config.api_listen) = ("127.0.0.1:0".into(), "127.0.0.1:0".into());
+    config.api_listen = "127.0.0.1:0".into();
+    config.admin_listen = first.admin_listen().to_string();
+    let error = Node::start(&config.validate().unwrap()).err().unwrap().to_string();
+    assert!(error.contains(&format!("for operators on {}", first.admin_listen())), "{error}");
+    config.admin_listen = "127.0.0.1:0".into();
+    config.devices_listen = first.devices_listen().to_string();
+    let error = Node::start(&config.validate().unwrap()).err().unwrap().to_string();
+    assert!(error.contains(&format!("for devices that poll on {}", first.devices_listen())), "{error}");
+    config.devices_listen = "127.0.0.1:0".into();
     config.data_dir = shared;
     let error = Node::start(&config.validate().unwrap()).err().unwrap().to_string();
     assert!(error.contains("another process"), "{error}");

@@ -27,7 +27,8 @@ fn start(name: &str, lines: &str) -> RealGateway {
     // What an earlier run has left is nobody's.
     let _ = std::fs::remove_dir_all(&data);
     let config = format!(
-        "listen = \"127.0.0.1:0\"\napi_listen = \"127.0.0.1:0\"\nshards = 2\ndata_dir = {:?}\n[auth]\n\
+        "listen = \"127.0.0.1:0\"\napi_listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n\
+         devices_listen = \"127.0.0.1:0\"\nshards = 2\ndata_dir = {:?}\n[auth]\n\
          jwt_hs256_file = {secret:?}\n[api]\nkey_file = {key:?}\n{lines}\n",
         data
     );

@@ -1,5 +1,5 @@
 """Subscribes to a channel with Python's `websockets`, goes away, comes back and misses nothing; with every offer of
-compression that the library can make. Arguments: URL, API URL, API key, token."""
+compression that the library can make. Arguments: URL, API URL, API key, token, operators' URL."""
 
 import asyncio
 import json
@@ -14,13 +14,13 @@ LARGE = "goal! " * 5000
 
 
 class Api:
-    def __init__(self, url: str, key: str) -> None:
-        self.url, self.key = url, key
+    def __init__(self, url: str, key: str, admin: str) -> None:
+        self.url, self.key, self.admin = url, key, admin
 
-    def call(self, path: str, body: dict | None = None) -> str:
+    def call(self, path: str, body: dict | None = None, at: str | None = None) -> str:
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}{path}", data=data, headers=headers)
+        request = urllib.request.Request(f"{at or self.url}{path}", data=data, headers=headers)
         with urllib.request.urlopen(request, timeout=30) as response:
             return response.read().decode()
 
@@ -29,7 +29,7 @@ class Api:
         return json.loads(await asyncio.to_thread(self.call, path, {"payload": payload}))
 
     async def bytes_sent(self) -> int:
-        lines = (await asyncio.to_thread(self.call, "/metrics")).splitlines()
+        lines = (await asyncio.to_thread(self.call, "/metrics", None, self.admin)).splitlines()
         named = [line for line in lines if line.startswith("campanile_channel_bytes_sent_total")]
         assert named, lines
         return sum(int(line.rsplit(" ", 1)[1]) for line in named)
@@ -115,8 +115,8 @@ async def offers(url: str, api: Api, token: str, accepted: str | None, **offer) 
         assert message["from"] == {"user": "guido", "device": 1}, message["from"]
 
 
-async def main(url: str, api_url: str, key: str, token: str) -> None:
-    api = Api(api_url, key)
+async def main(url: str, api_url: str, key: str, token: str, admin: str) -> None:
+    api = Api(api_url, key, admin)
     await comes_back(url, api, token)
     # What the library offers by itself, and what it can be told to offer.
     await offers(url, api, token, ACCEPTED)

@@ -18,7 +18,7 @@ def push(api: str, key: str, body: dict) -> dict:
         return json.load(response)
 
 
-async def main(url: str, api: str, key: str, token: str) -> None:
+async def main(url: str, api: str, key: str, token: str, _admin: str) -> None:
     headers = {"Authorization": f"Bearer {token}"}
     async with websockets.connect(
         url, additional_headers=headers, subprotocols=["campanile.v2+json"]

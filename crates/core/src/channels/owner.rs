@@ -9,8 +9,9 @@ use campanile_protocol::messages::{Position, Published, ServerFrame};
 use super::entry::Entry;
 use super::log::Log;
 use super::mail::{ClientPublish, ClientPublished, Feed, Mail, ReplicaRef};
-use super::{Reader, Role, states};
+use super::{Reader, Role};
 use crate::Shard;
+use crate::publish::user_of_status;
 use crate::requests::{ChannelHistory, ChannelPart, Publish, PublishError, Unavailable};
 
 /// Bytes that the log of a channel may have while the logs of its shard have more than they should.
@@ -55,7 +56,7 @@ impl Shard {
     /// Publishes a message to a channel of this shard.
     pub(crate) fn publish(&mut self, publish: Publish) -> Result<Position, PublishError> {
         let Publish { channel: name, mut message } = publish;
-        if states::user_of(&name).is_some() {
+        if user_of_status(&name).is_some() {
             return Err(PublishError::Reserved);
         }
         let number = self.channel_for(&name)?;

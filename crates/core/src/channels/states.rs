@@ -16,6 +16,7 @@ use super::subscribing::{INVALID, Refused, channel_name};
 use crate::Shard;
 use crate::hashing::HashKey;
 use crate::namespaces::PRESENCE_NAMESPACE;
+use crate::publish::user_of_status;
 
 /// The longest state, in bytes.
 const STATE_BYTES_MAX: usize = 32;
@@ -30,15 +31,6 @@ const STATUSES_PER_TURN_MAX: usize = 32;
 /// What users do who say nothing else.
 const ONLINE: &str = "online";
 const OFFLINE: &str = "offline";
-
-/// The user whose status the channel is.
-pub(super) fn user_of(channel: &ChannelName) -> Option<&str> {
-    channel
-        .as_str()
-        .split_once(':')
-        .filter(|(namespace, _)| *namespace == PRESENCE_NAMESPACE)
-        .map(|(_, user)| user)
-}
 
 /// The name of the channel that is a user's status; `None` if no channel can have it.
 fn status_of(user: &UserId) -> Option<ChannelName> {
@@ -95,7 +87,7 @@ impl Shard {
     fn set_state(&mut self, slot: u32, reference: &str, channel: &str, state: String) -> Result<(), Refused> {
         let name = channel_name(reference, channel)?;
         check_state(&state)?;
-        if user_of(&name).is_some() {
+        if user_of_status(&name).is_some() {
             return Err(("channel_reserved", "leave the channel empty to set the user's own status"));
         }
         if self.subscription(slot, &name).is_none() {
@@ -224,7 +216,7 @@ impl Shard {
 
     /// Somebody watches a user of this shard: the log begins with what the user is doing.
     pub(super) fn begin_status(&mut self, number: u32) {
-        let user = self.channels.get(number).and_then(|channel| user_of(&channel.name));
+        let user = self.channels.get(number).and_then(|channel| user_of_status(&channel.name));
         let Some(user) = user.and_then(|user| UserId::try_from(user).ok()) else { return };
         let told = self.status_now(&user);
         let from = Device { user: user.as_str().to_owned(), device: 0 };
@@ -284,7 +276,7 @@ impl Statuses {
 
     /// Nobody watches the user any more.
     pub(super) fn forget(&mut self, channel: &ChannelName) {
-        if let Some(user) = user_of(channel).and_then(|user| UserId::try_from(user).ok()) {
+        if let Some(user) = user_of_status(channel).and_then(|user| UserId::try_from(user).ok()) {
             self.watched.remove(&user);
         }
     }

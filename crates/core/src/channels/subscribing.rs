@@ -4,31 +4,28 @@ use std::sync::Arc;
 
 use campanile_protocol::frame::close_code;
 use campanile_protocol::ids::ChannelName;
-use campanile_protocol::messages::{ChannelMessage, Device};
 use campanile_protocol::messages::{
-    Payload, Publish as PublishFrame, ServerFrame, Subscribe, Subscribed, Unsubscribe, Unsubscribed,
+    Device, Payload, Publish as PublishFrame, ServerFrame, Subscribe, Subscribed, Unsubscribe, Unsubscribed,
 };
 
 use super::mail::{ClientPublish, Mail};
 use super::subscriptions::Subscription;
-use super::{Joining, Role, states};
+use super::{Joining, Role};
 use crate::Shard;
 use crate::connection::Session;
 use crate::directory::NONE;
-use crate::requests::{Publish, PublishError, Unavailable};
+use crate::names::{NAME_BYTES_MAX, Name};
+use crate::publish::{Publish, PublishDraft, PublishRefused};
+use crate::push::{PayloadError, readable};
+use crate::requests::{PublishError, Unavailable};
 use crate::settings::Mode;
-use crate::sync::checked;
 use crate::tokens::{Grants, TokenError};
 
-/// The longest name of a frame and of a kind, in bytes.
-const NAME_BYTES_MAX: usize = 64;
 /// Messages of clients that may wait for the queue of one other shard.
 const PUBLISHES_WAITING_MAX: usize = 1_024;
 
 /// Checking a signature costs as much as so many frames.
 const FRAMES_PER_TOKEN: u32 = 3;
-/// The kind of a message that does not say what it is, as over HTTP.
-const DEFAULT_KIND: &str = "message";
 /// Nobody hears it.
 const OVER: Refused = ("not_subscribed", "the session is over");
 
@@ -44,6 +41,19 @@ pub(super) fn channel_name(reference: &str, channel: &str) -> Result<ChannelName
     }
     ChannelName::try_from(channel)
         .map_err(|_| (INVALID, "a channel's name has 1 to 255 bytes without control characters and `*`"))
+}
+
+/// Why a client's message is not published, as its client hears it.
+fn in_words(refused: &PublishRefused) -> Refused {
+    let words = match refused {
+        PublishRefused::Reserved => "a user's status has no messages: send setState",
+        PublishRefused::Payload(PayloadError::Missing) => "payload is missing",
+        PublishRefused::Payload(PayloadError::Json(_)) => "payload.json is not JSON of bounded depth",
+        PublishRefused::Payload(PayloadError::TooLarge { .. }) => {
+            "the payload is larger than limits.push_bytes_max"
+        }
+    };
+    (refused.code(), words)
 }
 
 impl Shard {
@@ -395,26 +405,24 @@ impl Shard {
         kind: String,
         payload: Payload,
     ) -> Result<Publish, Refused> {
-        if kind.len() > NAME_BYTES_MAX {
-            return Err((INVALID, "kind has at most 64 bytes"));
-        }
-        if states::user_of(&channel).is_some() {
-            return Err(("channel_reserved", "a user's status has no messages: send setState"));
-        }
-        if payload.content.is_none() {
-            return Err((INVALID, "payload is missing"));
-        }
-        let payload = checked(payload, self.settings.limits.push_bytes_max)?;
+        let kind = Name::optional(kind)
+            .map_err(|_| (INVALID, "kind has at most 64 bytes, without control characters"))?;
         let session = self.connections.get(slot).and_then(|connection| connection.as_session());
         let Some(session) = session else { return Err(OVER) };
+        let payload = readable(Some(payload)).map_err(PublishRefused::from);
+        let draft = payload.map(|payload| PublishDraft {
+            channel: channel.clone(),
+            kind,
+            from: self.device_of(session),
+            payload,
+        });
+        let publish = draft.and_then(|draft| Publish::new(draft, &self.settings.push_rules()));
+        let publish = publish.map_err(|refused| in_words(&refused))?;
         if !self.may_publish(session, &channel) {
             return Err(("channel_forbidden", "the session's token does not allow to publish here"));
         }
-        let from = self.device_of(session);
         self.check_publishing(slot, &channel)?;
-        let kind = if kind.is_empty() { DEFAULT_KIND.to_owned() } else { kind };
-        let message = ChannelMessage { kind, from, payload: Some(payload), ..ChannelMessage::default() };
-        Ok(Publish { channel, message })
+        Ok(publish)
     }
 
     pub(super) fn device_of(&self, session: &Session) -> Option<Device> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use campanile_core::namespaces::Namespace;
+use campanile_core::publish::PublishDraft;
 use campanile_core::requests::{
     Answer, ChannelHistory, ChannelPart, Publish, PublishError, RequestBody, Ticket,
 };
@@ -15,7 +16,7 @@ use campanile_protocol::messages::{
     Position, ServerFrame, SetState, Subscribe, Subscribed, Unsubscribe, Unsubscribed,
 };
 
-use super::gateway::signer;
+use super::gateway::{RULES, signer};
 use super::{Device, Entry, Gateway, Setup, user};
 
 /// Longer than any namespace of a test keeps its messages, and than channels are kept for those who may come back.
@@ -48,7 +49,17 @@ pub(crate) fn everything() -> Grants {
 pub(crate) fn a_publish(name: &str, kind: &str) -> Publish {
     let payload = Some(Payload::data(Bytes::copy_from_slice(kind.as_bytes())));
     let message = ChannelMessage { kind: kind.to_owned(), payload, ..ChannelMessage::default() };
-    Publish { channel: channel(name), message }
+    publish_as_it_is(name, message)
+}
+
+/// What a constructor makes, with this message instead, to any channel: shards are also tested with what no constructor
+/// would let through.
+pub(crate) fn publish_as_it_is(name: &str, message: ChannelMessage) -> Publish {
+    let payload = Payload::data(Bytes::new());
+    let draft = PublishDraft { channel: channel("any"), kind: None, from: None, payload };
+    let mut publish = Publish::new(draft, &RULES).unwrap();
+    (publish.channel, publish.message) = (channel(name), message);
+    publish
 }
 
 /// The same with a payload of so many bytes.

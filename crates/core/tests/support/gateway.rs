@@ -12,6 +12,7 @@ use campanile_core::hashing::HashKey;
 use campanile_core::lanes::{Lanes, MAIL_WAITING_MAX};
 use campanile_core::limits::Limits;
 use campanile_core::namespaces::Namespaces;
+use campanile_core::push::{PushDraft, PushRules};
 use campanile_core::requests::{
     Answer, Durability, Envelopes, Outcome, Push, PushError, Pushed, Request, RequestBody, Ticket,
 };
@@ -19,7 +20,7 @@ use campanile_core::settings::{HELD_BYTES_MAX, Mode, ShardSettings};
 use campanile_core::tokens::{Signer, Verifier};
 use campanile_core::{NUMBERS_PER_RANGE, Shard, ShardParts};
 use campanile_engine::sim::{Ending, Faults, World};
-use campanile_mailbox::MailboxLimits;
+use campanile_mailbox::{Dedup, MailboxLimits};
 use campanile_protocol::ids::{DeviceId, UserId};
 use campanile_protocol::messages::{Deliver, Encoding, Event, Payload};
 use {
@@ -35,6 +36,12 @@ const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 /// The epoch of every store.
 pub(crate) const EPOCH: u64 = 9;
 const BORN_MS: u64 = 1_800_000_000_000;
+/// Lets everything through that a test asks for.
+pub(crate) const RULES: PushRules = PushRules {
+    payload_bytes_max: usize::MAX,
+    ttl: Duration::from_secs(30 * 24 * 3_600),
+    dedup_window: Duration::from_secs(600),
+};
 
 pub(super) fn signer() -> Signer {
     Signer::hs256(SECRET).unwrap()
@@ -61,7 +68,31 @@ pub(crate) fn a_push(name: &str, targets: Targets, mut message: Deliver, durabil
     if durability == Durability::Durable && message.expires_at_ms == 0 {
         message.expires_at_ms = i64::MAX;
     }
-    Push { user: user(name), envelopes, message, durability, dedup: None }
+    push_as_it_is(user(name), envelopes, message, durability, None)
+}
+
+/// What a constructor makes, with these parts instead: shards are also tested with what no constructor would let
+/// through.
+pub(crate) fn push_as_it_is(
+    user: UserId,
+    envelopes: Envelopes,
+    message: Deliver,
+    durability: Durability,
+    dedup: Option<Dedup>,
+) -> Push {
+    let draft = PushDraft {
+        user,
+        envelopes: Envelopes::All(Payload::default()),
+        kind: None,
+        topic: None,
+        from: None,
+        ttl_seconds: 0,
+        durability,
+        dedup: None,
+    };
+    let mut push = Push::new(draft, &RULES, 0).unwrap();
+    (push.envelopes, push.message, push.dedup) = (envelopes, message, dedup);
+    push
 }
 
 pub(crate) fn listed(devices: &[u32]) -> Targets {

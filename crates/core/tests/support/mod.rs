@@ -16,4 +16,6 @@ pub(crate) mod watched;
 
 pub(crate) use self::alone::Alone;
 pub(crate) use self::device::{Device, Entry, Seen};
-pub(crate) use self::gateway::{Gateway, Setup, Targets, a_push, listed, message, outcomes, user};
+pub(crate) use self::gateway::{
+    Gateway, Setup, Targets, a_push, listed, message, outcomes, push_as_it_is, user,
+};

@@ -1,4 +1,5 @@
-//! `PushBatch` and `PublishBatch`: requests come and answers go on one stream, in order, with several requests under way at once.
+//! `PushBatch` and `PublishBatch`: requests come and answers go on one stream, in order, with several requests under way
+//! at once.
 //!
 //! One task drives the whole stream. A request's shards have been asked once its future was polled for the first time,
 //! so requests reach the shards in the order in which they came, and only the oldest has to be waited for.
@@ -8,22 +9,21 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as Cx, Poll, ready};
 
+use campanile_core::requests::Unavailable;
 use tonic::codegen::tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
-use super::wire::{PublishBatchRequest, PublishBatchResponse, PushBatchRequest, PushBatchResponse};
+use crate::api::BATCH_ITEMS_MAX;
 use crate::api::auth::Publisher;
-use crate::api::channels::{self, PublishRequest};
-use crate::api::error::ApiError;
-use crate::api::push::{self, PushRequest, invalid, now_ms};
-use crate::api::{BATCH_ITEMS_MAX, Context};
-use campanile_core::requests::Unavailable;
+use crate::api::error::{ApiError, invalid};
 
 /// Requests of one stream that may be under way. Beyond it the next one is read when the oldest has been answered.
 pub(in crate::api) const REQUESTS_IN_FLIGHT_MAX: usize = 64;
 
 /// A request of such a stream.
 pub(in crate::api) trait Batch: Sized + Unpin {
+    /// What the request works with.
+    type Room: Send + Sync + 'static;
     /// The answer.
     type Response: Send + Unpin;
 
@@ -36,14 +36,14 @@ pub(in crate::api) trait Batch: Sized + Unpin {
     /// Carries the items out. Its first poll asks all shards.
     fn carry_out(
         self,
-        context: Arc<Context>,
+        room: Arc<Self::Room>,
         publisher: Publisher,
     ) -> impl Future<Output = Self::Response> + Send + 'static;
 }
 
 /// The answers of one stream.
 pub(in crate::api) struct Answers<R: Batch> {
-    context: Arc<Context>,
+    room: Arc<R::Room>,
     publisher: Publisher,
     /// `None` once they have ended.
     requests: Option<Streaming<R>>,
@@ -58,8 +58,12 @@ enum Answer<T> {
 }
 
 impl<R: Batch> Answers<R> {
-    pub(super) fn new(context: Arc<Context>, publisher: Publisher, requests: Streaming<R>) -> Answers<R> {
-        Answers { context, publisher, requests: Some(requests), end: None, in_flight: VecDeque::new() }
+    pub(in crate::api) fn new(
+        room: Arc<R::Room>,
+        publisher: Publisher,
+        requests: Streaming<R>,
+    ) -> Answers<R> {
+        Answers { room, publisher, requests: Some(requests), end: None, in_flight: VecDeque::new() }
     }
 
     /// Starts as many requests as have come and may be under way.
@@ -89,7 +93,7 @@ impl<R: Batch> Answers<R> {
 
     fn start(&mut self, request: R, cx: &mut Cx<'_>) {
         let mut answer: Pin<Box<dyn Future<Output = _> + Send>> =
-            Box::pin(request.carry_out(Arc::clone(&self.context), self.publisher));
+            Box::pin(request.carry_out(Arc::clone(&self.room), self.publisher));
         self.in_flight.push_back(match answer.as_mut().poll(cx) {
             Poll::Ready(response) => Answer::Ready(response),
             Poll::Pending => Answer::Waiting(answer),
@@ -115,44 +119,8 @@ impl<R: Batch> Stream for Answers<R> {
     }
 }
 
-impl Batch for PushBatchRequest {
-    type Response = PushBatchResponse;
-
-    const ITEMS: &'static str = "pushes";
-
-    fn items(&self) -> usize {
-        self.pushes.len()
-    }
-
-    async fn carry_out(self, context: Arc<Context>, publisher: Publisher) -> PushBatchResponse {
-        let (now_ms, count) = (now_ms(), self.pushes.len());
-        let pushes = self
-            .pushes
-            .into_iter()
-            .map(|push| PushRequest::try_from(push)?.into_push(&context.rules, publisher, now_ms))
-            .collect();
-        PushBatchResponse { results: results(push::many(&context, pushes).await, count) }
-    }
-}
-
-impl Batch for PublishBatchRequest {
-    type Response = PublishBatchResponse;
-
-    const ITEMS: &'static str = "messages";
-
-    fn items(&self) -> usize {
-        self.messages.len()
-    }
-
-    async fn carry_out(self, context: Arc<Context>, _: Publisher) -> PublishBatchResponse {
-        let count = self.messages.len();
-        let messages = self.messages.into_iter().map(PublishRequest::try_from).collect();
-        PublishBatchResponse { results: results(channels::many(&context, messages).await, count) }
-    }
-}
-
 /// One result for each item, also when no shard took its part.
-fn results<A, R: From<Result<A, ApiError>>>(
+pub(in crate::api) fn results<A, R: From<Result<A, ApiError>>>(
     asked: Result<Vec<Result<A, ApiError>>, Unavailable>,
     count: usize,
 ) -> Vec<R> {

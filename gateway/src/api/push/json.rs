@@ -1,13 +1,16 @@
 //! The JSON of a push.
 
+use campanile_core::names::{DedupId, Name};
+use campanile_core::push::{DEVICES_LISTED_MAX, Durability, Envelopes, PushDraft};
 use campanile_protocol::ids::{DeviceId, UserId};
 use campanile_protocol::messages::Payload;
 use serde::Deserialize;
 
-use super::request::{DEVICES_LISTED_MAX, PushRequest, convenient, invalid};
-use crate::api::error::ApiError;
-use crate::api::fields::{self, Base64, Bounded, DedupId, From, Listed, Name, PayloadField};
-use campanile_core::requests::{Durability, Envelopes};
+use super::PushRequest;
+#[cfg(test)]
+use crate::api::body;
+use crate::api::error::{ApiError, invalid};
+use crate::api::fields::{self, Base64, Bounded, From, Listed, PayloadField};
 
 /// The body of `POST /v2/push`, and an item of a batch.
 #[derive(Deserialize)]
@@ -83,21 +86,27 @@ impl PushBody {
             payload: self.payload.map(|payload| payload.0),
             devices,
         };
-        Ok(PushRequest {
+        let draft = PushDraft {
             user: self.user,
             envelopes: envelopes.resolve()?,
-            kind: self.kind.map(|name| name.0),
+            kind: self.kind,
+            topic: self.topic,
             from: self.from.map(From::into_device),
-            topic: self.topic.map(|name| name.0),
             ttl_seconds: self.ttl_seconds,
-            dedup_id: self.dedup_id.map(|id| id.0),
             durability: match self.durability {
                 DurabilityField::Durable => Durability::Durable,
                 DurabilityField::Ephemeral => Durability::Ephemeral,
             },
-            digest: None,
-        })
+            dedup: None,
+        };
+        Ok(PushRequest { draft, dedup_id: self.dedup_id, digest: None })
     }
+}
+
+/// One push, as the API reads it.
+#[cfg(test)]
+pub(in crate::api) fn from_json(body: &[u8]) -> Result<PushRequest, ApiError> {
+    body::parse::<PushBody>(body)?.into_request()
 }
 
 fn one((place, envelope): (usize, DeviceEnvelope)) -> Result<(DeviceId, Payload), ApiError> {
@@ -115,13 +124,13 @@ fn named(place: usize) -> String {
 }
 
 /// The ways in which a push may say what is sent, over HTTP and gRPC.
-pub(in crate::api) struct Sent {
+pub(super) struct Sent {
     /// 0 if it is not said.
-    pub(in crate::api) version: u32,
-    pub(in crate::api) encrypted_envelope: Option<Payload>,
-    pub(in crate::api) device_envelopes: Option<Vec<(DeviceId, Payload)>>,
-    pub(in crate::api) payload: Option<Payload>,
-    pub(in crate::api) devices: Option<Vec<DeviceId>>,
+    pub(super) version: u32,
+    pub(super) encrypted_envelope: Option<Payload>,
+    pub(super) device_envelopes: Option<Vec<(DeviceId, Payload)>>,
+    pub(super) payload: Option<Payload>,
+    pub(super) devices: Option<Vec<DeviceId>>,
 }
 
 impl Sent {
@@ -129,7 +138,7 @@ impl Sent {
     ///
     /// # Errors
     /// [`ApiError::InvalidField`] when it is said in no way or in several, or not in the version's way.
-    pub(in crate::api) fn resolve(self) -> Result<Envelopes, ApiError> {
+    pub(super) fn resolve(self) -> Result<Envelopes, ApiError> {
         const ONE: &str = "exactly one of `payload`, `deviceEnvelopes` and `encryptedEnvelope` is needed";
         if self.devices.is_some() && self.payload.is_none() {
             return Err(invalid(
@@ -154,5 +163,13 @@ impl Sent {
             )),
             (other, _) => Err(invalid("protocolVersion", format_args!("{other} is neither 1 nor 2"))),
         }
+    }
+}
+
+/// One device, or several, or all of them.
+fn convenient(devices: Option<Vec<DeviceId>>, payload: Payload) -> Envelopes {
+    match devices {
+        Some(devices) => Envelopes::Listed(devices, payload),
+        None => Envelopes::All(payload),
     }
 }

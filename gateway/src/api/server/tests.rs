@@ -38,7 +38,7 @@ impl Server {
                 let api = Api::new();
                 let listener = TcpListener::from_std(listener).unwrap();
                 let ended = async { drop(ended.await) };
-                serve(listener, Arc::clone(&api.context), patience, ended).await;
+                serve(listener, Arc::clone(&api.api), Listener::Admin, patience, ended).await;
             });
         });
         Server { address, end, serving }
@@ -72,6 +72,29 @@ fn idle_connections_on_all_places_do_not_keep_a_probe_out() {
     server.answers_a_probe();
     drop(idle);
     server.end();
+}
+
+#[test]
+fn devices_that_poll_do_not_take_the_places_of_publishers() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let api = Api::new();
+    // Nobody who has a place loses it.
+    let patience =
+        Patience { connections_max: 2, head: LONG * 10, head_crowded: LONG * 10, ..Patience::new(2) };
+    let [devices, publishers] = [Listener::Devices, Listener::Api].map(|listener| {
+        let socket = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = socket.local_addr().unwrap();
+        runtime.spawn(serve(socket, Arc::clone(&api.api), listener, patience, std::future::pending()));
+        address
+    });
+    let polling: Vec<_> = (0..20).map(|_| TcpStream::connect(devices).unwrap()).collect();
+    let mut publisher = TcpStream::connect(publishers).unwrap();
+    publisher.set_read_timeout(Some(LONG)).unwrap();
+    publisher.write_all(b"GET /healthz HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    publisher.read_to_string(&mut answer).expect("the publisher is kept out");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    drop(polling);
 }
 
 #[test]

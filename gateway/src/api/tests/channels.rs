@@ -180,12 +180,12 @@ async fn payloads_have_the_size_of_a_push() {
 
 #[tokio::test]
 async fn a_message_to_many_channels_brings_no_more_than_a_batch() {
-    let api = Api::with(|context| context.rules.payload_bytes_max = PUSH_BODY_BYTES_MAX);
+    let api = Api::with(|parts| parts.rules.payload_bytes_max = PUSH_BODY_BYTES_MAX);
     let many = |count: usize, bytes: usize| {
         let channels: Vec<_> = (0..count).map(|number| number.to_string()).collect();
         json!({"channels": channels, "payload": {"text": "x".repeat(bytes)}})
     };
-    let max = api.context.push_body_bytes_max() / 1_000;
+    let max = (2 * PUSH_BODY_BYTES_MAX + 4_096) / 1_000;
     let answer = api.post("/v2/channels/publish", many(1_000, max + 1)).await;
     answer.is_error(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large");
     assert_eq!(answer.message(), format!("payload: {} bytes, at most {max} are allowed", max + 1));
@@ -315,7 +315,7 @@ async fn members_are_told_where_the_namespace_says_so() {
         answer.is_error(StatusCode::FORBIDDEN, "members_disabled");
     }
     assert_eq!(api.requests(), asked, "no shard was bothered");
-    let open = Api::with(|context| context.namespaces.default.members = true);
+    let open = Api::with(|parts| parts.namespaces.default.members = true);
     assert_eq!(open.get("/v2/channels/rooms/members").await.status, StatusCode::OK);
 }
 

@@ -11,11 +11,10 @@ use axum::routing::any;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Frame;
-use std::sync::Arc;
 use tower::ServiceExt as _;
 
 use super::fake::Api;
-use crate::api::{CODE_METADATA, layered};
+use crate::api::{CODE_METADATA, Listener};
 
 /// Says something, and then panics.
 struct Interrupted(bool);
@@ -42,7 +41,7 @@ async fn answer(api: &Api, path: &str, kind: &str) -> Response {
         )
         .route("/in-between", any(async || Body::new(Interrupted(false))));
     let request = Request::post(path).header("content-type", kind).body(Body::empty()).unwrap();
-    layered(routes, Arc::clone(&api.context)).oneshot(request).await.unwrap()
+    api.api.layered(Listener::Api, routes).oneshot(request).await.unwrap()
 }
 
 #[tokio::test]

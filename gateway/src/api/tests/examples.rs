@@ -8,6 +8,7 @@ use axum::http::{Method, Request};
 use serde_json::Value;
 
 use super::fake::{Api, KEY, token};
+use crate::api::Listener;
 
 const DOCS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/api.md"));
 
@@ -36,13 +37,17 @@ async fn the_examples_of_the_documentation_work() {
         }
         let mut words = first.split(' ');
         let (method, path, status) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
-        let credential = if path.starts_with("/v2/messages") { token("ada", 1) } else { KEY.to_owned() };
+        let (listener, credential) = match path {
+            _ if path.starts_with("/v2/messages") => (Listener::Devices, token("ada", 1)),
+            _ if path.starts_with("/v2/node") => (Listener::Admin, KEY.to_owned()),
+            _ => (Listener::Api, KEY.to_owned()),
+        };
         let request = Request::builder()
             .method(method.parse::<Method>().unwrap())
             .uri(path)
             .header("authorization", format!("Bearer {credential}"))
             .header("content-type", "application/json");
-        let answer = api.call(request.body(Body::from(content)).unwrap()).await;
+        let answer = api.call_at(listener, request.body(Body::from(content)).unwrap()).await;
         assert_eq!(answer.status.as_str(), status, "{first}\n{content}\n{}", answer.json);
         last = Some((first, answer.json));
         requests += 1;

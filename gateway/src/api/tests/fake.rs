@@ -16,7 +16,19 @@ use axum::body::Body;
 use axum::http::request::Builder;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
+use campanile_core::counters::ShardCounters;
+use campanile_core::inbox::{Inbox, REQUESTS_WAITING_MAX};
+use campanile_core::namespaces::{Namespace, Namespaces};
+use campanile_core::placement::PlacementKey;
+use campanile_core::push::PushRules;
+use campanile_core::requests::{
+    Answer, Bell, ConnectedDevice, Durability, Envelopes, Outcome, Push, PushError, Pushed, RequestBody,
+    Ticket, Unavailable, UserDevice,
+};
+use campanile_core::tokens::{Signer, Verifier};
 use campanile_engine::{DriverKind, Waker};
+use campanile_mailbox::operations::RegisterError;
+use campanile_mailbox::{Address, DedupKey, DeviceRecord, Page, Waiting};
 use campanile_protocol::ids::{DeviceId, MessageId, UserId};
 use campanile_protocol::messages::{ChannelMessage, Deliver, Event, Payload};
 use http_body_util::BodyExt;
@@ -26,24 +38,11 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use self::channels::Channels;
-use crate::api::metrics::ApiMetrics;
-use crate::api::push::now_ms;
-use crate::api::{Context, PushRules, router};
+use crate::api::clock::now_ms;
+use crate::api::{AllowedOrigins, ApiParts, Listener};
 use crate::config::ApiKeys;
-use crate::node::NodeStatus;
-use campanile_core::inbox::{Inbox, REQUESTS_WAITING_MAX};
-
 use crate::shards::Shards;
-use campanile_core::counters::ShardCounters;
-use campanile_core::namespaces::{Namespace, Namespaces};
-use campanile_core::placement::PlacementKey;
-use campanile_core::requests::{
-    Answer, Bell, ConnectedDevice, Durability, Envelopes, Outcome, Push, PushError, Pushed, RequestBody,
-    Ticket, Unavailable, UserDevice,
-};
-use campanile_core::tokens::{Signer, Verifier};
-use campanile_mailbox::operations::RegisterError;
-use campanile_mailbox::{Address, DedupKey, DeviceRecord, Page, Waiting};
+use crate::status::NodeStatus;
 
 pub(in crate::api) const KEY: &str = "0123456789abcdef";
 pub(in crate::api) const OTHER_KEY: &str = "fedcba9876543210";
@@ -58,7 +57,9 @@ pub(in crate::api) const EPOCH: u64 = 7;
 /// there is no storage. `crowd` may have no more devices; the store does not work for `broken`; nobody answers about
 /// `silence`, the user and the channel; others have no device. The members of channels of the namespace `room` are told.
 pub(in crate::api) struct Api {
-    pub(in crate::api) context: Arc<Context>,
+    pub(in crate::api) api: Arc<crate::api::Api>,
+    pub(in crate::api) shards: Arc<Shards>,
+    pub(in crate::api) node: Arc<NodeStatus>,
     played: Arc<Played>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -92,7 +93,7 @@ impl Api {
         Api::with(|_| {})
     }
 
-    pub(in crate::api) fn with(change: impl FnOnce(&mut Context)) -> Api {
+    pub(in crate::api) fn with(change: impl FnOnce(&mut ApiParts)) -> Api {
         let answers_waker = Arc::new(Waker::new().unwrap());
         let parts: Vec<_> = [1, 2]
             .into_iter()
@@ -110,9 +111,10 @@ impl Api {
             thread::spawn(move || playing.play(&inboxes)),
             thread::spawn(move || answering.hand_out_answers().unwrap()),
         ];
-        let mut context = Context {
+        let node = Arc::new(NodeStatus::new(DriverKind::Epoll, 100).unwrap());
+        let mut parts = ApiParts {
             store: Arc::default(),
-            shards,
+            shards: Arc::clone(&shards),
             keys: ApiKeys::parse(&format!("{KEY}\n{OTHER_KEY}")).unwrap(),
             verifier: Verifier::hs256(SECRET).unwrap(),
             auto_register: true,
@@ -125,15 +127,20 @@ impl Api {
                 ttl: Duration::from_secs(30 * 86_400),
                 dedup_window: Duration::from_secs(600),
             },
-            node: Arc::new(NodeStatus::new(DriverKind::Epoll, 100).unwrap()),
-            metrics: ApiMetrics::default(),
+            origins: AllowedOrigins::default(),
+            node: Arc::clone(&node),
         };
-        change(&mut context);
-        Api { context: Arc::new(context), played, threads }
+        change(&mut parts);
+        Api { api: Arc::new(crate::api::Api::new(parts)), shards, node, played, threads }
     }
 
+    /// Asks as a publisher does.
     pub(in crate::api) async fn call(&self, request: Request<Body>) -> Reply {
-        let response = router(Arc::clone(&self.context)).oneshot(request).await.unwrap();
+        self.call_at(Listener::Api, request).await
+    }
+
+    pub(in crate::api) async fn call_at(&self, listener: Listener, request: Request<Body>) -> Reply {
+        let response = self.api.router(listener).oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
         let json = serde_json::from_str(&text).unwrap_or(Value::Null);
@@ -157,11 +164,13 @@ impl Api {
     pub(in crate::api) async fn device(&self, method: Method, path: &str, token: &str) -> Reply {
         let request = Request::builder().method(method).uri(path);
         let request = request.header("authorization", format!("Bearer {token}"));
-        self.call(request.body(Body::empty()).unwrap()).await
+        let listener = if path.starts_with("/v2/messages") { Listener::Devices } else { Listener::Api };
+        self.call_at(listener, request.body(Body::empty()).unwrap()).await
     }
 
     pub(in crate::api) async fn metrics(&self) -> String {
-        self.get("/metrics").await.text
+        let request = Request::builder().uri("/metrics").body(Body::empty()).unwrap();
+        self.call_at(Listener::Admin, request).await.text
     }
 
     /// The newest push that a shard was asked for.
@@ -208,7 +217,7 @@ impl Api {
     pub(in crate::api) fn fill_queues(&self) {
         self.played.paused.store(true, Ordering::SeqCst);
         for _ in 0..REQUESTS_WAITING_MAX + 100 {
-            let mut asking = pin!(self.context.shards.broadcast(Event::default()));
+            let mut asking = pin!(self.shards.broadcast(Event::default()));
             // Asks, and goes away.
             let _ = asking.as_mut().poll(&mut Cx::from_waker(std::task::Waker::noop()));
         }
@@ -218,7 +227,7 @@ impl Api {
 impl Drop for Api {
     fn drop(&mut self) {
         self.played.ended.store(true, Ordering::SeqCst);
-        self.context.shards.stop_answering();
+        self.shards.stop_answering();
         for thread in self.threads.drain(..) {
             let ended = thread.join();
             if !thread::panicking() {

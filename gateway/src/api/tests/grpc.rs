@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use campanile_core::placement::{HomeShard, PlacementKey};
+use campanile_core::requests::{self, Envelopes};
 use campanile_protocol::messages::{Content, Device, Payload};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -24,6 +26,7 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::{v1, v1alpha};
 
 use super::fake::{Api, KEY, token};
+use crate::api::Listener;
 use crate::api::grpc::REQUESTS_IN_FLIGHT_MAX;
 use crate::api::grpc::wire::gateway_client::GatewayClient;
 use crate::api::grpc::wire::{
@@ -31,9 +34,7 @@ use crate::api::grpc::wire::{
     PushMessageResponse, PushReadReceiptRequest, RegisterDeviceRequest,
 };
 use crate::api::server::{Patience, serve};
-use crate::node::Phase;
-use campanile_core::placement::{HomeShard, PlacementKey};
-use campanile_core::requests::{self, Envelopes};
+use crate::status::Phase;
 
 /// Only there to turn a hang into a failure.
 const LONG: Duration = Duration::from_secs(20);
@@ -54,7 +55,8 @@ impl Served {
         let address = listener.local_addr().unwrap();
         let (end, ended) = oneshot::channel::<()>();
         let ended = async { drop(ended.await) };
-        let serving = tokio::spawn(serve(listener, Arc::clone(&api.context), Patience::new(100), ended));
+        let serving =
+            tokio::spawn(serve(listener, Arc::clone(&api.api), Listener::Api, Patience::new(100), ended));
         let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
         let channel = endpoint.timeout(LONG).connect().await.unwrap();
         Served { api, address, channel, end, serving }
@@ -326,7 +328,7 @@ async fn requests_of_a_stream_do_not_wait_for_each_other_and_are_answered_in_ord
         sender.send(batch(number)).await.unwrap();
     }
     // None has been answered, and yet many have reached the shards; but not without end.
-    let home = HomeShard::new(served.api.context.shards.count(), PlacementKey::new([0; 16]));
+    let home = HomeShard::new(served.api.shards.count(), PlacementKey::new([0; 16]));
     let [ada, nobody] = ["ada", "nobody"].map(|user| home.of(&user.parse().unwrap()));
     served.have_been_asked(REQUESTS_IN_FLIGHT_MAX * if ada == nobody { 1 } else { 2 }).await;
     // Answered in the wrong order by the shards.
@@ -397,11 +399,11 @@ async fn health_follows_the_nodes_life_without_a_key() {
         client.check(request).await.map(|answer| answer.into_inner().status())
     };
     assert_eq!(check("").await.unwrap(), ServingStatus::NotServing);
-    served.api.context.node.enter(Phase::Ready);
+    served.api.node.enter(Phase::Ready);
     assert_eq!(check("").await.unwrap(), ServingStatus::Serving);
     assert_eq!(check("campanile.v2.Gateway").await.unwrap(), ServingStatus::Serving);
     assert_eq!(check("other").await.unwrap_err().code(), Code::NotFound);
-    served.api.context.node.enter(Phase::Draining);
+    served.api.node.enter(Phase::Draining);
     assert_eq!(check("").await.unwrap(), ServingStatus::NotServing);
     let watch = client.watch(HealthCheckRequest::default()).await.unwrap_err();
     assert_eq!(watch.code(), Code::Unimplemented);

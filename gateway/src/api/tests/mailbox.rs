@@ -134,7 +134,7 @@ async fn a_device_that_only_polls_is_registered_at_its_first_poll() {
     assert_eq!(api.registered(), [("eve".to_owned(), 8)]);
     let answer = api.device(Method::GET, "/v2/messages", &token("crowd", 8)).await;
     answer.is_error(StatusCode::FORBIDDEN, "device_limit");
-    let closed = Api::with(|context| context.auto_register = false);
+    let closed = Api::with(|parts| parts.auto_register = false);
     let answer = closed.device(Method::GET, "/v2/messages", &token("eve", 8)).await;
     answer.is_error(StatusCode::FORBIDDEN, "not_registered");
     assert_eq!(closed.registered(), []);

@@ -1,12 +1,12 @@
 //! Pushes, batches and receipts.
 
 use axum::http::{Method, StatusCode};
+use campanile_core::requests::{Durability, Envelopes};
+use campanile_mailbox::DedupScope;
 use campanile_protocol::messages::{Content, Payload};
 use serde_json::{Value, json};
 
 use super::fake::{Api, KEY, OTHER_KEY, request, token};
-use campanile_core::requests::{Durability, Envelopes};
-use campanile_mailbox::DedupScope;
 
 fn numbers(envelopes: &Envelopes) -> Vec<u32> {
     match envelopes {
@@ -446,7 +446,7 @@ async fn a_receipt_that_is_retried_later_is_the_same() {
     let Envelopes::All(payload) = api.pushed().envelopes else { panic!("not for all") };
     let read_at_ms = text(&payload)["readAtMs"].as_u64().unwrap();
     assert!(read_at_ms > 1_600_000_000_000, "the time is filled in");
-    while super::super::push::now_ms() == read_at_ms {
+    while crate::api::clock::now_ms() == read_at_ms {
         tokio::task::yield_now().await;
     }
     assert_eq!(api.post("/v2/receipts", body.clone()).await.json["duplicate"], true);

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
+use campanile_core::publish::PublishDraft;
+use campanile_core::push::{Envelopes, Push, PushRules};
 use campanile_protocol::ids::{ChannelName, DeviceId};
 use campanile_protocol::messages::{Device, Payload};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::super::channels::{self, PublishRequest};
-use super::super::grpc::wire::{DeviceEnvelope, PublishRequest as WirePublish, PushMessageRequest};
-use super::super::push::{PushRequest, from_json};
-use super::super::{ApiError, PushRules};
 use super::fake::Api;
 use crate::api::auth::Publisher;
-use campanile_core::requests::{Envelopes, Push};
+use crate::api::channels;
+use crate::api::error::ApiError;
+use crate::api::grpc::wire::{DeviceEnvelope, PublishRequest, PushMessageRequest};
+use crate::api::push::{PushRequest, from_json};
 
 const RULES: PushRules = PushRules {
     payload_bytes_max: 100,
@@ -96,8 +97,8 @@ proptest! {
         let http = channels::from_json(body.to_string().as_bytes());
         // No device is 0 there.
         if device != 0 {
-            let wire = WirePublish { channel: channel.clone(), kind: kind.clone(), from, payload };
-            let grpc = PublishRequest::try_from(wire);
+            let wire = PublishRequest { channel: channel.clone(), kind: kind.clone(), from, payload };
+            let grpc = PublishDraft::try_from(wire);
             prop_assert_eq!(grpc.as_ref().map_err(|_| ()), http.as_ref().map_err(|_| ()));
         }
         let good = ChannelName::try_from(&*channel).is_ok()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use campanile_core::namespaces::PRESENCE_NAMESPACE;
-use campanile_core::requests::{Publish, RequestBody};
+use campanile_core::requests::RequestBody;
 use campanile_core::tokens::Grants;
 use campanile_engine::sim::Ending;
 use campanile_protocol::ids::DeviceId;
@@ -16,7 +16,7 @@ use super::ledger::Publisher;
 use super::rules::is_status;
 use super::sessions::{Ask, Session};
 use super::{CHANNELS, Channels, DEVICES, NAMES, Question, WITH_MESSAGES};
-use crate::support::channels::{channel, everything, grants};
+use crate::support::channels::{channel, everything, grants, publish_as_it_is};
 use crate::support::{Entry, Targets, message, user};
 
 /// What tokens allow: everything, or little, or channels from the beginning.
@@ -110,7 +110,7 @@ impl Channels {
             }
             let asked_ms = self.gateway.world.now().unix_ms;
             items.push(self.ledger.is_asked(to, Publisher::Api, message.clone(), asked_ms));
-            publishes.push(Publish { channel: channel(CHANNELS[to]), message });
+            publishes.push(publish_as_it_is(CHANNELS[to], message));
         }
         let ticket = self.gateway.ask_publish(publishes);
         self.questions.insert(ticket.0, Question::Publish(items));

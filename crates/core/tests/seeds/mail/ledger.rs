@@ -9,7 +9,7 @@ use campanile_protocol::messages::{Content, Deliver, Device, Payload, Receipt, S
 
 use super::{NAMES, Owner};
 use crate::support::gateway::EPOCH;
-use crate::support::user;
+use crate::support::{push_as_it_is, user};
 
 /// Whom a message is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,7 +150,7 @@ impl Item {
             let key = DedupKey { scope: DedupScope::Publisher(1), id: key.name.as_str().into() };
             Dedup { key, digest, until_ms }
         });
-        Push { user: user(NAMES[self.user]), envelopes, message, durability: self.durability, dedup }
+        push_as_it_is(user(NAMES[self.user]), envelopes, message, self.durability, dedup)
     }
 
     /// The item as a device sends it to its siblings.

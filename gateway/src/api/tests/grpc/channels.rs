@@ -154,7 +154,7 @@ async fn requests_of_a_stream_are_published_and_answered_in_order() {
     for number in 0..100 {
         sender.send(batch(number)).await.unwrap();
     }
-    let home = HomeShard::new(served.api.context.shards.count(), PlacementKey::new([0; 16]));
+    let home = HomeShard::new(served.api.shards.count(), PlacementKey::new([0; 16]));
     let [news, full] = ["news", "full"].map(|channel| home.of_channel(&channel.parse().unwrap()));
     served.have_been_asked(REQUESTS_IN_FLIGHT_MAX * if news == full { 1 } else { 2 }).await;
     served.api.release_answers();

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
+use campanile_core::names::Name;
+use campanile_core::push::{PushRefused, check_size};
 use campanile_protocol::messages::Event;
 use serde::{Deserialize, Serialize};
 
-use super::error::ApiError;
-use super::fields::{self, From, Name, PayloadField};
-use super::push::now_ms;
-use super::{Context, body};
+use super::PushApi;
+use crate::api::body;
+use crate::api::clock::now_ms;
+use crate::api::error::ApiError;
+use crate::api::fields::{self, From, PayloadField};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,18 +33,18 @@ pub(super) struct BroadcastAnswer {
 
 /// `POST /v2/broadcast`
 pub(super) async fn broadcast(
-    State(context): State<Arc<Context>>,
+    State(room): State<Arc<PushApi>>,
     request: Request,
 ) -> Result<Json<BroadcastAnswer>, ApiError> {
-    let body: BroadcastBody = body::json(request, context.push_body_bytes_max()).await?;
-    context.rules.check_size(&body.payload.0)?;
+    let body: BroadcastBody = body::json(request, room.body_bytes_max()).await?;
+    check_size(&body.payload.0, room.rules.payload_bytes_max).map_err(PushRefused::from)?;
     let event = Event {
-        name: body.name.0,
+        name: body.name.into(),
         from: body.from.map(From::into_device),
         at_ms: i64::try_from(now_ms()).unwrap_or(i64::MAX),
         payload: Some(body.payload.0),
         ..Event::default()
     };
-    let (sent, skipped) = context.shards.broadcast(event).await?;
+    let (sent, skipped) = room.shards.broadcast(event).await?;
     Ok(Json(BroadcastAnswer { sent, skipped }))
 }

@@ -1,4 +1,6 @@
-//! The devices of one user.
+//! The room of users' devices: which there are, and who is connected.
+
+mod grpc;
 
 use std::sync::Arc;
 
@@ -6,15 +8,33 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
+use axum::routing::{get, post};
+use campanile_core::requests::{ConnectedDevice, UserDevice};
 use campanile_protocol::ids::{DeviceId, UserId};
 use serde::{Deserialize, Serialize};
 
-use super::error::ApiError;
-use super::{Context, SMALL_BODY_BYTES_MAX, body, fields};
-use campanile_core::requests::{ConnectedDevice, UserDevice};
+use super::body::{self, SMALL_BODY_BYTES_MAX};
+use super::clock::now_ms;
+use super::error::{ApiError, invalid};
+use super::fields;
+use super::routes::Routes;
+use crate::shards::Shards;
+
+/// What requests about devices work with.
+pub(super) struct DevicesApi {
+    shards: Arc<Shards>,
+}
+
+/// The requests about devices.
+pub(super) fn routes(room: &Arc<DevicesApi>) -> Routes {
+    Routes::new()
+        .route("/v2/users/{user}/devices", get(devices).post(register))
+        .route("/v2/users/{user}/disconnect", post(disconnect))
+        .with_state(Arc::clone(room))
+}
 
 #[derive(Serialize)]
-pub(super) struct DevicesAnswer {
+struct DevicesAnswer {
     user: String,
     devices: Vec<DeviceAnswer>,
 }
@@ -49,9 +69,9 @@ struct RegisterBody {
 /// A device that was registered.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Registered {
-    pub(super) device: u32,
-    pub(super) created_at_ms: u64,
+struct Registered {
+    device: u32,
+    created_at_ms: u64,
 }
 
 #[derive(Default, Deserialize)]
@@ -62,19 +82,19 @@ struct DisconnectBody {
 }
 
 #[derive(Serialize)]
-pub(super) struct DisconnectAnswer {
+struct DisconnectAnswer {
     disconnected: u32,
 }
 
 type UserPath = Result<Path<String>, PathRejection>;
 
 /// `GET /v2/users/{user}/devices`
-pub(super) async fn devices(
-    State(context): State<Arc<Context>>,
+async fn devices(
+    State(room): State<Arc<DevicesApi>>,
     path: UserPath,
 ) -> Result<Json<DevicesAnswer>, ApiError> {
     let user = user(path)?;
-    let devices = context.shards.devices(&user).await?;
+    let devices = room.shards.devices(&user).await?;
     Ok(Json(DevicesAnswer {
         user: user.as_str().into(),
         devices: devices.iter().map(DeviceAnswer::new).collect(),
@@ -82,55 +102,55 @@ pub(super) async fn devices(
 }
 
 /// `POST /v2/users/{user}/devices`
-pub(super) async fn register(
-    State(context): State<Arc<Context>>,
+async fn register(
+    State(room): State<Arc<DevicesApi>>,
     path: UserPath,
     request: Request,
 ) -> Result<(StatusCode, Json<Registered>), ApiError> {
     let user = user(path)?;
     let body: RegisterBody = body::json_or_default(request, SMALL_BODY_BYTES_MAX).await?;
-    let registered = register_device(&context, &user, body.device).await?;
+    let registered = room.registered(&user, body.device).await?;
     Ok((StatusCode::CREATED, Json(registered)))
 }
 
-/// Registers a device: this one, or the next free one for 0.
-///
-/// # Errors
-/// [`ApiError::DeviceExists`], [`ApiError::DeviceLimit`], and those of a bad number and of busy shards.
-pub(super) async fn register_device(
-    context: &Context,
-    user: &UserId,
-    number: u32,
-) -> Result<Registered, ApiError> {
-    let wanted = match number {
-        0 => None,
-        number => Some(
-            DeviceId::try_from(number).map_err(|error| ApiError::InvalidField(format!("device: {error}")))?,
-        ),
-    };
-    let device = context.shards.register(user, wanted).await??;
-    // Registered it is, whatever becomes of this question.
-    let devices = context.shards.devices(user).await.unwrap_or_default();
-    let known = devices.iter().find(|known| known.record.device == device);
-    let created_at_ms = known.map_or_else(super::push::now_ms, |known| known.record.created_at_ms);
-    Ok(Registered { device: device.get(), created_at_ms })
-}
-
 /// `POST /v2/users/{user}/disconnect`
-pub(super) async fn disconnect(
-    State(context): State<Arc<Context>>,
+async fn disconnect(
+    State(room): State<Arc<DevicesApi>>,
     path: UserPath,
     request: Request,
 ) -> Result<Json<DisconnectAnswer>, ApiError> {
     let user = user(path)?;
     let body: DisconnectBody = body::json_or_default(request, SMALL_BODY_BYTES_MAX).await?;
-    let disconnected = context.shards.disconnect(&user, body.device).await?;
+    let disconnected = room.shards.disconnect(&user, body.device).await?;
     Ok(Json(DisconnectAnswer { disconnected }))
 }
 
 fn user(path: UserPath) -> Result<UserId, ApiError> {
     let Path(user) = path.map_err(|_| ApiError::InvalidPath)?;
     UserId::try_from(user.as_str()).map_err(ApiError::InvalidUser)
+}
+
+impl DevicesApi {
+    pub(super) fn new(shards: Arc<Shards>) -> DevicesApi {
+        DevicesApi { shards }
+    }
+
+    /// Registers a device: this one, or the next free one for 0.
+    ///
+    /// # Errors
+    /// [`ApiError::DeviceExists`], [`ApiError::DeviceLimit`], and those of a bad number and of busy shards.
+    async fn registered(&self, user: &UserId, number: u32) -> Result<Registered, ApiError> {
+        let wanted = match number {
+            0 => None,
+            number => Some(DeviceId::try_from(number).map_err(|error| invalid("device", error))?),
+        };
+        let device = self.shards.register(user, wanted).await??;
+        // Registered it is, whatever becomes of this question.
+        let devices = self.shards.devices(user).await.unwrap_or_default();
+        let known = devices.iter().find(|known| known.record.device == device);
+        let created_at_ms = known.map_or_else(now_ms, |known| known.record.created_at_ms);
+        Ok(Registered { device: device.get(), created_at_ms })
+    }
 }
 
 impl DeviceAnswer {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use campanile_core::counters::ShardCounters;
 use serde::Serialize;
 
-use super::Context;
-use crate::node::{Phase, ProcessUsage};
-use campanile_core::counters::ShardCounters;
+use super::AdminApi;
+use crate::status::Phase;
+use crate::usage::ProcessUsage;
 
 /// A node, and each of its shards.
 #[derive(Serialize)]
@@ -31,14 +32,14 @@ pub(super) struct NodeAnswer {
 }
 
 /// `GET /v2/node`
-pub(super) async fn node(State(context): State<Arc<Context>>) -> Json<NodeAnswer> {
-    let shards: Vec<BTreeMap<_, _>> = context.shards.counters().map(all).collect();
+pub(super) async fn node(State(room): State<Arc<AdminApi>>) -> Json<NodeAnswer> {
+    let shards: Vec<BTreeMap<_, _>> = room.shards.counters().map(all).collect();
     let mut totals = BTreeMap::new();
     for (name, value) in shards.iter().flatten() {
         *totals.entry(*name).or_insert(0) += value;
     }
     let usage = ProcessUsage::read();
-    let node = &context.node;
+    let node = &room.node;
     Json(NodeAnswer {
         node: node.id.to_string(),
         version: env!("CARGO_PKG_VERSION"),

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
+use campanile_core::names::{DedupId, Name};
+use campanile_core::push::{Durability, Envelopes, PushDraft};
 use campanile_protocol::ids::UserId;
 use campanile_protocol::messages::{Device, Payload};
 use serde::{Deserialize, Serialize};
 
-use super::auth::Publisher;
-use super::error::ApiError;
-use super::fields::{self, Bounded, DedupId, From, PayloadField};
-use super::push::{self, PushRequest, invalid, now_ms};
-use super::{Context, body};
-use campanile_core::requests::{Durability, Envelopes};
+use super::{PushApi, PushRequest};
+use crate::api::auth::Publisher;
+use crate::api::body;
+use crate::api::clock::now_ms;
+use crate::api::error::{ApiError, invalid};
+use crate::api::fields::{self, Bounded, From, PayloadField};
 
 /// Messages that one receipt may name.
 pub const RECEIPT_MESSAGES_MAX: usize = 1_000;
@@ -48,7 +50,7 @@ pub(super) struct Receipt {
     pub(super) read_at_ms: Option<u64>,
     pub(super) payload: Option<Payload>,
     pub(super) ttl_seconds: u32,
-    pub(super) dedup_id: Option<Box<str>>,
+    pub(super) dedup_id: Option<DedupId>,
 }
 
 /// The payload of a receipt that is not opaque.
@@ -61,11 +63,11 @@ struct Read<'a> {
 
 /// `POST /v2/receipts`
 pub(super) async fn receipt(
-    State(context): State<Arc<Context>>,
+    State(room): State<Arc<PushApi>>,
     Extension(publisher): Extension<Publisher>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let body: ReceiptBody = body::json(request, context.push_body_bytes_max()).await?;
+    let body: ReceiptBody = body::json(request, room.body_bytes_max()).await?;
     let now_ms = now_ms();
     let receipt = Receipt {
         to: body.to,
@@ -74,10 +76,10 @@ pub(super) async fn receipt(
         read_at_ms: body.read_at_ms,
         payload: body.payload.map(|payload| payload.0),
         ttl_seconds: body.ttl_seconds,
-        dedup_id: body.dedup_id.map(|id| id.0),
+        dedup_id: body.dedup_id,
     };
-    let push = receipt.into_request(now_ms)?.into_push(&context.rules, publisher, now_ms)?;
-    Ok(push::one(&context, push).await?.into_response())
+    let push = receipt.into_request(now_ms)?.into_push(&room.rules, publisher, now_ms)?;
+    Ok(room.one(push).await?.into_response())
 }
 
 impl Receipt {
@@ -105,23 +107,27 @@ impl Receipt {
                 (asked, sent)
             }
         };
-        let mut request = PushRequest {
+        let draft = PushDraft {
             user: self.to,
             envelopes: Envelopes::All(asked),
-            kind: Some(KIND.into()),
-            from: Some(self.from),
+            kind: Some(kind()),
             topic: None,
+            from: Some(self.from),
             ttl_seconds: self.ttl_seconds,
-            dedup_id: self.dedup_id,
             durability: Durability::Durable,
-            digest: None,
+            dedup: None,
         };
+        let mut request = PushRequest { draft, dedup_id: self.dedup_id, digest: None };
         if let Some(sent) = sent {
-            request.digest = Some(request.digest());
-            request.envelopes = Envelopes::All(sent);
+            request.digest = Some(request.draft.digest());
+            request.draft.envelopes = Envelopes::All(sent);
         }
         Ok(request)
     }
+}
+
+fn kind() -> Name {
+    KIND.parse().expect("the kind of a receipt is a name")
 }
 
 fn check(ids: &[String]) -> Result<(), ApiError> {
