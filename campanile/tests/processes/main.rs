@@ -5,6 +5,7 @@ mod channel_documentation;
 mod documentation;
 mod early_ends;
 mod lifecycle;
+mod listeners;
 mod lost_output;
 mod node;
 mod ordinary_clients;

@@ -87,6 +87,7 @@ pub(crate) fn python(script: &str, node: &Node, token: &str) -> String {
     let output = Command::new(root.join(".venv/bin/python"))
         .arg(root.join("gateway/tests/processes/clients").join(script))
         .args([&node.url(), &format!("http://{}", node.api), crate::node::KEY, token])
+        .arg(format!("http://{}", node.admin))
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
@@ -149,10 +150,19 @@ impl Drop for Browser {
 
 /// Opens a page in a browser, serves it, hears where it has come to by the paths that it posts to, and gives what it posts
 /// to `/done`.
-pub(crate) fn browse(page: &'static str, node: &Node, token: &str, mut has_come: impl FnMut(&str)) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let _browser =
-        Browser::open(&format!("http://{}/#{}|{token}", listener.local_addr().unwrap(), node.url()));
+pub(crate) fn browse(page: &'static str, node: &Node, token: &str, has_come: impl FnMut(&str)) -> String {
+    let pages = TcpListener::bind("127.0.0.1:0").unwrap();
+    browse_from(pages, page, &format!("{}|{token}", node.url()), has_come)
+}
+
+/// The same for a page that is served on this listener and finds this behind the hash of its address.
+pub(crate) fn browse_from(
+    listener: TcpListener,
+    page: &'static str,
+    hash: &str,
+    mut has_come: impl FnMut(&str),
+) -> String {
+    let _browser = Browser::open(&format!("http://{}/#{hash}", listener.local_addr().unwrap()));
     let deadline = Instant::now() + PATIENCE;
     listener.set_nonblocking(true).unwrap();
     let (asked, requests) = mpsc::channel();

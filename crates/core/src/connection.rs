@@ -19,6 +19,8 @@ use crate::tokens::Grants;
 pub(super) struct Connection {
     /// The driver's generation of the slot.
     pub(super) generation: u32,
+    /// It came when the shard was draining already: nobody waits for its end.
+    pub(super) late: bool,
     pub(super) state: State,
 }
 

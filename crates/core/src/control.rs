@@ -1,10 +1,8 @@
 //! Requests of the control plane.
 
-use campanile_engine::{Command, Commands};
 use campanile_protocol::frame::close_code;
 use campanile_protocol::ids::{DeviceId, UserId};
 
-use super::connection::Parcel;
 use super::jobs::{Asker, Place};
 use super::requests::{Answer, Durability, Push, Request, RequestBody};
 use super::storage::Awaiting;
@@ -26,7 +24,7 @@ impl Shard {
     }
 
     /// Takes requests, as many as one turn may. Whether the shard is to stop at once, and how many sends there were.
-    pub(super) fn take_requests(&mut self, commands: &mut Commands<Parcel>) -> (bool, usize) {
+    pub(super) fn take_requests(&mut self) -> (bool, usize) {
         let (mut stop, mut sends) = (false, 0);
         for _ in 0..REQUESTS_PER_TURN_MAX {
             sends += self.push_slice(SENDS_PER_TURN.saturating_sub(sends));
@@ -39,7 +37,7 @@ impl Shard {
                 RequestBody::Channel(_) | RequestBody::History { .. } => SENDS_PER_LOOK,
                 _ => 0,
             };
-            stop |= self.take_request(request, commands);
+            stop |= self.take_request(request);
         }
         (stop, sends)
     }
@@ -71,7 +69,7 @@ impl Shard {
     }
 
     /// Whether the shard is to stop at once.
-    fn take_request(&mut self, request: Request, commands: &mut Commands<Parcel>) -> bool {
+    fn take_request(&mut self, request: Request) -> bool {
         let Request { ticket, bell, body } = request;
         let asker = Asker::Control(ticket, bell);
         match body {
@@ -126,8 +124,9 @@ impl Shard {
             }
             RequestBody::Drain { reconnect_within_ms } => {
                 if self.draining.is_none() {
+                    // It goes on accepting: whoever still comes is told to go elsewhere, instead of waiting in the
+                    // listener's backlog until the process ends.
                     self.draining = Some(Draining { reconnect_within_ms });
-                    commands.push(Command::Accept { on: false });
                     self.begin_drain();
                 }
                 self.reply(asker, Answer::Draining);
@@ -142,13 +141,13 @@ impl Shard {
 
     /// The shard ends: what waits in its queue is still taken, so that it is stored; whoever has no answer by then is
     /// told that the node is stopping.
-    pub(super) fn answer_the_rest(&mut self, commands: &mut Commands<Parcel>) {
+    pub(super) fn answer_the_rest(&mut self) {
         loop {
             // What is sent now is cut off; what is given back finds nobody.
             self.push_slice(usize::MAX);
             self.pushing = Vec::new().into_iter();
             let Some(request) = self.inbox.take() else { break };
-            self.take_request(request, commands);
+            self.take_request(request);
         }
         self.end_passes();
     }

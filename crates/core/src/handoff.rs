@@ -59,6 +59,7 @@ impl Shard {
         self.counters.connections.add(1);
         let connection = self.connections.entry(conn.slot);
         connection.generation = conn.generation;
+        connection.late = false;
         connection.state = State::HandingOff;
         if self.draining.is_some() {
             self.counters.upgrades_refused_draining.add(1);

@@ -16,6 +16,7 @@ use campanile_protocol::upgrade::{self, HeadReader, Refusal, UpgradeError, Upgra
 use super::Shard;
 use super::connection::{Handshake, Parcel, Phase, State, Upgrade};
 use super::directory::NONE;
+use super::probe::Probe;
 use super::settings::Mode;
 use crate::tokens::{Identity, TOKEN_BYTES_MAX, TokenError};
 
@@ -57,7 +58,12 @@ impl Shard {
         // A socket for both families names IPv4 peers in IPv6 (RFC 4291 §2.5.5.2).
         let peer = peer.to_canonical();
         self.counters.connections_accepted.add(1);
-        self.settings.connections.fetch_add(1, Ordering::Relaxed);
+        let late = self.draining.is_some();
+        if late {
+            self.latecomers += 1;
+        } else {
+            self.settings.connections.fetch_add(1, Ordering::Relaxed);
+        }
         let proxied = self.settings.proxy_protocol_from.iter().any(|net| net.contains(&peer));
         let phase = if proxied { Phase::Proxy(Vec::new()) } else { Phase::Head(HeadReader::new()) };
         let deadline =
@@ -67,6 +73,7 @@ impl Shard {
         let handshake = Handshake { address: peer, phase, deadline, counted: false, outbox: NONE };
         let connection = self.connections.entry(conn.slot);
         connection.generation = conn.generation;
+        connection.late = late;
         connection.state = State::Handshake(Box::new(handshake));
         self.wheel.set(conn.slot, deadline);
         if !proxied && !self.count_handshake(conn.slot, peer) {
@@ -238,7 +245,10 @@ impl Shard {
         let request = match UpgradeRequest::parse(head) {
             Ok(request) => request,
             Err(error) => {
-                self.refuse_request(slot, error);
+                match Probe::of(head).filter(|_| !self.settings.is_echo()) {
+                    Some(probe) => self.answer_probe(slot, probe),
+                    None => self.refuse_request(slot, error),
+                }
                 return None;
             }
         };

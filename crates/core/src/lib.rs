@@ -31,6 +31,7 @@ mod opening;
 mod outbox;
 mod passes;
 pub mod placement;
+mod probe;
 pub mod publish;
 pub mod push;
 mod recent;
@@ -54,6 +55,10 @@ use std::time::Duration;
 
 use crate::limits::connections_per_shard_max;
 use campanile_engine::{CloseMode, Command, Commands, Conn, Core, Event, Next, Now, Time, Wheel};
+use campanile_mailbox::UserRecord;
+use campanile_mailbox::operations::{Completion, Port};
+use campanile_protocol::ids::{DeviceId, UserId};
+use campanile_protocol::messages::Encoding;
 use slab::Slab;
 
 use self::channels::Channels;
@@ -77,10 +82,6 @@ use self::settings::ShardSettings;
 pub use self::storage::NUMBERS_PER_RANGE;
 use self::storage::{Awaiting, Storage};
 use self::table::Table;
-use campanile_mailbox::UserRecord;
-use campanile_mailbox::operations::{Completion, Port};
-use campanile_protocol::ids::{DeviceId, UserId};
-use campanile_protocol::messages::Encoding;
 
 /// The coarsest unit of a shard's time.
 const TICK: Duration = Duration::from_millis(100);
@@ -161,6 +162,8 @@ pub struct Shard {
     passes: VecDeque<Pass>,
     accepting: bool,
     draining: Option<Draining>,
+    /// Connections that came after the drain had begun.
+    latecomers: u32,
     /// Until when the driver may have connections that it lets go gracefully.
     lingering_until: Time,
 }
@@ -243,6 +246,7 @@ impl Shard {
             passes: VecDeque::new(),
             accepting: false,
             draining: None,
+            latecomers: 0,
             lingering_until: now.time,
         }
     }
@@ -267,7 +271,8 @@ impl Shard {
     }
 
     /// Whether a draining shard has nothing left to do. It waits for the whole node: a connection that another shard
-    /// hands over is counted by neither of the two while it is under way.
+    /// hands over is counted by neither of the two while it is under way. Connections that come only now would keep a
+    /// node alive for ever; they end with it.
     fn is_drained(&self) -> bool {
         self.draining.is_some()
             && self.passes.is_empty()
@@ -275,7 +280,7 @@ impl Shard {
             && self.jobs.is_empty()
             && self.storage.is_quiet()
             && self.lingering_until <= self.now.time
-            && self.counters.connections.get() == 0
+            && self.counters.connections.get() == u64::from(self.latecomers)
             && self.settings.connections.load(Ordering::Relaxed) == 0
     }
 
@@ -419,13 +424,13 @@ impl Core for Shard {
     fn on_turn(&mut self, now: Now, commands: &mut Commands<Parcel>) -> Next {
         self.now = now;
         self.counters.turns.add(1);
-        if !self.accepting && self.draining.is_none() {
+        if !self.accepting {
             self.accepting = true;
             commands.push(Command::Accept { on: true });
         }
         let answered = self.take_completions(commands);
         self.take_mail();
-        let (stop, sends) = self.take_requests(commands);
+        let (stop, sends) = self.take_requests();
         let mut expired = std::mem::take(&mut self.expired);
         self.wheel.expire(now.time, &mut expired);
         for slot in expired.drain(..) {
@@ -433,7 +438,7 @@ impl Core for Shard {
         }
         self.expired = expired;
         if stop {
-            self.answer_the_rest(commands);
+            self.answer_the_rest();
         }
         self.sweep_channels();
         self.tell_statuses();
@@ -476,11 +481,13 @@ impl Core for Shard {
         let mut closing = std::mem::take(&mut self.closing);
         for slot in closing.drain(..) {
             let Some(connection) = self.connections.get(slot) else { continue };
-            let conn = connection.conn(slot);
+            let (conn, late) = (connection.conn(slot), connection.late);
             // Those whose last bytes did not all leave wait for room.
             if matches!(&connection.state, State::Closing(closing) if closing.unsent.is_none()) {
                 self.forget(slot);
-                self.lingering_until = now.time + LINGER;
+                if !late {
+                    self.lingering_until = now.time + LINGER;
+                }
                 commands.close(conn, CloseMode::Graceful);
             }
         }

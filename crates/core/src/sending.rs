@@ -125,12 +125,18 @@ impl Shard {
 
     /// The slot has no tenant any more.
     pub(super) fn forget(&mut self, slot: u32) {
+        let mut late = false;
         if let Some(connection) = self.connections.get_mut(slot) {
             connection.state = State::Free;
+            late = connection.late;
         }
         self.wheel.clear(slot);
         self.counters.connections.subtract(1);
-        self.settings.connections.fetch_sub(1, Ordering::Relaxed);
+        if late {
+            self.latecomers -= 1;
+        } else {
+            self.settings.connections.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn hung_up(&mut self, conn: Conn, commands: &mut Commands<Parcel>) {

@@ -20,8 +20,8 @@ pub use client::{Request, ResponseError, SwitchingProtocols, parse_response, wri
 pub use extensions::DeflateOffer;
 pub use head::HeadReader;
 pub use key::{accept_key, client_key};
-pub use request::{SUBPROTOCOL_HEADERS_MAX, UpgradeError, UpgradeRequest};
-pub use response::{Refusal, write_refusal, write_switching_protocols};
+pub use request::{SUBPROTOCOL_HEADERS_MAX, UpgradeError, UpgradeRequest, plain_path};
+pub use response::{Refusal, write_answer, write_refusal, write_switching_protocols};
 
 /// Largest head, request or answer, including the empty line that ends it, in bytes.
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;

@@ -2,7 +2,8 @@
 
 use campanile_protocol::upgrade::{
     DeflateOffer, HEADERS_MAX, HeadReader, Refusal, Request, ResponseError, SwitchingProtocols, UpgradeError,
-    UpgradeRequest, client_key, parse_response, write_refusal, write_request, write_switching_protocols,
+    UpgradeRequest, client_key, parse_response, plain_path, write_answer, write_refusal, write_request,
+    write_switching_protocols,
 };
 
 const LINES: [&str; 6] = [
@@ -43,6 +44,31 @@ fn refused(head: &str, error: UpgradeError, status: u16) {
     assert!(answer.contains(error.code()));
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.contains(&format!("Content-Length: {}", body.len())), "{answer}");
+}
+
+#[test]
+fn a_get_without_an_upgrade_has_a_path() {
+    for (head, path) in [
+        ("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", "/healthz"),
+        ("GET /readyz?a=/b?c HTTP/1.0\r\n\r\n", "/readyz"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n", "/"),
+    ] {
+        assert_eq!(plain_path(head.as_bytes()), Some(path), "{head}");
+    }
+    for head in [
+        "POST /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nUpgrade: h2c, WebSocket\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: a\r\n",
+        "GET /healthz HTTP/2\r\n\r\n",
+        "GET\r\n\r\n",
+        "",
+    ] {
+        assert_eq!(plain_path(head.as_bytes()), None, "{head}");
+    }
+    let mut answer = Vec::new();
+    write_answer(&mut answer, "{}");
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("Length: 2\r\n\r\n{}"), "{answer}");
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn a_node_starts_answers_drains_and_stops() {
             };
             ended.send(node.serve(stop, std::future::pending())).unwrap();
         });
-        for listener in [api, admin, devices] {
+        for listener in [listen, api, admin, devices] {
             for path in ["/healthz", "/readyz"] {
                 let answer = get(listener, path);
                 assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{driver}: {path}: {answer}");

@@ -67,6 +67,52 @@ fn a_draining_node_refuses_those_who_still_come() {
 }
 
 #[test]
+fn whoever_comes_during_a_drain_is_told_to_go_elsewhere() {
+    let mut gateway = Setup::shards(2).start();
+    let token = gateway.token("ada", 1, 60);
+    // Says nothing, so that the drain takes a while.
+    gateway.dial(0, Json, Entry::Nothing);
+    gateway.settle();
+    gateway.drain(0);
+    gateway.settle();
+    let late: Vec<usize> =
+        [0, 1].map(|shard| gateway.enter(shard, Json, Entry::Header(token.clone()))).into();
+    gateway.settle();
+    for device in late {
+        assert_eq!((gateway[device].status, gateway[device].retry_after), (Some(503), Some(2)));
+    }
+    assert_eq!((gateway.count("upgrades_refused_draining"), gateway.count("sessions_opened")), (2, 0));
+    assert!(!stopped(&mut gateway), "the silent one still has its time");
+    gateway.wait(Duration::from_secs(7));
+    assert!(stopped(&mut gateway));
+    gateway.assert_empty();
+}
+
+#[test]
+fn those_who_keep_coming_do_not_keep_a_draining_node_alive() {
+    for silent in [true, false] {
+        let mut gateway = Setup::shards(2).start();
+        let token = gateway.token("ada", 1, 60);
+        let device = gateway.enter(0, Protobuf, Entry::Header(token.clone()));
+        gateway.settle();
+        gateway.drain(0);
+        let (begun, mut came) = (gateway.world.time(), 0);
+        while !stopped(&mut gateway) {
+            assert!(gateway.world.time() < begun + Duration::from_secs(10), "{came} who came keep it alive");
+            let entry = Entry::Header(token.clone());
+            match silent {
+                true => gateway.dial(came % 2, Json, entry),
+                false => gateway.enter(came % 2, Json, entry),
+            };
+            came += 1;
+            gateway.wait(Duration::from_millis(100));
+        }
+        assert_eq!(gateway[device].code(), Some(4503));
+        assert!(came > 5, "the last close frame was not read");
+    }
+}
+
+#[test]
 fn a_drain_does_not_wait_for_those_who_say_nothing() {
     let mut gateway = Setup::shards(2).start();
     gateway.dial(0, Json, Entry::Nothing);

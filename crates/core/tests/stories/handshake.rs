@@ -192,6 +192,38 @@ fn every_bad_request_hears_why() {
 }
 
 #[test]
+fn probes_are_answered_without_an_upgrade() {
+    let mut gateway = Setup::shards(1).start();
+    let ask = |gateway: &mut Gateway, request: &str| {
+        let status = status_of(gateway, request);
+        (status, gateway.devices.last().unwrap().refusal())
+    };
+    for request in ["GET {} HTTP/1.1\r\nHost: a\r\n\r\n", "GET {}?x=1 HTTP/1.0\r\nUpgrade: h2c\r\n\r\n"] {
+        for (path, body) in [("/healthz", r#"{"status":"ok"}"#), ("/readyz", r#"{"status":"ready"}"#)] {
+            let (status, answer) = ask(&mut gateway, &request.replace("{}", path));
+            assert!(status == 200 && answer.ends_with(&format!("\r\n\r\n{body}")), "{answer}");
+        }
+    }
+    assert_eq!(gateway.count("upgrades_malformed"), 0, "they are no upgrades");
+    for (status, request) in [
+        (404, request("/healthz", "")),
+        (426, "GET /healthz/ HTTP/1.1\r\nHost: a\r\n\r\n".to_owned()),
+        (405, "POST /healthz HTTP/1.1\r\nHost: a\r\n\r\n".to_owned()),
+    ] {
+        assert_eq!(status_of(&mut gateway, &request), status, "{request}");
+    }
+    // Somebody who says nothing keeps the node draining for a while.
+    gateway.dial(0, Json, Entry::Nothing);
+    gateway.settle();
+    gateway.drain(0);
+    gateway.settle();
+    let (status, answer) = ask(&mut gateway, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(status, 200, "{answer}");
+    let (status, answer) = ask(&mut gateway, "GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(status == 503 && answer.contains("draining"), "{answer}");
+}
+
+#[test]
 fn only_allowed_origins_connect_from_browsers() {
     let mut setup = Setup::shards(1);
     setup.allowed_origins = vec!["https://app.example".into()];

@@ -155,6 +155,24 @@ impl<'a> UpgradeRequest<'a> {
     }
 }
 
+/// The path of a head that is a `GET` without an upgrade to WebSocket, as probes send it; without the query. HTTP/1.0 will
+/// do.
+#[must_use]
+pub fn plain_path(head: &[u8]) -> Option<&str> {
+    let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut []);
+    let parsed = request.parse_with_uninit_headers(head, &mut headers);
+    if !parsed.is_ok_and(|status| status.is_complete()) || request.method != Some("GET") {
+        return None;
+    }
+    let asks = |header: &Header<'_>| header.name.eq_ignore_ascii_case("upgrade");
+    let upgrades = request.headers.iter().filter(|header| asks(header)).any(|header| {
+        value(header).is_ok_and(|value| list(value).any(|token| token.eq_ignore_ascii_case("websocket")))
+    });
+    let path = request.path.filter(|_| !upgrades)?;
+    Some(path.split_once('?').map_or(path, |(path, _)| path))
+}
+
 /// The headers that matter, before they are judged.
 #[derive(Default)]
 struct Fields<'a> {

@@ -78,6 +78,17 @@ pub fn write_refusal(out: &mut Vec<u8>, refusal: &Refusal<'_>) {
     debug_assert!(written.is_ok(), "writing to a vector cannot fail");
 }
 
+/// Writes `200 OK` with a body in JSON, after which the connection is closed: the answer to a request without an upgrade.
+pub fn write_answer(out: &mut Vec<u8>, body: &str) {
+    let written = write!(
+        out,
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len(),
+    );
+    debug_assert!(written.is_ok(), "writing to a vector cannot fail");
+}
+
 impl UpgradeError {
     /// Writes the answer that refuses the request.
     pub fn write_refusal(self, out: &mut Vec<u8>) {
