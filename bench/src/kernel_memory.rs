@@ -22,6 +22,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::Context;
+use campanile_harness::usage::field_bytes;
 
 /// The kernel folds its per-processor counters once a second, and frees by RCU a little later.
 const SETTLE_STEP: Duration = Duration::from_millis(1200);
@@ -89,8 +90,7 @@ impl KernelMemory {
     }
 
     fn parse(meminfo: &str, sockstat: &str) -> anyhow::Result<Self> {
-        let bytes =
-            |name| meminfo_bytes(meminfo, name).with_context(|| format!("/proc/meminfo has no {name}"));
+        let bytes = |name| field_bytes(meminfo, name).with_context(|| format!("/proc/meminfo has no {name}"));
         Ok(Self {
             slab_reclaimable: bytes("SReclaimable")?,
             slab_unreclaimable: bytes("SUnreclaim")?,
@@ -106,14 +106,7 @@ impl KernelMemory {
 /// How much memory could be had without swapping, in bytes.
 pub(crate) fn available_bytes() -> anyhow::Result<u64> {
     let meminfo = fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
-    meminfo_bytes(&meminfo, "MemAvailable").context("/proc/meminfo has no MemAvailable")
-}
-
-/// The value of a line such as `Slab:   1234 kB`.
-fn meminfo_bytes(meminfo: &str, name: &str) -> Option<u64> {
-    let (_, value) = meminfo.lines().filter_map(|line| line.split_once(':')).find(|(key, _)| *key == name)?;
-    let kibibytes: u64 = value.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024)
+    field_bytes(&meminfo, "MemAvailable").context("/proc/meminfo has no MemAvailable")
 }
 
 /// The number after `mem` in the line of `TCP:`.

@@ -1,9 +1,11 @@
 //! Says what this machine allows and, against that, how close the gateway comes; and whether it keeps its word when it
 //! is killed.
 //!
-//! Every figure is printed as a table and, with `--json`, written as a [`report::Report`].
+//! Every figure is printed as a table and, with `--json`, written as a [`report::Record`]; [`tables`] are made of those.
 
+mod all;
 mod compare;
+mod demo;
 mod floor;
 mod gateway;
 mod kernel_memory;
@@ -12,6 +14,7 @@ mod mailbox;
 mod plot;
 mod receiver;
 mod report;
+mod tables;
 
 use clap::{Parser, Subcommand};
 
@@ -35,6 +38,10 @@ enum Benchmark {
     /// What the gateway reaches, beside the floor.
     #[command(subcommand)]
     Gateway(gateway::Gateway),
+    /// The work for each message, of two gateways in turn, beside the floor.
+    HotPath(gateway::HotPath),
+    /// The demo, as often as asked.
+    Demo(demo::Demo),
     /// Whether anything is lost, reordered or stored twice when the gateway is killed again and again.
     Ledger(ledger::Ledger),
     /// The embedded mailbox alone, beside the disk that it writes to.
@@ -42,6 +49,10 @@ enum Benchmark {
     Mailbox(mailbox::Mailbox),
     /// Any server that broadcasts, under more and more load.
     Compare(Box<compare::Compare>),
+    /// All of the above but the comparison with other servers, one after another, into a folder of results.
+    All(all::All),
+    /// Writes the tables of the documents from the results, or says where they differ.
+    Report(tables::ReportCommand),
     /// Draws what has been compared.
     Plot(plot::Plot),
     /// Counts what subscribers receive; the others start it.
@@ -51,12 +62,16 @@ enum Benchmark {
 
 fn main() -> anyhow::Result<()> {
     match CommandLine::parse().benchmark {
+        Benchmark::All(all) => all.run(),
         Benchmark::Compare(compare) => compare.run(),
+        Benchmark::Demo(demo) => demo.run(),
         Benchmark::Floor(floor) => floor.run(),
         Benchmark::Gateway(gateway) => gateway.run(),
+        Benchmark::HotPath(hot_path) => hot_path.run(),
         Benchmark::Ledger(ledger) => ledger.run(),
         Benchmark::Mailbox(mailbox) => mailbox.run(),
         Benchmark::Plot(plot) => plot.run(),
+        Benchmark::Report(report) => report.run(),
         Benchmark::Receiver(receiver) => receiver.run(),
     }
 }

@@ -18,13 +18,13 @@ fn floor(name: &str, arguments: &[&str]) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_bench"))
         .arg("floor")
         .args(arguments)
-        .args(["--server-core", &core, "--client-core", &core, "--json"])
+        .args(["--server-core", &core, "--client-core", &core, "--repeat", "1", "--json"])
         .arg(&json)
         .output()
         .expect("bench can be started");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&std::fs::read(json).expect("a report")).expect("JSON");
-    report["figures"].clone()
+    report["median"].clone()
 }
 
 #[test]

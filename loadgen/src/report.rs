@@ -3,12 +3,14 @@
 mod channels;
 mod table;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fs, io};
 
 use campanile_engine::DriverKind;
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::channels::Channels;
 pub use self::table::grouped;
@@ -45,7 +47,7 @@ pub struct Moments {
 }
 
 /// The results of a run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// `uring` or `epoll`.
     pub driver: String,
@@ -70,7 +72,7 @@ pub struct Report {
 }
 
 /// A limit of the latency, and what it was.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Checked {
     /// `p50`, `p90`, `p95`, `p99`, `p99.9` or `max`.
     pub quantile: String,
@@ -83,7 +85,7 @@ pub struct Checked {
 }
 
 /// Devices and their connections.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Connections {
     /// Devices that were to connect.
     pub target: u32,
@@ -122,7 +124,7 @@ pub struct Connections {
 }
 
 /// What was published.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pushes {
     /// `random-device`, `random-user`, `broadcast` or `channels`.
     pub to: String,
@@ -163,7 +165,7 @@ pub struct Pushes {
 }
 
 /// What arrived.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Deliveries {
     /// Devices for which the gateway took a message: sent, stored or confirmed.
     pub reported: u64,
@@ -191,7 +193,7 @@ pub struct Deliveries {
 }
 
 /// What had waited for the devices.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Replay {
     /// Sessions that were told that their replay is over.
     pub caught_up: u64,
@@ -216,7 +218,7 @@ pub struct Replay {
 }
 
 /// What the load generator itself cost.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Process {
     /// CPU time of the ramp.
     pub cpu_ramp_seconds: f64,
@@ -231,7 +233,7 @@ pub struct Process {
 }
 
 /// A distribution of times, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Latency {
     /// How many were measured.
     pub count: u64,
@@ -273,6 +275,14 @@ impl Latency {
 }
 
 impl Report {
+    /// Reads what `--json` has written.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is not a report of this version.
+    pub fn read(file: &Path) -> io::Result<Report> {
+        Ok(serde_json::from_slice(&fs::read(file)?)?)
+    }
+
     /// Puts together what everybody has counted.
     pub fn new(
         plan: &Plan,

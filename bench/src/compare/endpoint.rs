@@ -56,11 +56,6 @@ impl Endpoint {
         })?;
         Ok(Self { scheme, address: SocketAddrV4::new(ip, port), host: host.into(), path })
     }
-
-    /// The URL, with the address instead of a name.
-    pub(super) fn http_url(&self) -> String {
-        format!("http://{}{}", self.address, self.path)
-    }
 }
 
 #[cfg(test)]
@@ -73,7 +68,8 @@ mod tests {
         let full = endpoint("ws://127.0.0.3:9001/subscribe?user={n}");
         assert_eq!((full.scheme, full.address.to_string().as_str()), (Scheme::WebSocket, "127.0.0.3:9001"));
         assert_eq!((full.host.as_str(), full.path.as_str()), ("127.0.0.3:9001", "/subscribe?user={n}"));
-        assert_eq!(endpoint("http://localhost").http_url(), "http://127.0.0.1:80/");
+        let short = endpoint("http://localhost");
+        assert_eq!((short.address.to_string().as_str(), short.path.as_str()), ("127.0.0.1:80", "/"));
         assert_eq!(endpoint("ws://localhost:1?a=b").path, "/?a=b");
     }
 

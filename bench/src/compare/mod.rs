@@ -17,15 +17,16 @@ mod server;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
+use campanile_harness::Usage;
+use campanile_harness::usage::{OtherLoad, own_cpu};
 
 pub(crate) use options::Compare;
 use publisher::{Published, Publishers};
 pub(crate) use series::{Series, Step};
-use server::{Server, Usage};
+use server::Server;
 
-use crate::floor::{OtherLoad, process_cpu};
 use crate::receiver::{Fleet, Sample};
-use crate::report::{Report, note};
+use crate::report::{Findings, note};
 
 /// How long the first message may take to reach every sampled subscriber, and how often it is published anew.
 const PROBE_PATIENCE: Duration = Duration::from_secs(10);
@@ -50,13 +51,17 @@ struct Run<'a> {
 
 impl Compare {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let options = self.with_port()?;
+        self.output.measure(|| self.once())
+    }
+
+    fn once(&self) -> anyhow::Result<Findings> {
+        let options = self.clone().with_port()?;
         let (plan, publishing) = (options.plan()?, options.publishing()?);
         let server = options.start_server(plan.target)?;
         if let Some(core) = options.client_core() {
-            campanile_engine::thread::pin(core)?;
+            campanile_harness::process::pin(core)?;
         }
-        let mut report = Report::new();
+        let mut report = Findings::new();
         report.add("subscribers", options.subscribers.into());
         report.add("payload_bytes", options.bytes as f64);
         let before = usage(server.as_ref())?;
@@ -76,7 +81,8 @@ impl Compare {
         run.fleet.stop()?;
         add_summary(&mut report, &series, options.p95_max_ms);
         report.set_series(series);
-        report.publish(options.json.as_deref())
+        report.leaves_out("of most subscribers only bytes are counted; every frame of a few is looked at");
+        Ok(report)
     }
 
     fn start_server(&self, address: std::net::SocketAddrV4) -> anyhow::Result<Option<Server>> {
@@ -158,7 +164,7 @@ impl Run<'_> {
         let before = self.fleet.reset()?;
         let used_before = usage(self.server.as_ref())?;
         let (others, start) = (OtherLoad::watch()?, Instant::now());
-        let (own_before, duration) = (process_cpu(), self.options.seconds);
+        let (own_before, duration) = (own_cpu(), self.options.seconds);
         let quiet = self.options.quiet;
         let (fleet, publishers) = (&mut self.fleet, &mut self.publishers);
         let mut at_end = None;
@@ -200,7 +206,7 @@ impl Run<'_> {
             publisher_late_max_msec: published.late_max.as_secs_f64() * 1e3,
             other_load_core_percent: others.core_percent(clients + server_cpu.unwrap_or(0.0))?,
         };
-        self.warn(&step, &published, process_cpu() - own_before);
+        self.warn(&step, &published, own_cpu() - own_before);
         Ok((step, drained))
     }
 
@@ -284,7 +290,7 @@ fn ensure_open(sample: &Sample) -> anyhow::Result<()> {
 }
 
 /// The figures that are asked for most.
-fn add_summary(report: &mut Report, series: &Series, p95_msec_max: f64) {
+fn add_summary(report: &mut Findings, series: &Series, p95_msec_max: f64) {
     if let Some(usec) = series.steps.first().and_then(|step| step.server_cpu_usec_per_frame) {
         report.add("first_step_server_cpu_usec_per_frame", usec);
     }

@@ -1,16 +1,17 @@
 //! The command line of `bench compare`, and what it means.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use campanile_harness::ports::free_address;
 use clap::Args;
 
 use super::endpoint::{Endpoint, Scheme};
 use super::publisher::Publishing;
 use super::ramp::Ramp;
 use crate::receiver::{FirstFrame, Opening, Plan, STAMP_BYTES};
+use crate::report::Output;
 
 /// Stands for a free port in URLs and in the server's command.
 const PORT: &str = "{port}";
@@ -104,9 +105,8 @@ pub(crate) struct Compare {
     /// No line a second on standard error
     #[arg(long)]
     pub(super) quiet: bool,
-    /// Also write the figures to this file
-    #[arg(long)]
-    pub(super) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) output: Output,
 }
 
 impl Compare {
@@ -115,7 +115,7 @@ impl Compare {
         let mut places = vec![&mut self.against, &mut self.publish_url];
         places.extend(&mut self.server);
         if places.iter().any(|place| place.contains(PORT)) {
-            let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
+            let port = free_address()?.port().to_string();
             for place in places {
                 *place = place.replace(PORT, &port);
             }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use campanile_harness::http::Client;
 use campanile_protocol::frame::{Opcode, encode_masked_frame};
 
 use super::endpoint::{Endpoint, Scheme};
@@ -63,7 +64,7 @@ struct Publisher {
 
 enum Channel {
     Socket { stream: TcpStream, ended: Arc<Mutex<Option<String>>>, frames: Vec<u8> },
-    Requests(ureq::Agent),
+    Requests(Client),
 }
 
 /// How one message went.
@@ -78,7 +79,7 @@ impl Publishers {
         let connect = |number| {
             let channel = match publishing.endpoint.scheme {
                 Scheme::WebSocket => Channel::socket(publishing)?,
-                Scheme::Http => Channel::requests(),
+                Scheme::Http => Channel::requests(publishing),
             };
             Ok(Publisher { number, next: 0, publishing: publishing.clone(), channel })
         };
@@ -216,7 +217,7 @@ impl Publisher {
                 }
                 Outcome::Taken
             }
-            Channel::Requests(agent) => post(agent, &self.publishing, &message)?,
+            Channel::Requests(server) => post(server, &self.publishing, &message)?,
         };
         if matches!(outcome, Outcome::Taken) {
             self.next += 1;
@@ -249,9 +250,12 @@ impl Channel {
         Ok(Self::Socket { stream, ended, frames: Vec::new() })
     }
 
-    fn requests() -> Self {
-        let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false);
-        Self::Requests(config.build().into())
+    fn requests(publishing: &Publishing) -> Self {
+        let endpoint = &publishing.endpoint;
+        let server = Client::new(endpoint.address.into()).with_patience(PATIENCE);
+        let server = server.with_field("Host", &endpoint.host);
+        let fields = publishing.headers.iter();
+        Self::Requests(fields.fold(server, |server, (name, value)| server.with_field(name, value)))
     }
 }
 
@@ -290,19 +294,15 @@ fn not_taken(error: &std::io::Error, ended: &Mutex<Option<String>>) -> anyhow::E
     }
 }
 
-fn post(agent: &ureq::Agent, publishing: &Publishing, body: &str) -> anyhow::Result<Outcome> {
-    let url = publishing.endpoint.http_url();
-    let mut request = agent.post(&url).header("Host", &publishing.endpoint.host);
-    for (name, value) in &publishing.headers {
-        request = request.header(name, value);
-    }
-    let mut response = request.send(body).with_context(|| format!("cannot publish to {url}"))?;
-    let said = response.body_mut().read_to_string().context("cannot read the answer to a publish")?;
-    if response.status().is_success() {
+fn post(server: &Client, publishing: &Publishing, body: &str) -> anyhow::Result<Outcome> {
+    let path = &publishing.endpoint.path;
+    let answer = server
+        .post(path, body)
+        .with_context(|| format!("cannot publish to http://{}{path}", publishing.endpoint.host))?;
+    if (200..300).contains(&answer.status) {
         return Ok(Outcome::Taken);
     }
-    let said: String = said.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect();
-    Ok(Outcome::Refused(format!("{} {said}", response.status()).trim_end().into()))
+    Ok(Outcome::Refused(format!("{} {}", answer.status, answer.excerpt()).trim_end().into()))
 }
 
 impl Publishing {

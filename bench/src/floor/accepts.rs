@@ -3,17 +3,18 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use anyhow::ensure;
 use campanile_floor::{Accepted, FloorError, Server};
+use campanile_harness::process::pin;
+use campanile_harness::usage::OtherLoad;
 use clap::Args;
 
 use super::client::{CONNECT, OPEN, Role, Sample};
-use super::machine::{OtherLoad, connections_per_ring, pin_to};
+use super::machine::connections_per_ring;
 use super::peer::Peer;
 use super::workers::{Measured, Workers, total_cpu};
 use super::{CONNECT_PATIENCE, Setup};
 use crate::kernel_memory::KernelMemory;
-use crate::report::Report;
+use crate::report::Findings;
 
 /// Accepts into direct descriptors and holds; sockets are made and bound beforehand, so the clients only connect.
 #[derive(Args, Debug)]
@@ -33,8 +34,12 @@ pub(crate) struct Accepts {
 
 impl Accepts {
     pub(super) fn run(self) -> anyhow::Result<()> {
+        self.setup.output.measure(|| self.once())
+    }
+
+    fn once(&self) -> anyhow::Result<Findings> {
         let quotas = connections_per_ring(self.connections, &self.setup)?;
-        pin_to(self.setup.server_core)?;
+        pin(self.setup.server_core)?;
         let servers = listen(&quotas, &[])?;
         let mut peer = Peer::start(&self.setup, Role::Hold, &targets(&servers, &quotas)?)?;
 
@@ -46,7 +51,7 @@ impl Accepts {
         let others = others.core_percent(connected.cpu_seconds - opened.cpu_seconds)?;
         let memory_held = self.memory()?;
 
-        let mut report = Report::new();
+        let mut report = Findings::new();
         let done: u32 = accepted.iter().map(|one| one.value.connections).sum();
         report.add("connections", done.into());
         report.add("rings", quotas.len() as f64);
@@ -66,9 +71,9 @@ impl Accepts {
         }
         close(servers)?;
         peer.stop()?;
-        report.publish(self.setup.json.as_deref())?;
-        ensure!(done == self.connections, "only {done} of {} were accepted", self.connections);
-        Ok(())
+        report
+            .must(done == self.connections, || format!("only {done} of {} were accepted", self.connections));
+        Ok(report)
     }
 
     /// The kernel's memory if it is asked for.
@@ -77,7 +82,7 @@ impl Accepts {
     }
 }
 
-fn add_speed(report: &mut Report, accepted: &[Measured<Accepted>], opened: &Sample, connected: &Sample) {
+fn add_speed(report: &mut Findings, accepted: &[Measured<Accepted>], opened: &Sample, connected: &Sample) {
     let first = accepted.iter().filter_map(|one| one.value.first).min();
     let last = accepted.iter().filter_map(|one| one.value.last).max();
     let wall = match (first, last) {

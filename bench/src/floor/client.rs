@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
 use campanile_floor::{Answer, Client, ClientPlan, Progress};
+use campanile_harness::process::pin;
+use campanile_harness::usage::own_cpu;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::CONNECT_PATIENCE;
-use super::machine::{pin_to, process_cpu};
 use super::workers::{Started, Workers};
 
 /// Connects on their way at once from one ring: far below the listener's backlog.
@@ -73,7 +74,7 @@ pub(super) struct Sample {
 
 impl ClientProcess {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        pin_to(self.core)?;
+        pin(self.core)?;
         let stop = Arc::new(AtomicBool::new(false));
         let progress = Arc::new(Progress::default());
         let workers = Workers::new(self.plans().into_iter().map(|plan| move || Client::new(plan)).collect())?;
@@ -120,7 +121,7 @@ impl ClientProcess {
 
 fn answer(progress: &Progress) -> anyhow::Result<()> {
     let sample = Sample {
-        cpu_seconds: process_cpu().as_secs_f64(),
+        cpu_seconds: own_cpu().as_secs_f64(),
         bytes: progress.bytes.load(Ordering::Relaxed),
         pings: progress.pings.load(Ordering::Relaxed),
         unexpected_bytes: progress.unexpected_bytes.load(Ordering::Relaxed),

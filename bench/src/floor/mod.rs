@@ -14,11 +14,9 @@ mod ping;
 mod sends;
 mod workers;
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 
-pub(crate) use machine::{OtherLoad, process_cpu};
+use crate::report::Output;
 
 /// The measurements.
 #[derive(Subcommand)]
@@ -60,9 +58,8 @@ struct Setup {
     /// Source addresses that clients are bound to: 127.0.0.1 to 127.0.0.n
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=254))]
     sources: u8,
-    /// Also write the figures to this file
-    #[arg(long)]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// How long connecting or accepting may take in all.

@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use campanile_floor::{PING, PingPlan, PingTotals};
+use campanile_harness::process::pin;
+use campanile_harness::usage::OtherLoad;
 use clap::Args;
 
 use super::Setup;
 use super::accepts::{close, connect, listen, targets};
 use super::client::{OPEN, Role, SAMPLE};
-use super::machine::{OtherLoad, connections_per_ring, pin_to};
+use super::machine::connections_per_ring;
 use super::peer::Peer;
 use super::workers::{Measured, total_cpu};
-use crate::report::Report;
+use crate::report::Findings;
 
 /// Lets what connecting has left behind, in both processes and the kernel, settle.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -41,8 +43,12 @@ pub(crate) struct Ping {
 
 impl Ping {
     pub(super) fn run(self) -> anyhow::Result<()> {
+        self.setup.output.measure(|| self.once())
+    }
+
+    fn once(&self) -> anyhow::Result<Findings> {
         let quotas = connections_per_ring(self.connections, &self.setup)?;
-        pin_to(self.setup.server_core)?;
+        pin(self.setup.server_core)?;
         let servers = listen(&quotas, &PING)?;
         let mut peer = Peer::start(&self.setup, Role::Pong, &targets(&servers, &quotas)?)?;
         peer.command(OPEN)?;
@@ -67,7 +73,7 @@ impl Ping {
 
         let totals = sum(&pinged);
         let seconds = self.seconds.as_secs_f64();
-        let mut report = Report::new();
+        let mut report = Findings::new();
         report.add("connections", self.connections.into());
         report.add("rings", quotas.len() as f64);
         report.add("pings", totals.pings as f64);
@@ -80,11 +86,12 @@ impl Ping {
             total_cpu(&pinged).as_secs_f64() * 1e6 / totals.pings.max(1) as f64,
         );
         report.add("other_load_core_percent", others);
-        report.publish(self.setup.json.as_deref())?;
         let unexpected = totals.unexpected_bytes + after.unexpected_bytes;
-        ensure!(unexpected == 0, "{unexpected} bytes were neither ping nor pong");
-        ensure!(totals.pings == totals.pongs, "{} pongs for {} pings", totals.pongs, totals.pings);
-        Ok(())
+        report.must(unexpected == 0, || format!("{unexpected} bytes were neither ping nor pong"));
+        report.must(totals.pings == totals.pongs, || {
+            format!("{} pongs for {} pings", totals.pongs, totals.pings)
+        });
+        Ok(report)
     }
 }
 

@@ -5,14 +5,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use campanile_floor::{SendRound, Server};
+use campanile_harness::process::pin;
+use campanile_harness::usage::{OtherLoad, thread_cpu};
 use clap::Args;
 
 use super::client::{CONNECT, OPEN, Role, SAMPLE, Sample};
-use super::machine::{OtherLoad, connections_per_ring, pin_to, thread_cpu};
+use super::machine::connections_per_ring;
 use super::peer::Peer;
 use super::{CONNECT_PATIENCE, Setup};
 use crate::receiver::{self, Fleet, Plan};
-use crate::report::Report;
+use crate::report::Findings;
 
 /// How long one server is waited for before the next gets its turn.
 const ACCEPT_TURN: Duration = Duration::from_millis(1);
@@ -57,8 +59,12 @@ struct Rounds {
 
 impl Sends {
     pub(super) fn run(self) -> anyhow::Result<()> {
+        self.setup.output.measure(|| self.once())
+    }
+
+    fn once(&self) -> anyhow::Result<Findings> {
         let quotas = connections_per_ring(self.connections, &self.setup)?;
-        pin_to(self.setup.server_core)?;
+        pin(self.setup.server_core)?;
         let payload = vec![b'.'; self.bytes as usize];
         let mut servers = Vec::new();
         let mut targets = Vec::new();
@@ -82,10 +88,11 @@ impl Sends {
 
         let mut report = self.report(&rounds, &before, &after, received);
         report.add("other_load_core_percent", others);
-        report.publish(self.setup.json.as_deref())?;
         let sent = rounds.total.bytes;
-        ensure!(received == sent, "{received} bytes were received of {sent} sent: the figures do not count");
-        Ok(())
+        report.must(received == sent, || {
+            format!("{received} bytes were received of {sent} sent: the figures do not count")
+        });
+        Ok(report)
     }
 
     /// Connects while this thread, which owns all servers, accepts for each in turn.
@@ -127,12 +134,12 @@ impl Sends {
         Ok(rounds)
     }
 
-    fn report(&self, rounds: &Rounds, before: &Sample, after: &Sample, received: u64) -> Report {
+    fn report(&self, rounds: &Rounds, before: &Sample, after: &Sample, received: u64) -> Findings {
         let connections = f64::from(self.connections);
         let per_round =
             |what: &dyn Fn(f64) -> f64| rounds.seconds.iter().map(|&round| what(round)).collect::<Vec<_>>();
         let wall: f64 = rounds.seconds.iter().sum();
-        let mut report = Report::new();
+        let mut report = Findings::new();
         report.add("connections", connections);
         report.add("send_size_bytes", self.bytes.into());
         report.add("sends", rounds.total.sends as f64);

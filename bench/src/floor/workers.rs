@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use campanile_floor::FloorError;
-
-use super::machine::thread_cpu;
+use campanile_harness::usage::thread_cpu;
 
 type Job<S> = Box<dyn FnOnce(&mut S) + Send>;
 

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
 use clap::{Args, ValueEnum};
 
 use super::process::Gateway;
-use super::{Setup, load_figure, words};
-use crate::report::{Asked, Report};
+use super::{Setup, deliveries, pushes, words};
+use crate::report::{Asked, Findings};
 
 /// Each measurement has a gateway of its own, with an empty store.
 #[derive(Args, Debug)]
@@ -56,17 +55,19 @@ const SINGLE_CONNECTIONS: u32 = 64;
 
 impl Durable {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let mut report = Report::new();
+        self.setup.output.measure(|| self.once())
+    }
+
+    fn once(&self) -> anyhow::Result<Findings> {
+        let mut report = Findings::new();
         report.add("devices", self.devices.into());
         report.add("payload_bytes", self.bytes.into());
         let all = [Part::Batches, Part::Half, Part::Eager, Part::Single, Part::Offline];
-        let mut lost = 0.0;
         for part in all.into_iter().filter(|part| self.only.is_empty() || self.only.contains(part)) {
-            lost += self.measure(part, &mut report)?;
+            self.measure(part, &mut report)?;
         }
-        report.publish(self.setup.json.as_deref())?;
-        ensure!(lost == 0.0, "{lost} messages that the gateway had accepted were not received");
-        Ok(())
+        report.leaves_out("the publisher and the devices take their part of the same two cores");
+        Ok(report)
     }
 
     fn arguments(&self, part: Part) -> Vec<String> {
@@ -87,19 +88,18 @@ impl Durable {
         ))
     }
 
-    /// Adds the figures of one part. Gives how many messages were lost.
-    fn measure(&self, part: Part, report: &mut Report) -> anyhow::Result<f64> {
+    /// Adds the figures of one part.
+    fn measure(&self, part: Part, report: &mut Findings) -> anyhow::Result<()> {
         let gateway = Gateway::start(&self.setup, &[])?;
-        let cpu_before = gateway.process.cpu_seconds()?;
+        let cpu_before = gateway.cpu_seconds()?;
         let found = gateway.load(&self.arguments(part), Duration::from_secs(self.seconds + 120))?;
-        let cpu = gateway.process.cpu_seconds()? - cpu_before;
+        let cpu = gateway.cpu_seconds()? - cpu_before;
         let data_bytes = gateway.data_bytes();
-        let spared = gateway.api.counter("campanile_store_envelopes_spared_total")?;
-        let commits = gateway.api.counter("campanile_store_commits_total")?;
+        let spared = gateway.metric("campanile_store_envelopes_spared_total")?;
+        let commits = gateway.metric("campanile_store_commits_total")?;
         gateway.stop()?;
-        let figure = |path| load_figure(&found, path);
-        let (accepted, rate) = (figure("/pushes/accepted")?, figure("/pushes/accepted_per_second")?);
-        let p99 = figure("/pushes/answer_latency_ms/p99")?;
+        let (pushes, deliveries) = (pushes(&found)?, deliveries(&found)?);
+        let accepted = pushes.accepted as f64;
         let (name, asked_rate, asked_p99) = match part {
             Part::Batches => ("batches", Some(50_000.0), None),
             Part::Half => ("half", Some(f64::from(self.half_rate) * 0.99), Some(25.0)),
@@ -107,36 +107,48 @@ impl Durable {
             Part::Single => ("single", Some(20_000.0), None),
             Part::Offline => ("offline", Some(40_000.0), None),
         };
-        let mut add = |what: &str, asked: Option<Asked>, value: f64| {
-            let name = format!("{name}_{what}");
-            match asked {
-                Some(asked) => report.add_target(name, asked, value),
-                None => report.add(name, value),
+        let named = |what: &str| format!("{name}_{what}");
+        match asked_rate {
+            Some(asked) => {
+                report.add_target(
+                    named("accepted_per_second"),
+                    Asked::AtLeast(asked),
+                    pushes.accepted_per_second,
+                );
             }
-        };
-        add("accepted_per_second", asked_rate.map(Asked::AtLeast), rate);
-        add("accepted", None, accepted);
-        add("failed", None, figure("/pushes/failed")?);
-        add("answer_p50_msec", None, figure("/pushes/answer_latency_ms/p50")?);
-        add("answer_p99_msec", asked_p99.map(Asked::AtMost), p99);
-        add("answer_max_msec", None, figure("/pushes/answer_latency_ms/max")?);
+            None => report.add(named("accepted_per_second"), pushes.accepted_per_second),
+        }
+        report.add(named("accepted"), accepted);
+        report.add(named("failed"), pushes.failed as f64);
+        report.add(named("answer_p50_msec"), pushes.answer_latency_ms.p50);
+        match asked_p99 {
+            Some(asked) => report.add_target(
+                named("answer_p99_msec"),
+                Asked::AtMost(asked),
+                pushes.answer_latency_ms.p99,
+            ),
+            None => report.add(named("answer_p99_msec"), pushes.answer_latency_ms.p99),
+        }
+        report.add(named("answer_max_msec"), pushes.answer_latency_ms.max);
         for state in ["confirmed", "sent", "stored", "failed"] {
-            let path = format!("/pushes/devices_by_state/{state}");
-            add(&format!("state_{state}"), None, load_figure(&found, &path).unwrap_or(0.0));
+            let count = pushes.devices_by_state.get(state).copied().unwrap_or(0);
+            report.add(named(&format!("state_{state}")), count as f64);
         }
+        let none = Asked::AtMost(0.0);
         if part != Part::Offline {
-            add("delivery_p50_msec", None, figure("/deliveries/latency_ms/p50")?);
-            add("delivery_p99_msec", None, figure("/deliveries/latency_ms/p99")?);
-            add("duplicated", None, figure("/deliveries/duplicated")?);
-            add("out_of_order", Some(Asked::AtMost(0.0)), figure("/deliveries/out_of_order")?);
+            report.add(named("delivery_p50_msec"), deliveries.latency_ms.p50);
+            report.add(named("delivery_p99_msec"), deliveries.latency_ms.p99);
+            report.add(named("duplicated"), deliveries.duplicated as f64);
+            report.add_promise(named("out_of_order"), none, deliveries.out_of_order as f64);
         }
-        let lost = figure("/deliveries/lost")?;
-        add("lost", Some(Asked::AtMost(0.0)), lost);
-        add("gateway_cpu_usec_per_message", None, cpu * 1e6 / accepted);
-        add("load_cpu_usec_per_message", None, figure("/process/cpu_publish_seconds")? * 1e6 / accepted);
-        add("messages_per_commit", None, accepted / commits.max(1) as f64);
-        add("writes_spared_percent", None, spared as f64 * 100.0 / accepted);
-        add("disk_bytes_per_message", None, data_bytes as f64 / accepted);
-        Ok(lost)
+        let lost = deliveries.lost;
+        report.add_promise(named("lost"), none, lost as f64);
+        report.must(lost == 0, || format!("{lost} messages that the gateway had accepted were not received"));
+        report.add(named("gateway_cpu_usec_per_message"), cpu * 1e6 / accepted);
+        report.add(named("load_cpu_usec_per_message"), found.process.cpu_publish_seconds * 1e6 / accepted);
+        report.add(named("messages_per_commit"), accepted / commits.max(1) as f64);
+        report.add(named("writes_spared_percent"), spared as f64 * 100.0 / accepted);
+        report.add(named("disk_bytes_per_message"), data_bytes as f64 / accepted);
+        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::process::Gateway;
 use super::{Setup, floor};
-use crate::report::{Report, Spread};
+use crate::report::{Asked, Findings, Spread};
 
 /// Broadcasts against the floor's sends of as many bytes. One shard, since the floor has one thread.
 #[derive(Args, Debug)]
@@ -18,12 +18,9 @@ pub(crate) struct Fanout {
     /// Bytes of the text in each frame
     #[arg(long, default_value_t = 100)]
     bytes: usize,
-    /// Broadcasts, and rounds of the floor, per repetition
+    /// Broadcasts, and rounds of the floor
     #[arg(long, default_value_t = 50)]
     rounds: u32,
-    /// Repetitions, gateway and floor in turn
-    #[arg(long, default_value_t = 3)]
-    repeat: u32,
     #[command(flatten)]
     setup: Setup,
 }
@@ -33,23 +30,19 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 impl Fanout {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let (mut gateway, mut floors, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-        let mut frame_bytes = 0.0;
-        for _ in 0..self.repeat {
-            let (rate, bytes) = self.gateway()?;
-            frame_bytes = bytes;
-            let floor = self.floor(bytes)?;
-            ratios.push(rate / floor);
-            gateway.push(rate);
-            floors.push(floor);
-        }
-        let mut report = Report::new();
+        self.setup.output.measure(|| self.once())
+    }
+
+    fn once(&self) -> anyhow::Result<Findings> {
+        let (rate, bytes) = self.gateway()?;
+        let floor = self.floor(bytes)?;
+        let mut report = Findings::new();
         report.add("connections", self.connections.into());
-        report.add("frame_bytes", frame_bytes);
-        report.add_spread("gateway_sends", "per_second", &gateway);
-        report.add_spread("floor_sends", "per_second", &floors);
-        report.add_spread("ratio", "of_floor", &ratios);
-        report.publish(self.setup.json.as_deref())
+        report.add("frame_bytes", bytes);
+        report.add("gateway_sends_per_second", rate);
+        report.add("floor_sends_per_second", floor);
+        report.add_target("ratio_of_floor", Asked::AtLeast(0.9), rate / floor);
+        Ok(report)
     }
 
     /// Sends per second, the median over the rounds, and the size of a frame.
@@ -65,10 +58,10 @@ impl Fanout {
         std::thread::sleep(Duration::from_secs(1));
         let text = "x".repeat(self.bytes);
         let mut seconds = Vec::new();
-        let sent_before = gateway.api.counter("campanile_bytes_sent_total")?;
+        let sent_before = gateway.metric("campanile_bytes_sent_total")?;
         for _ in 0..self.rounds {
             let start = Instant::now();
-            let (sent, skipped) = gateway.api.broadcast(&text)?;
+            let (sent, skipped) = gateway.broadcast(&text)?;
             seconds.push(start.elapsed().as_secs_f64());
             ensure!(
                 sent == u64::from(self.connections),
@@ -76,7 +69,7 @@ impl Fanout {
             );
             std::thread::sleep(PAUSE);
         }
-        let bytes = gateway.api.counter("campanile_bytes_sent_total")? - sent_before;
+        let bytes = gateway.metric("campanile_bytes_sent_total")? - sent_before;
         drop(load);
         gateway.stop()?;
         let sends = f64::from(self.connections) * f64::from(self.rounds);

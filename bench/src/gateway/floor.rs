@@ -1,30 +1,29 @@
 //! This program once more, as the floor.
 
-use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
+use campanile_harness::{Folder, Launch, programs};
 
 use super::Setup;
+use crate::report::{Figures, Record};
 
-/// Runs `bench floor …` and gives its figures.
-pub(super) fn run(setup: &Setup, arguments: &[String]) -> anyhow::Result<serde_json::Value> {
-    let file = std::env::temp_dir().join(format!("campanile-floor-{}.json", std::process::id()));
-    let status = Command::new(std::env::current_exe()?)
-        .arg("floor")
-        .args(arguments)
-        .args(["--server-core", &setup.server_core.to_string()])
-        .args(["--client-core", &setup.client_core.to_string()])
-        .arg("--json")
-        .arg(&file)
-        .stdout(Stdio::null())
-        .status()?;
-    ensure!(status.success(), "the floor could not be measured: {status}");
-    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&file)?)?;
-    let _ = std::fs::remove_file(&file);
-    Ok(report["figures"].clone())
+/// How long it may take.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Runs `bench floor …` once and gives its figures.
+pub(super) fn run(setup: &Setup, arguments: &[String]) -> anyhow::Result<Figures> {
+    let folder = Folder::new("floor", None)?;
+    let json = folder.join("floor.json");
+    let (server, client) = (setup.server_core.to_string(), setup.client_core.to_string());
+    let launch = Launch::new(programs::this()?).arg("floor").args(arguments);
+    let launch = launch.args(["--server-core", &server, "--client-core", &client, "--repeat", "1"]);
+    let mut floor = launch.arg("--json").arg(&json).asked_to_end().start()?;
+    floor.finish(PATIENCE).context("the floor could not be measured")?;
+    Ok(Record::read(&json)?.median)
 }
 
 /// One of its figures.
-pub(super) fn figure(figures: &serde_json::Value, name: &str) -> anyhow::Result<f64> {
-    figures[name].as_f64().with_context(|| format!("the floor has no figure {name}: {figures}"))
+pub(super) fn figure(figures: &Figures, name: &str) -> anyhow::Result<f64> {
+    figures.get(name).with_context(|| format!("the floor has no figure {name}"))
 }

@@ -3,13 +3,13 @@
 //! The gateway and the load generator run as processes of their own, each kept on one core; the floor is measured by
 //! this program started once more, right after. Absolute figures of a shared machine mean little, ratios of one run do.
 
-mod api;
 mod channels;
 mod connect;
 mod durable;
 mod fanout;
 mod floor;
 mod hold;
+mod hot_path;
 mod process;
 mod push;
 mod replay;
@@ -18,7 +18,13 @@ mod stalled;
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
+use campanile_load::report as load;
 use clap::{Args, Subcommand};
+
+pub(crate) use hot_path::HotPath;
+
+use crate::report::Output;
 
 /// The measurements.
 #[derive(Subcommand)]
@@ -95,9 +101,11 @@ struct Setup {
     /// Driver of the gateway: auto, uring or epoll
     #[arg(long, default_value = "auto")]
     driver: String,
-    /// Also write the figures to this file
-    #[arg(long)]
-    json: Option<PathBuf>,
+    /// The gateway's program [default: campanile, beside this one]
+    #[arg(long, value_name = "PROGRAM")]
+    gateway: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
 }
 
 impl Setup {
@@ -115,9 +123,17 @@ fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
 
-/// One figure of the load generator's report, by its path in the JSON (RFC 6901).
-fn load_figure(report: &serde_json::Value, path: &str) -> anyhow::Result<f64> {
-    use anyhow::Context as _;
-    let figure = report.pointer(path).and_then(serde_json::Value::as_f64);
-    figure.with_context(|| format!("the load generator has no figure {path}: {report}"))
+/// What the load generator published, which it must have been told to.
+fn pushes(found: &load::Report) -> anyhow::Result<&load::Pushes> {
+    found.pushes.as_ref().context("the load generator has published nothing")
+}
+
+/// What the load generator's devices were delivered, which they must have been.
+fn deliveries(found: &load::Report) -> anyhow::Result<&load::Deliveries> {
+    found.deliveries.as_ref().context("the load generator has expected nothing")
+}
+
+/// What had waited for the load generator's devices, which must have asked for it.
+fn replay(found: &load::Report) -> anyhow::Result<&load::Replay> {
+    found.replay.as_ref().context("the load generator has replayed nothing")
 }

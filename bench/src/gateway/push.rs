@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
 use clap::Args;
 
-use super::Setup;
 use super::process::Gateway;
-use crate::report::Report;
+use super::{Setup, deliveries, pushes, words};
+use crate::report::{Asked, Findings};
 
 /// Open loop: pushes are due at fixed times whatever the gateway does, and their latency counts from then.
 #[derive(Args, Debug)]
@@ -30,57 +29,46 @@ pub(crate) struct PushBench {
 
 impl PushBench {
     pub(super) fn run(self) -> anyhow::Result<()> {
+        self.setup.output.measure(|| self.once())
+    }
+
+    fn once(&self) -> anyhow::Result<Findings> {
         let most = self.connections.to_string();
         let gateway = Gateway::start(&self.setup, &["--max-connections", &most])?;
-        let load = gateway.start_load(&[
-            "--connections".into(),
-            self.connections.to_string(),
-            "--rate".into(),
-            self.rate.to_string(),
-            "--duration".into(),
-            self.seconds.to_string(),
-            "--payload-bytes".into(),
-            self.bytes.to_string(),
-            "--durability".into(),
-            "ephemeral".into(),
-        ])?;
+        let load = gateway.start_load(&words(&format!(
+            "--connections {} --rate {} --duration {} --payload-bytes {} --durability ephemeral",
+            self.connections, self.rate, self.seconds, self.bytes
+        )))?;
         gateway.wait_for_sessions(self.connections.into(), Duration::from_secs(120))?;
         // All but the first and the last second of pushing, so that neither connecting nor closing counts.
         std::thread::sleep(Duration::from_secs(1));
-        let (start, cpu_before) = (Instant::now(), gateway.process.cpu_seconds()?);
+        let (start, cpu_before) = (Instant::now(), gateway.cpu_seconds()?);
         std::thread::sleep(Duration::from_secs(self.seconds.saturating_sub(2)));
-        let cpu = (gateway.process.cpu_seconds()? - cpu_before) / start.elapsed().as_secs_f64();
-        load.finish(Duration::from_secs(self.seconds + 120))?;
-        let found = gateway.load_report()?;
+        let cpu = (gateway.cpu_seconds()? - cpu_before) / start.elapsed().as_secs_f64();
+        let found = load.finish(Duration::from_secs(self.seconds + 120))?;
         gateway.stop()?;
 
-        let mut report = Report::new();
+        let (pushes, deliveries) = (pushes(&found)?, deliveries(&found)?);
+        let latency = &deliveries.latency_ms;
+        let mut report = Findings::new();
         report.add("connections", self.connections.into());
         report.add("rate_pushes_per_second", self.rate.into());
         report.add("payload_bytes", self.bytes.into());
         report.add("gateway_core_percent", cpu * 100.0);
-        for (name, path) in FIGURES {
-            report.add(name, super::load_figure(&found, path)?);
-        }
-        report.publish(self.setup.json.as_deref())?;
-        let lost = super::load_figure(&found, "/deliveries/lost")?;
-        ensure!(lost == 0.0, "{lost} messages that the gateway had sent were not received");
-        Ok(())
+        report.add("pushes_offered", pushes.offered as f64);
+        report.add("pushes_accepted", pushes.accepted as f64);
+        report.add("pushes_failed", pushes.failed as f64);
+        report.add("messages_received", deliveries.received as f64);
+        report.add_promise("lost", Asked::AtMost(0.0), deliveries.lost as f64);
+        report.add("duplicated", deliveries.duplicated as f64);
+        report.add("latency_p50_msec", latency.p50);
+        report.add("latency_p90_msec", latency.p90);
+        report.add("latency_p95_msec", latency.p95);
+        report.add_target("latency_p99_msec", Asked::AtMost(5.0), latency.p99);
+        report.add("latency_p999_msec", latency.p99_9);
+        report.add("latency_max_msec", latency.max);
+        let lost = deliveries.lost;
+        report.must(lost == 0, || format!("{lost} messages that the gateway had sent were not received"));
+        Ok(report)
     }
 }
-
-/// What is passed on from the load generator's report, and where it stands there.
-const FIGURES: [(&str, &str); 12] = [
-    ("pushes_offered", "/pushes/offered"),
-    ("pushes_accepted", "/pushes/accepted"),
-    ("pushes_failed", "/pushes/failed"),
-    ("messages_received", "/deliveries/received"),
-    ("lost", "/deliveries/lost"),
-    ("duplicated", "/deliveries/duplicated"),
-    ("latency_p50_msec", "/deliveries/latency_ms/p50"),
-    ("latency_p90_msec", "/deliveries/latency_ms/p90"),
-    ("latency_p95_msec", "/deliveries/latency_ms/p95"),
-    ("latency_p99_msec", "/deliveries/latency_ms/p99"),
-    ("latency_p999_msec", "/deliveries/latency_ms/p99_9"),
-    ("latency_max_msec", "/deliveries/latency_ms/max"),
-];

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use campanile_engine::Time;
+use campanile_load::report as load;
 use clap::Args;
 
 use super::process::Gateway;
-use super::{Setup, load_figure, words};
-use crate::report::{Asked, Report, Spread};
+use super::{Setup, deliveries, pushes, replay, words};
+use crate::report::{Asked, Findings, Spread};
 
 /// One shard. Messages are stored for one device after another, none of which is connected. Then, while other devices
 /// are pushed to at a steady rate, each of them connects, acknowledging every 32 messages, until it has caught up.
@@ -22,8 +23,8 @@ pub(crate) struct ReplayBench {
     #[arg(long, value_delimiter = ',', default_value = "512,64")]
     bytes: Vec<u32>,
     /// Devices of each series, one after another
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    repeat: u32,
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    replays: u32,
     /// Other devices, which are connected all the time
     #[arg(long, default_value_t = 1_000)]
     others: u32,
@@ -58,9 +59,13 @@ struct Series {
 
 impl ReplayBench {
     pub(super) fn run(self) -> anyhow::Result<()> {
+        self.setup.output.measure(|| self.once())
+    }
+
+    fn once(&self) -> anyhow::Result<Findings> {
         let gateway = Gateway::start_with(&self.setup, &[], &["--shards", "1"])?;
         for &bytes in &self.bytes {
-            for turn in 0..self.repeat {
+            for turn in 0..self.replays {
                 self.store(&gateway, bytes, turn)?;
             }
         }
@@ -72,7 +77,7 @@ impl ReplayBench {
             self.others_rate,
             samples.display()
         ));
-        let live = gateway.start_named_load("live", false, &others)?;
+        let mut live = gateway.start_named_load("live", false, &others)?;
         gateway.wait_for_sessions(self.others.into(), Duration::from_secs(60))?;
         std::thread::sleep(Duration::from_secs(2));
         let quiet_from = Time::monotonic().as_nanos();
@@ -83,8 +88,7 @@ impl ReplayBench {
             series.push((bytes, self.replay(&gateway, bytes)?));
         }
         live.terminate()?;
-        live.finish(Duration::from_secs(60))?;
-        let live = gateway.named_load_report("live")?;
+        let live = live.finish(Duration::from_secs(60))?;
         let samples = read_samples(&samples)?;
         gateway.stop()?;
         self.report(&series, &samples, quiet, &live)
@@ -95,9 +99,9 @@ impl ReplayBench {
         series: &[(u32, Series)],
         samples: &[Sample],
         quiet: Period,
-        live: &serde_json::Value,
-    ) -> anyhow::Result<()> {
-        let mut report = Report::new();
+        live: &load::Report,
+    ) -> anyhow::Result<Findings> {
+        let mut report = Findings::new();
         report.add("messages", self.messages as f64);
         report.add("others", self.others.into());
         report.add("others_rate_per_second", self.others_rate.into());
@@ -119,10 +123,12 @@ impl ReplayBench {
             report.add(name("others_samples"), count as f64);
             report.add_target(name("others_p99_more_msec"), Asked::AtMost(5.0), p99 - quiet_p99);
         }
-        report.publish(self.setup.json.as_deref())?;
-        let lost = load_figure(live, "/deliveries/lost")?;
-        ensure!(lost == 0.0, "{lost} messages to the others were lost");
-        Ok(())
+        let lost = deliveries(live)?.lost;
+        report.must(lost == 0, || format!("{lost} messages to the others were lost"));
+        report.leaves_out(
+            "the load generators of the replay and of the others share their core, and what waits there counts too",
+        );
+        Ok(report)
     }
 
     /// Names of the users whose devices are replayed.
@@ -140,40 +146,40 @@ impl ReplayBench {
             )),
             PATIENCE,
         )?;
-        let accepted = load_figure(&found, "/pushes/accepted")?;
+        let pushes = pushes(&found)?;
         ensure!(
-            accepted == self.messages as f64,
-            "only {accepted} of {} messages were stored ({}): a mailbox may have to be larger, see --set",
+            pushes.accepted == self.messages,
+            "only {} of {} messages were stored ({:?}): a mailbox may have to be larger, see --set",
+            pushes.accepted,
             self.messages,
-            found["pushes"]["failed_by_reason"]
+            pushes.failed_by_reason
         );
         Ok(())
     }
 
     fn replay(&self, gateway: &Gateway, bytes: u32) -> anyhow::Result<Series> {
         let mut series = Series::default();
-        for turn in 0..self.repeat {
+        for turn in 0..self.replays {
             std::thread::sleep(PAUSE);
             let arguments = words(&format!(
                 "--connections 1 --user-prefix {} --until-caught-up --ack-every 32",
                 Self::prefix(bytes, turn)
             ));
             // It has the core to itself only when the others do not want it: they are to wait for the gateway alone.
-            gateway.start_named_load("replay", true, &arguments)?.finish(PATIENCE)?;
-            let found = gateway.named_load_report("replay")?;
-            let figure = |name: &str| load_figure(&found, &format!("/replay/{name}"));
-            let (messages, wrong) = (figure("messages")?, figure("out_of_order")?);
+            let found = gateway.start_named_load("replay", true, &arguments)?.finish(PATIENCE)?;
+            let found = replay(&found)?;
             ensure!(
-                messages == self.messages as f64 && wrong == 0.0 && figure("caught_up")? == 1.0,
-                "of {} messages {messages} were delivered, {wrong} of them out of order: {}",
+                found.messages == self.messages && found.out_of_order == 0 && found.caught_up == 1,
+                "of {} messages {} were delivered, {} of them out of order, to {} sessions",
                 self.messages,
-                found["replay"]
+                found.messages,
+                found.out_of_order,
+                found.caught_up
             );
-            series.messages_per_second.push(figure("messages_per_second")?);
-            series.bytes_per_second.push(figure("payload_bytes_per_second")?);
-            series.seconds.push(figure("seconds")?);
-            let moment = |name: &str| found["replay"][name].as_u64().context("no moment");
-            series.periods.push((moment("began_monotonic_ns")?, moment("ended_monotonic_ns")?));
+            series.messages_per_second.push(found.messages_per_second);
+            series.bytes_per_second.push(found.payload_bytes_per_second);
+            series.seconds.push(found.seconds);
+            series.periods.push((found.began_monotonic_ns, found.ended_monotonic_ns));
         }
         Ok(series)
     }

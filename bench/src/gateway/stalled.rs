@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use campanile_load::report as load;
 use clap::Args;
 
 use super::process::Gateway;
-use super::{Setup, load_figure, words};
+use super::{Setup, deliveries, pushes, words};
 use crate::kernel_memory::KernelMemory;
-use crate::report::{Asked, Report};
+use crate::report::{Asked, Findings};
 
 /// The same load twice, each time on a new gateway: all devices read, then some do not. The difference is what those
 /// cost: in memory, the kernel's included, and in the others' latency.
@@ -58,7 +59,7 @@ impl Memory {
     fn read(gateway: &Gateway) -> anyhow::Result<Memory> {
         let kernel = KernelMemory::settled()?;
         Ok(Memory {
-            resident: gateway.process.resident_bytes()?,
+            resident: gateway.resident_bytes()?,
             sockets: gateway.socket_bytes()?,
             tcp: kernel.tcp_pages * PAGE_BYTES,
             kernel: kernel.bytes(),
@@ -68,7 +69,7 @@ impl Memory {
 
 /// What one run found.
 struct Run {
-    found: serde_json::Value,
+    found: load::Report,
     resident_growth: f64,
     sockets_growth: f64,
     tcp_growth: f64,
@@ -77,14 +78,18 @@ struct Run {
 
 impl Stalled {
     pub(super) fn run(self) -> anyhow::Result<()> {
+        self.setup.output.measure(|| self.once())
+    }
+
+    fn once(&self) -> anyhow::Result<Findings> {
         ensure!((1..100).contains(&self.percent), "--percent: {} is not between 1 and 99", self.percent);
         let without = self.load(0)?;
         let with = self.load(self.percent)?;
-        let mut report = Report::new();
+        let mut report = Findings::new();
         report.add("devices", self.devices.into());
         report.add("rate_per_second", self.rate.into());
         report.add("payload_bytes", self.bytes.into());
-        let stalled = load_figure(&with.found, "/connections/stalled")?;
+        let stalled = with.found.connections.stalled as f64;
         report.add("stalled", stalled);
         let each = |growth: fn(&Run) -> f64| (growth(&with) - growth(&without)) / stalled;
         let resident = each(|run| run.resident_growth);
@@ -96,17 +101,22 @@ impl Stalled {
         report.add("both_ends_kernel_bytes_per_stalled", each(|run| run.kernel_growth));
         report.add_target("bytes_per_stalled", Asked::AtMost(65_536.0), resident + sockets);
         for (name, run) in [("without", &without), ("with", &with)] {
-            for (what, path) in FIGURES {
-                report.add(format!("{name}_{what}"), load_figure(&run.found, path)?);
-            }
+            let (pushes, deliveries) = (pushes(&run.found)?, deliveries(&run.found)?);
+            let mut add = |what: &str, value: f64| report.add(format!("{name}_{what}"), value);
+            add("accepted_per_second", pushes.accepted_per_second);
+            add("failed", pushes.failed as f64);
+            add("received", deliveries.received as f64);
+            add("latency_p50_msec", deliveries.latency_ms.p50);
+            add("latency_p99_msec", deliveries.latency_ms.p99);
+            add("answer_p99_msec", pushes.answer_latency_ms.p99);
+            let lost = deliveries.lost;
+            report.add_promise(format!("{name}_lost"), Asked::AtMost(0.0), lost as f64);
+            report.must(lost == 0, || format!("{lost} messages for devices that read were not received"));
         }
-        let p99 = |run: &Run| load_figure(&run.found, "/deliveries/latency_ms/p99");
+        let p99 = |run: &Run| Ok::<_, anyhow::Error>(deliveries(&run.found)?.latency_ms.p99);
         report.add_target("healthy_p99_ratio", Asked::AtMost(1.1), p99(&with)? / p99(&without)?);
-        report.publish(self.setup.json.as_deref())?;
-        let lost =
-            load_figure(&with.found, "/deliveries/lost")? + load_figure(&without.found, "/deliveries/lost")?;
-        ensure!(lost == 0.0, "{lost} messages for devices that read were not received");
-        Ok(())
+        report.leaves_out("what a stalled device's messages take in the store, where they wait for it");
+        Ok(report)
     }
 
     fn load(&self, percent: u32) -> anyhow::Result<Run> {
@@ -136,11 +146,10 @@ impl Stalled {
         let end = PAUSE + Duration::from_secs(self.seconds + 4);
         std::thread::sleep(end.checked_sub(start.elapsed()).context("the load ended before it began")?);
         let after = Memory::read(&gateway)?;
-        load.finish(Duration::from_secs(180))?;
-        let found = gateway.load_report()?;
+        let found = load.finish(Duration::from_secs(180))?;
         gateway.stop()?;
-        let ended = load_figure(&found, "/connections/ended_early")?;
-        ensure!(ended == 0.0, "{ended} devices were disconnected: {}", found["connections"]);
+        let ended = &found.connections.ended_early_by_reason;
+        ensure!(ended.is_empty(), "devices were disconnected: {ended:?}");
         let growth = |before: u64, after: u64| after as f64 - before as f64;
         Ok(Run {
             found,
@@ -151,14 +160,3 @@ impl Stalled {
         })
     }
 }
-
-/// What is passed on from the load generator's report, and where it stands there.
-const FIGURES: [(&str, &str); 7] = [
-    ("accepted_per_second", "/pushes/accepted_per_second"),
-    ("failed", "/pushes/failed"),
-    ("received", "/deliveries/received"),
-    ("lost", "/deliveries/lost"),
-    ("latency_p50_msec", "/deliveries/latency_ms/p50"),
-    ("latency_p99_msec", "/deliveries/latency_ms/p99"),
-    ("answer_p99_msec", "/pushes/answer_latency_ms/p99"),
-];

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use campanile_harness::http::Client;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -77,11 +78,10 @@ struct ItemError {
 /// # Errors
 /// The gateway answers something that is no answer, or none for very long.
 pub(crate) fn publish(world: &World, settings: PublisherSettings) -> anyhow::Result<Published> {
-    let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false);
     let mut publisher = Publisher {
         world,
         settings,
-        agent: config.build().into(),
+        api: Client::new(world.api).with_bearer(&world.api_key).with_patience(TIMEOUT),
         devices: (0..world.audience.users).map(|user| world.devices_of(user)).collect(),
         next: 0,
         published: Published::default(),
@@ -104,7 +104,7 @@ pub(crate) fn publish(world: &World, settings: PublisherSettings) -> anyhow::Res
 struct Publisher<'a> {
     world: &'a World,
     settings: PublisherSettings,
-    agent: ureq::Agent,
+    api: Client,
     /// Of each user, how many.
     devices: Vec<u32>,
     next: u64,
@@ -116,7 +116,7 @@ impl Publisher<'_> {
     fn batch(&mut self) -> anyhow::Result<()> {
         let mut batch: Vec<Publication> = (0..self.settings.batch).map(|_| self.compose()).collect();
         let pushes: Vec<serde_json::Value> = batch.iter().map(|publication| self.push(publication)).collect();
-        let body = serde_json::to_vec(&json!({ "pushes": pushes }))?;
+        let body = json!({ "pushes": pushes }).to_string();
         let mut unanswered = Vec::new();
         let start = Instant::now();
         let (answer, incarnation) = loop {
@@ -194,16 +194,10 @@ impl Publisher<'_> {
     }
 
     /// One attempt; nothing if it is not known what became of it.
-    fn attempt(&self, body: &[u8]) -> anyhow::Result<Option<Answer>> {
-        let answer = self
-            .agent
-            .post(format!("http://{}/v2/push/batch", self.world.api))
-            .header("Authorization", format!("Bearer {}", self.world.api_key))
-            .header("Content-Type", "application/json")
-            .send(body);
-        let Ok(mut answer) = answer else { return Ok(None) };
-        let Ok(text) = answer.body_mut().read_to_string() else { return Ok(None) };
-        match answer.status().as_u16() {
+    fn attempt(&self, body: &str) -> anyhow::Result<Option<Answer>> {
+        let Ok(answer) = self.api.post("/v2/push/batch", body) else { return Ok(None) };
+        let text = answer.body;
+        match answer.status {
             200 => Ok(Some(serde_json::from_str(&text).with_context(|| format!("not an answer: {text}"))?)),
             // It may have been stored; the retry will tell.
             500..=599 | 429 => Ok(None),

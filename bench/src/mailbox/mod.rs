@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use bytes::Bytes;
+use campanile_harness::Folder;
 use campanile_mailbox::{Append, Envelope, MailboxLimits};
 use campanile_storage::FjallMailbox;
 use clap::{Args, Subcommand};
-use tempfile::TempDir;
+
+use crate::report::Output;
 
 /// Devices that the messages are for, each of a user of its own.
 const DEVICES: u64 = 1_000;
@@ -47,15 +49,13 @@ struct Place {
     /// The disk to measure on: a directory is made there, and removed afterwards.
     #[arg(long, default_value = ".")]
     directory: PathBuf,
-    /// Write the figures here.
-    #[arg(long)]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
 }
 
 impl Place {
-    fn directory(&self) -> anyhow::Result<TempDir> {
-        tempfile::tempdir_in(&self.directory)
-            .with_context(|| format!("cannot make a directory in {}", self.directory.display()))
+    fn directory(&self) -> anyhow::Result<Folder> {
+        Folder::new("mailbox", Some(&self.directory))
     }
 }
 

@@ -5,12 +5,12 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use campanile_harness::usage::own_status_bytes;
 use campanile_mailbox::{Address, DeviceRecord, Mailbox as _, UserRecord};
 use clap::Args;
 
 use super::{NOW_MS, Place, open};
-use crate::report::Report;
+use crate::report::Findings;
 
 /// Connections that one sync is for.
 const GROUP: u64 = 64;
@@ -27,11 +27,15 @@ pub(crate) struct Options {
 }
 
 pub(super) fn run(options: &Options) -> anyhow::Result<()> {
+    options.place.output.measure(|| once(options))
+}
+
+fn once(options: &Options) -> anyhow::Result<Findings> {
     let directory = options.place.directory()?;
-    let before = resident_bytes()?;
+    let before = own_status_bytes("RssAnon");
     let mut mailbox = open(directory.path())?;
-    let opened = resident_bytes()?;
-    let mut report = Report::new();
+    let opened = own_status_bytes("RssAnon");
+    let mut report = Findings::new();
     report.add("open_kib", kib(opened, before));
     for round in ["new", "known"] {
         let started = Instant::now();
@@ -52,21 +56,13 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
         mailbox.sync()?;
         let rate = options.devices as f64 / started.elapsed().as_secs_f64();
         report.add(format!("{round}_devices_per_second"), rate);
-        report.add(format!("{round}_kib"), kib(resident_bytes()?, opened));
+        report.add(format!("{round}_kib"), kib(own_status_bytes("RssAnon"), opened));
         std::thread::sleep(Duration::from_secs(1));
-        report.add(format!("{round}_a_second_later_kib"), kib(resident_bytes()?, opened));
+        report.add(format!("{round}_a_second_later_kib"), kib(own_status_bytes("RssAnon"), opened));
     }
-    report.publish(options.place.json.as_deref())
+    Ok(report)
 }
 
 fn kib(now: u64, before: u64) -> f64 {
     (now as f64 - before as f64) / 1024.0
-}
-
-/// Memory of this process that is resident and its own, in bytes.
-fn resident_bytes() -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib * 1024)
 }

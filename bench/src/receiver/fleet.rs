@@ -1,11 +1,10 @@
 //! The measuring side's handle on its receiver processes.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use campanile_floor::sockets_per_ring_max;
+use campanile_harness::{Launch, Worker, programs};
 
 use super::plan::{Opening, Plan};
 use super::process::{Answer, CONNECT, Orders, RESET, SAMPLE, STOP};
@@ -18,28 +17,33 @@ const COUNTED_READS_PER_SECOND: u32 = 200_000;
 /// Reading few sockets more often gains nothing.
 const SCAN_MIN: Duration = Duration::from_millis(2);
 
+/// How long a command may take: connecting a hundred thousand sockets is one.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// All receivers. Dropping it closes their inputs, which ends them.
 pub(crate) struct Fleet {
     receivers: Vec<Receiver>,
 }
 
 struct Receiver {
-    process: Child,
-    commands: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
+    worker: Worker,
 }
 
 impl Fleet {
     /// Starts as many processes as the plans' sockets need; no socket exists yet.
     pub(crate) fn start(plans: &[Plan]) -> anyhow::Result<Self> {
+        Self::start_as(plans, false)
+    }
+
+    /// The same with processes that leave their cores to others whenever they want them, or not.
+    pub(crate) fn start_as(plans: &[Plan], gives_way: bool) -> anyhow::Result<Self> {
         // A table that holds the sockets of a ring also holds those of a process; the rest is for pipes and the like.
         let sockets_max = sockets_per_ring_max();
         ensure!(sockets_max > 0, "nofile is too small to hold any socket: raise it with `ulimit -n`");
         let scan = scan(plans.iter().map(|plan| plan.connections).sum());
         let parts = plans.iter().flat_map(|plan| split(plan, sockets_max));
-        let mut fleet = Self {
-            receivers: parts.map(|plan| Receiver::start(&Orders { plan, scan })).collect::<Result<_, _>>()?,
-        };
+        let start = |plan| Receiver::start(&Orders { plan, scan }, gives_way);
+        let mut fleet = Self { receivers: parts.map(start).collect::<Result<_, _>>()? };
         fleet.answers()?;
         Ok(fleet)
     }
@@ -71,9 +75,7 @@ impl Fleet {
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         for mut receiver in self.receivers.drain(..) {
             receiver.tell(STOP)?;
-            receiver.commands = None;
-            let status = receiver.process.wait()?;
-            ensure!(status.success(), "a receiver process failed: {status}");
+            receiver.worker.finish(PATIENCE)?;
         }
         Ok(())
     }
@@ -121,42 +123,23 @@ fn split(plan: &Plan, sockets_max: u32) -> Vec<Plan> {
 }
 
 impl Receiver {
-    fn start(orders: &Orders) -> anyhow::Result<Self> {
-        let program = std::env::current_exe().context("cannot find this program")?;
-        let mut process = Command::new(program)
-            .arg("receiver")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start a receiver process")?;
-        let commands = process.stdin.take();
-        let answers = BufReader::new(process.stdout.take().context("a receiver's output is a pipe")?);
-        let mut receiver = Self { process, commands, answers };
+    fn start(orders: &Orders, gives_way: bool) -> anyhow::Result<Self> {
+        let launch = Launch::new(programs::this()?).arg("receiver").giving_way(gives_way);
+        let mut receiver = Self { worker: Worker::start("a receiver process", launch)? };
         receiver.tell(&serde_json::to_string(orders)?)?;
         Ok(receiver)
     }
 
     fn tell(&mut self, line: &str) -> anyhow::Result<()> {
-        let commands = self.commands.as_mut().context("the receiver has been stopped")?;
-        writeln!(commands, "{line}").context("a receiver process has ended")
+        self.worker.tell(line)
     }
 
     fn answer(&mut self) -> anyhow::Result<Sample> {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).context("cannot read from a receiver process")?;
-        ensure!(!line.is_empty(), "a receiver process has ended; its error is above");
+        let line = self.worker.answer(PATIENCE)?;
         match serde_json::from_str(&line).context("a receiver process answered something else")? {
             Answer::Done(sample) => Ok(sample),
             Answer::Failed(problem) => bail!(problem),
         }
-    }
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        self.commands = None;
-        // Reaps it; how it ended matters only to `Fleet::stop`.
-        let _ = self.process.wait();
     }
 }
 

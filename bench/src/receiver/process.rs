@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use campanile_harness::usage::own_cpu;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,6 @@ use super::connect::connect;
 use super::plan::Plan;
 use super::reader::Reader;
 use super::tally::Sample;
-use crate::floor::process_cpu;
 
 /// Connects everything.
 pub(super) const CONNECT: &str = "connect";
@@ -61,7 +61,7 @@ fn serve() -> anyhow::Result<()> {
     let Orders { plan, scan } = serde_json::from_str(&line).context("no orders that are understood")?;
     ensure!(plan.target.ip().is_loopback(), "{} is not a loopback address", plan.target);
     if let Some(core) = plan.core {
-        campanile_engine::thread::pin(core).with_context(|| format!("cannot run on core {core}"))?;
+        campanile_harness::process::pin(core)?;
     }
     let commands = read_commands();
     let pong_every = (plan.pong_seconds > 0).then(|| Duration::from_secs(plan.pong_seconds.into()));
@@ -88,7 +88,7 @@ fn serve() -> anyhow::Result<()> {
                 continue;
             }
         }
-        answer(&Answer::Done(reader.sample(process_cpu().as_secs_f64())?))?;
+        answer(&Answer::Done(reader.sample(own_cpu().as_secs_f64())?))?;
     }
 }
 

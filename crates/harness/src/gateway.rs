@@ -101,7 +101,6 @@ pub enum End {
 #[derive(Debug)]
 pub struct Gateway {
     process: Process,
-    lines: Lines,
     // After the process: a field that is dropped later.
     folder: Folder,
     options: GatewayOptions,
@@ -122,8 +121,8 @@ impl Gateway {
         fs::write(folder.join("campanile.toml"), options.config.join("\n"))?;
         let begun = Begun::start(&options, &folder, &BTreeMap::new())?;
         let (api, admin) = clients(&begun.said, &options)?;
-        let Begun { process, lines, said, .. } = begun;
-        let gateway = Gateway { process, lines, folder, options, said, api, admin };
+        let Begun { process, said, .. } = begun;
+        let gateway = Gateway { process, folder, options, said, api, admin };
         gateway.wait_until_ready(Instant::now())?;
         Ok(gateway)
     }
@@ -147,7 +146,7 @@ impl Gateway {
     /// When it does not start.
     pub fn start_again(&mut self) -> anyhow::Result<Duration> {
         let begun = Begun::start(&self.options, &self.folder, &self.said)?;
-        (self.process, self.lines, self.said) = (begun.process, begun.lines, begun.said);
+        (self.process, self.said) = (begun.process, begun.said);
         self.wait_until_ready(begun.since)
     }
 
@@ -200,6 +199,11 @@ impl Gateway {
     /// The process; ending it is [`Gateway::stop`]'s and [`Gateway::kill`]'s.
     pub fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// How it was started.
+    pub fn options(&self) -> &GatewayOptions {
+        &self.options
     }
 
     /// Its folder.
@@ -309,7 +313,6 @@ impl Gateway {
 /// A gateway that has said where it listens.
 struct Begun {
     process: Process,
-    lines: Lines,
     said: BTreeMap<String, String>,
     since: Instant,
 }
@@ -337,7 +340,7 @@ impl Begun {
         };
         let words = ready.split(' ').filter_map(|word| word.split_once('='));
         let said = words.map(|(word, value)| (word.to_owned(), value.to_owned())).collect();
-        Ok(Begun { process, lines, said, since })
+        Ok(Begun { process, said, since })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Latency, Moments, per_second, sum};
 use crate::channels::{Subscriptions, Targets};
@@ -12,7 +12,7 @@ use crate::stats::{ChannelStats, Counter, Reasons, Stats, histogram, merge};
 
 /// Subscriptions, and the messages that came of them. *Checked* devices look at each message (`--check-every`, and all
 /// that stood still); the others count frames.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Channels {
     /// Channels that devices subscribe to.
     pub channels: u32,

@@ -8,8 +8,8 @@ use super::publisher::Publisher;
 use super::subscribers::{Subscribers, Wanted};
 use super::{ChannelSetup, QUIET};
 use crate::gateway::process::Gateway;
-use crate::gateway::{load_figure, words};
-use crate::report::{Asked, Report};
+use crate::gateway::{deliveries, words};
+use crate::report::{Asked, Findings};
 
 /// Direct pushes at a steady rate: with nothing else, while a message goes to all subscribers of a channel again and
 /// again without a pause, and while one does every second.
@@ -61,6 +61,10 @@ struct Found {
 impl Direct {
     pub(in crate::gateway) fn run(self) -> anyhow::Result<()> {
         self.channel.pin()?;
+        self.channel.output().measure(|| self.once())
+    }
+
+    fn once(&self) -> anyhow::Result<Findings> {
         let gateway = self.channel.start(self.subscribers + self.devices, QUIET)?;
         let sampled = self.sampled.min(self.subscribers);
         let wanted = Wanted {
@@ -72,7 +76,7 @@ impl Direct {
         let mut subscribers = Subscribers::connect(&gateway, &self.channel.setup, &wanted)?;
         let mut publisher = Publisher::connect(&gateway, 0, self.channel.bytes)?;
         subscribers.probe(&mut publisher, "news")?;
-        let mut report = Report::new();
+        let mut report = Findings::new();
         report.add("subscribers", self.subscribers.into());
         report.add("rate_pushes_per_second", self.rate.into());
         for durability in ["ephemeral", "durable"] {
@@ -95,7 +99,7 @@ impl Direct {
         }
         subscribers.stop()?;
         gateway.stop()?;
-        report.publish(self.channel.json())
+        Ok(report)
     }
 
     fn load(
@@ -112,7 +116,7 @@ impl Direct {
             "--connections {devices} --rate {rate} --duration {seconds} --durability {durability} --pause 1 --batch-ms 1"
         )))?;
         gateway.wait_for_sessions((self.subscribers + devices).into(), Duration::from_secs(30))?;
-        let (start, cpu) = (Instant::now(), gateway.process.cpu_seconds()?);
+        let (start, cpu) = (Instant::now(), gateway.cpu_seconds()?);
         let mut count = 0;
         let end = Duration::from_secs((seconds + 1).into());
         while broadcasts != Broadcasts::None && start.elapsed() < end {
@@ -126,15 +130,14 @@ impl Direct {
         }
         std::thread::sleep(end.saturating_sub(start.elapsed()));
         let broadcast_msec = subscribers.sample()?.latency_msec(&[1.0])[0];
-        let cpu = (gateway.process.cpu_seconds()? - cpu) / start.elapsed().as_secs_f64();
-        load.finish(Duration::from_secs(60))?;
-        let found = gateway.load_report()?;
-        let latency = |name: &str| load_figure(&found, &format!("/deliveries/latency_ms/{name}"));
+        let cpu = (gateway.cpu_seconds()? - cpu) / start.elapsed().as_secs_f64();
+        let found = load.finish(Duration::from_secs(60))?;
+        let found = deliveries(&found)?;
         Ok(Found {
-            p50_msec: latency("p50")?,
-            p99_msec: latency("p99")?,
-            max_msec: latency("max")?,
-            lost: load_figure(&found, "/deliveries/lost")?,
+            p50_msec: found.latency_ms.p50,
+            p99_msec: found.latency_ms.p99,
+            max_msec: found.latency_ms.max,
+            lost: found.lost as f64,
             broadcasts: count,
             broadcast_msec,
             gateway_core_percent: cpu * 100.0,
@@ -142,11 +145,11 @@ impl Direct {
     }
 }
 
-fn add(report: &mut Report, name: &str, found: &Found) {
+fn add(report: &mut Findings, name: &str, found: &Found) {
     report.add(format!("{name}_p50_msec"), found.p50_msec);
     report.add(format!("{name}_p99_msec"), found.p99_msec);
     report.add(format!("{name}_max_msec"), found.max_msec);
-    report.add(format!("{name}_lost"), found.lost);
+    report.add_promise(format!("{name}_lost"), Asked::AtMost(0.0), found.lost);
     report.add(format!("{name}_gateway_core_percent"), found.gateway_core_percent);
     if found.broadcasts > 0 {
         report.add(format!("{name}_broadcasts"), found.broadcasts.into());

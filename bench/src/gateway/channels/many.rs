@@ -10,7 +10,7 @@ use super::publisher::{Publisher, Schedule};
 use super::subscribers::{Subscribers, Wanted};
 use super::{ChannelSetup, Counted, QUIET};
 use crate::gateway::process::Gateway;
-use crate::report::{Asked, Report};
+use crate::report::{Asked, Findings};
 
 /// Messages to all channels in turn, in batches and then one by one. Every session is subscribed to as many channels as a
 /// channel has subscribers.
@@ -70,11 +70,15 @@ struct Found {
 
 impl Many {
     pub(in crate::gateway) fn run(self) -> anyhow::Result<()> {
+        self.channel.pin()?;
+        self.channel.output().measure(|| self.once())
+    }
+
+    fn once(&self) -> anyhow::Result<Findings> {
         ensure!(
             self.channels > 0 && self.batch > 0,
             "without channels or batches there is nothing to measure"
         );
-        self.channel.pin()?;
         let gateway = self.channel.start(self.channels, QUIET)?;
         let (channels, apart) = (self.channels, (self.channels / self.subscribers.max(1)).max(1));
         let of = |session: u32| {
@@ -99,7 +103,7 @@ impl Many {
         subscribers.stop()?;
         gateway.stop()?;
 
-        let mut report = Report::new();
+        let mut report = Findings::new();
         report.add("channels", channels.into());
         report.add("subscribers_of_each", self.subscribers.into());
         report.add("batch_messages", self.batch.into());
@@ -109,7 +113,7 @@ impl Many {
         let asked = Asked::AtMost(20.0);
         report.add_target("batched_p99_msec", asked, batched.latency_msec[2]);
         report.add("single_p99_msec", single.latency_msec[2]);
-        report.publish(self.channel.json())
+        Ok(report)
     }
 
     fn load(&self, gateway: &Gateway, subscribers: &mut Subscribers, load: &Load) -> anyhow::Result<Found> {
@@ -175,7 +179,7 @@ fn name(number: u32) -> String {
     format!("c{number}")
 }
 
-fn add(report: &mut Report, name: &str, found: &Found) {
+fn add(report: &mut Findings, name: &str, found: &Found) {
     report.add(format!("{name}_messages"), found.messages as f64);
     report.add(format!("{name}_messages_per_second"), found.per_second);
     report.add(format!("{name}_p50_msec"), found.latency_msec[0]);

@@ -4,7 +4,6 @@
 //! stamp says since when it was due. Publishers use the HTTP API.
 
 mod direct;
-mod http;
 mod many;
 mod memory;
 mod once;
@@ -12,8 +11,6 @@ mod publisher;
 mod stalled;
 mod subscribers;
 mod sustained;
-
-use std::path::Path;
 
 use anyhow::ensure;
 use clap::Args;
@@ -27,6 +24,7 @@ pub(super) use sustained::Sustained;
 
 use super::Setup;
 use super::process::Gateway;
+use crate::report::Output;
 
 /// Nobody is asked for a sign of life.
 const QUIET: &[&str] = &["limits.ping_interval_ms = 600000"];
@@ -47,11 +45,11 @@ struct ChannelSetup {
 impl ChannelSetup {
     /// Keeps this process, and what it starts and does not put elsewhere, off the gateway's core.
     fn pin(&self) -> anyhow::Result<()> {
-        self.setup.client_core().map_or(Ok(()), |core| Ok(campanile_engine::thread::pin(core)?))
+        self.setup.client_core().map_or(Ok(()), campanile_harness::process::pin)
     }
 
-    fn json(&self) -> Option<&Path> {
-        self.setup.json.as_deref()
+    fn output(&self) -> &Output {
+        &self.setup.output
     }
 
     /// A gateway for so many connections.
@@ -72,13 +70,12 @@ struct Counted {
 
 impl Counted {
     fn read(gateway: &Gateway) -> anyhow::Result<Self> {
-        let api = &gateway.api;
         let gaps = ["campanile_channel_gaps_too_slow_total", "campanile_channel_gaps_conflated_total"];
         Ok(Self {
-            sends: api.counter("campanile_channel_sends_total")?,
-            bytes: api.counter("campanile_channel_bytes_sent_total")?,
-            gaps: api.counter(gaps[0])? + api.counter(gaps[1])?,
-            cpu_seconds: gateway.process.cpu_seconds()?,
+            sends: gateway.metric("campanile_channel_sends_total")?,
+            bytes: gateway.metric("campanile_channel_bytes_sent_total")?,
+            gaps: gateway.metric(gaps[0])? + gateway.metric(gaps[1])?,
+            cpu_seconds: gateway.cpu_seconds()?,
         })
     }
 

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use campanile_harness::usage::OtherLoad;
 use clap::Args;
 
 use super::publisher::Publisher;
 use super::subscribers::{SOURCES, Subscribers, Wanted};
 use super::{ChannelSetup, Counted, QUIET};
-use crate::floor::OtherLoad;
 use crate::gateway::floor;
 use crate::gateway::process::Gateway;
-use crate::report::{Asked, Report, Spread};
+use crate::report::{Asked, Findings, Spread};
 
 /// The next message is published when the last has come to all; against as many sends of as many bytes.
 #[derive(Args, Debug)]
@@ -21,12 +21,9 @@ pub(crate) struct Once {
     /// Of so many it is seen when a message comes
     #[arg(long, default_value_t = 256)]
     sampled: u32,
-    /// Messages, and rounds of the floor, per repetition
+    /// Messages, and rounds of the floor
     #[arg(long, default_value_t = 50)]
     rounds: u32,
-    /// Repetitions, gateway and floor in turn
-    #[arg(long, default_value_t = 5)]
-    repeat: u32,
     #[command(flatten)]
     channel: ChannelSetup,
 }
@@ -36,55 +33,13 @@ const PAUSE: Duration = Duration::from_millis(60);
 /// How often it is looked whether a message has come to all.
 const STEP: Duration = Duration::from_millis(5);
 
-/// One repetition.
-struct Round {
-    /// From the publisher's request until the last subscriber has the message.
-    per_second: f64,
-    /// From the first subscriber to the last.
-    pass_per_second: f64,
-    send_cpu_usec: f64,
-    send_bytes: f64,
-    floor_per_second: f64,
-    floor_cpu_usec: f64,
-    /// What others took of all cores meanwhile.
-    other_percent: f64,
-    floor_other_percent: f64,
-}
-
 impl Once {
     pub(in crate::gateway) fn run(self) -> anyhow::Result<()> {
         self.channel.pin()?;
-        let mut rounds = Vec::new();
-        for _ in 0..self.repeat {
-            rounds.push(self.round()?);
-        }
-        let each = |what: &dyn Fn(&Round) -> f64| rounds.iter().map(what).collect::<Vec<_>>();
-        let mut report = Report::new();
-        report.add("subscribers", self.subscribers.into());
-        report.add("send_bytes", Spread::of(&each(&|round| round.send_bytes)).median);
-        report.add_spread("gateway_sends", "per_second", &each(&|round| round.per_second));
-        report.add_spread("gateway_pass_sends", "per_second", &each(&|round| round.pass_per_second));
-        report.add_spread("floor_sends", "per_second", &each(&|round| round.floor_per_second));
-        report.add_spread("gateway_send_cpu", "usec", &each(&|round| round.send_cpu_usec));
-        report.add_spread("floor_send_cpu", "usec", &each(&|round| round.floor_cpu_usec));
-        report.add_spread(
-            "pass_ratio",
-            "of_floor",
-            &each(&|round| round.pass_per_second / round.floor_per_second),
-        );
-        let cpu = |round: &Round| round.floor_cpu_usec / round.send_cpu_usec;
-        report.add_spread("cpu_ratio", "of_floor", &each(&cpu));
-        report.add_spread("other_load_core", "percent", &each(&|round| round.other_percent));
-        report.add_spread("floor_other_load_core", "percent", &each(&|round| round.floor_other_percent));
-        let ratios = Spread::of(&each(&|round| round.per_second / round.floor_per_second));
-        report.add("ratio_min_of_floor", ratios.min);
-        report.add("ratio_max_of_floor", ratios.max);
-        report.add_target("ratio_median_of_floor", Asked::AtLeast(0.9), ratios.median);
-        report.publish(self.channel.json())
+        self.channel.output().measure(|| self.once())
     }
 
-    fn round(&self) -> anyhow::Result<Round> {
-        let setup = &self.channel.setup;
+    fn once(&self) -> anyhow::Result<Findings> {
         let gateway = self.channel.start(self.subscribers, QUIET)?;
         let (seconds, pass, used, other_percent) = self.publish(&gateway)?;
         gateway.stop()?;
@@ -94,17 +49,30 @@ impl Once {
         arguments.extend(count("rounds", self.rounds));
         arguments.extend(count("sources", SOURCES.into()));
         arguments.extend(count("bytes", used.send_bytes().round() as u32));
-        let floor = floor::run(setup, &arguments)?;
-        Ok(Round {
-            per_second: f64::from(self.subscribers) / seconds,
-            pass_per_second: f64::from(self.subscribers) / pass,
-            send_cpu_usec: used.cpu_seconds * 1e6 / used.sends as f64,
-            send_bytes: used.send_bytes(),
-            floor_per_second: floor::figure(&floor, "sends_median_per_second")?,
-            floor_cpu_usec: floor::figure(&floor, "send_server_cpu_usec")?,
-            other_percent,
-            floor_other_percent: floor::figure(&floor, "other_load_core_percent")?,
-        })
+        let floor = floor::run(&self.channel.setup, &arguments)?;
+
+        let subscribers = f64::from(self.subscribers);
+        let (whole, pass) = (subscribers / seconds, subscribers / pass);
+        let send_usec = used.cpu_seconds * 1e6 / used.sends as f64;
+        let floor_rate = floor::figure(&floor, "sends_median_per_second")?;
+        let floor_usec = floor::figure(&floor, "send_server_cpu_usec")?;
+        let mut report = Findings::new();
+        report.add("subscribers", subscribers);
+        report.add("send_bytes", used.send_bytes());
+        // From the publisher's request until the last subscriber has the message.
+        report.add("gateway_sends_per_second", whole);
+        // From the first subscriber to the last.
+        report.add("gateway_pass_sends_per_second", pass);
+        report.add("floor_sends_per_second", floor_rate);
+        report.add("gateway_send_cpu_usec", send_usec);
+        report.add("floor_send_cpu_usec", floor_usec);
+        report.add_target("ratio_of_floor", Asked::AtLeast(0.9), whole / floor_rate);
+        report.add("pass_ratio_of_floor", pass / floor_rate);
+        report.add("cpu_ratio_of_floor", floor_usec / send_usec);
+        // What others took of all cores meanwhile.
+        report.add("other_load_core_percent", other_percent);
+        report.add("floor_other_load_core_percent", floor::figure(&floor, "other_load_core_percent")?);
+        Ok(report)
     }
 
     /// How long a message takes, from the request and from the first subscriber, what all of them took, and what others

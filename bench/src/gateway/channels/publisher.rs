@@ -3,15 +3,15 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
+use campanile_harness::http::Client;
 
-use super::http::Connection;
-use crate::gateway::process::Gateway;
+use crate::gateway::process::{Gateway, KEY};
 use crate::receiver::{STAMP_BYTES, Stamp, now_nanos};
 
 /// One connection to the API.
 pub(super) struct Publisher {
-    connection: Connection,
+    api: Client,
     number: u8,
     next: u64,
     bytes: usize,
@@ -22,8 +22,8 @@ impl Publisher {
     /// A publisher whose messages have so many bytes of text.
     pub(super) fn connect(gateway: &Gateway, number: u8, bytes: usize) -> anyhow::Result<Self> {
         ensure!(bytes >= STAMP_BYTES, "--bytes {bytes}: the time stamp in each message needs {STAMP_BYTES}");
-        let connection = Connection::open(gateway.api.address())?;
-        Ok(Self { connection, number, next: 0, bytes, body: String::new() })
+        let api = Client::new(gateway.api_listen()).with_bearer(KEY);
+        Ok(Self { api, number, next: 0, bytes, body: String::new() })
     }
 
     /// Publishes a message that is due now.
@@ -36,7 +36,7 @@ impl Publisher {
         self.body.clear();
         let payload = self.payload(nanos);
         write!(self.body, r#"{{"kind":"bench","payload":{{"text":"{payload}"}}}}"#)?;
-        self.connection.post(&format!("/v2/channels/{channel}/publish"), &self.body)?;
+        self.post(&format!("/v2/channels/{channel}/publish"))?;
         Ok(())
     }
 
@@ -57,9 +57,13 @@ impl Publisher {
             )?;
         }
         self.body.push_str("]}");
-        let answer = self.connection.post("/v2/channels/publish/batch", &self.body)?;
+        let answer = self.post("/v2/channels/publish/batch")?;
         ensure!(!answer.contains(r#""error""#), "the gateway refuses messages of a batch: {answer}");
         Ok(())
+    }
+
+    fn post(&self, path: &str) -> anyhow::Result<String> {
+        self.api.post(path, &self.body)?.good().context("the gateway refuses to publish")
     }
 
     fn payload(&mut self, nanos: u64) -> String {

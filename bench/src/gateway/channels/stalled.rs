@@ -11,7 +11,7 @@ use super::publisher::{Publisher, Schedule};
 use super::subscribers::{Subscribers, Wanted, token};
 use super::{ChannelSetup, Counted, ensure_room};
 use crate::gateway::process::Gateway;
-use crate::report::{Asked, Report, Spread};
+use crate::report::{Asked, Findings};
 
 /// The same load for the same subscribers, with and without others that never read, in turn. The difference is what
 /// those cost.
@@ -32,9 +32,6 @@ pub(crate) struct Stalled {
     /// Seconds of load that are measured
     #[arg(long, default_value_t = 10)]
     seconds: u32,
-    /// Repetitions
-    #[arg(long, default_value_t = 3)]
-    repeat: u32,
     #[command(flatten)]
     channel: ChannelSetup,
 }
@@ -64,34 +61,28 @@ impl Stalled {
         self.channel.pin()?;
         let stalled = (u64::from(self.subscribers) * u64::from(self.percent) / 100) as u32;
         ensure_room(stalled)?;
-        let (mut without, mut with) = (Vec::new(), Vec::new());
-        for _ in 0..self.repeat {
-            without.push(self.load(stalled, false)?);
-            with.push(self.load(stalled, true)?);
-        }
-        let mut report = Report::new();
+        self.channel.output().measure(|| self.once(stalled))
+    }
+
+    fn once(&self, stalled: u32) -> anyhow::Result<Findings> {
+        let (without, with) = (self.load(stalled, false)?, self.load(stalled, true)?);
+        let mut report = Findings::new();
         report.add("subscribers", self.subscribers.into());
         report.add("stalled", stalled.into());
         report.add("rate_per_second", self.rate.into());
-        for (name, runs) in [("without", &without), ("with", &with)] {
-            let each = |what: fn(&Run) -> f64| runs.iter().map(what).collect::<Vec<_>>();
-            report.add_spread(&format!("{name}_p50"), "msec", &each(|run| run.p50_msec));
-            report.add_spread(&format!("{name}_p99"), "msec", &each(|run| run.p99_msec));
-            report.add_spread(&format!("{name}_gateway_core"), "percent", &each(|run| run.core_percent));
-            report.add_spread(&format!("{name}_gaps"), "count", &each(|run| run.gaps as f64));
+        for (name, run) in [("without", &without), ("with", &with)] {
+            report.add(format!("{name}_p50_msec"), run.p50_msec);
+            report.add(format!("{name}_p99_msec"), run.p99_msec);
+            report.add(format!("{name}_gateway_core_percent"), run.core_percent);
+            report.add(format!("{name}_gaps"), run.gaps as f64);
         }
-        let median = |runs: &[Run], what: fn(&Run) -> f64| {
-            Spread::of(&runs.iter().map(what).collect::<Vec<_>>()).median
-        };
-        let more =
-            |what: fn(&Run) -> f64| (median(&with, what) - median(&without, what)) / f64::from(stalled);
+        let more = |what: fn(&Run) -> f64| (what(&with) - what(&without)) / f64::from(stalled);
         let (private, sockets) = (more(|run| run.private_growth), more(|run| run.sockets_growth));
         report.add("private_bytes_per_stalled", private);
         report.add("sockets_bytes_per_stalled", sockets);
         report.add("bytes_per_stalled", private + sockets);
-        let ratio = median(&with, |run| run.p99_msec) / median(&without, |run| run.p99_msec);
-        report.add_target("others_p99_ratio", Asked::AtMost(1.1), ratio);
-        report.publish(self.channel.json())
+        report.add_target("others_p99_ratio", Asked::AtMost(1.1), with.p99_msec / without.p99_msec);
+        Ok(report)
     }
 
     fn load(&self, stalled: u32, is_with: bool) -> anyhow::Result<Run> {
@@ -109,7 +100,7 @@ impl Stalled {
         gateway.wait_for_sessions(sessions.into(), Duration::from_secs(30))?;
         let mut publisher = Publisher::connect(&gateway, 0, self.channel.bytes)?;
         subscribers.probe(&mut publisher, "news")?;
-        let (private, sockets) = (gateway.process.private_bytes()?, gateway.socket_bytes()?);
+        let (private, sockets) = (gateway.private_bytes()?, gateway.socket_bytes()?);
         let mut filling = Publisher::connect(&gateway, 1, FILLING.1)?;
         for _ in 0..FILLING.0 {
             filling.publish("news")?;
@@ -126,11 +117,11 @@ impl Stalled {
             p50_msec: latency[0],
             p99_msec: latency[1],
             core_percent: used.cpu_seconds / f64::from(self.seconds) * 100.0,
-            private_growth: grown(gateway.process.private_bytes()?, private),
+            private_growth: grown(gateway.private_bytes()?, private),
             sockets_growth: grown(gateway.socket_bytes()?, sockets),
             gaps: used.gaps,
         };
-        let open = gateway.api.counter("campanile_sessions")?;
+        let open = gateway.metric("campanile_sessions")?;
         ensure!(open == u64::from(sessions), "only {open} of {sessions} sessions were left at the end");
         drop(silent);
         subscribers.stop()?;
@@ -153,8 +144,8 @@ impl Stalled {
 /// Subscribers of which nobody reads more than the answer to the upgrade.
 fn connect_silent(gateway: &Gateway, count: u32) -> anyhow::Result<Vec<TcpStream>> {
     let connect = |number| {
-        let stream = TcpStream::connect(gateway.address()).context("the gateway does not listen")?;
-        let url = format!("ws://{}/v2/connect", gateway.address()).parse()?;
+        let stream = TcpStream::connect(gateway.listen()).context("the gateway does not listen")?;
+        let url = format!("ws://{}/v2/connect", gateway.listen()).parse()?;
         let token = token("N", number, &["news".into()], &[])?;
         let request = ClientRequestBuilder::new(url)
             .with_header("Authorization", format!("Bearer {token}"))

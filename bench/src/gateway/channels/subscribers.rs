@@ -9,7 +9,7 @@ use campanile_protocol::ids::{ChannelName, DeviceId, UserId};
 
 use super::publisher::Publisher;
 use crate::gateway::Setup;
-use crate::gateway::process::{Gateway, NICE_MAX, SECRET};
+use crate::gateway::process::{Gateway, SECRET};
 use crate::receiver::{Fleet, Opening, Plan, Sample};
 
 /// Source addresses: 127.0.0.1 to 127.0.0.64. With few of them a port is hard to find while those of the last run wait for
@@ -46,7 +46,7 @@ impl Subscribers {
         let tokens = (0..wanted.sessions).map(|number| token("S", number, &(wanted.channels)(number), &[]));
         let tokens = tokens.collect::<anyhow::Result<Vec<_>>>()?;
         let subscriptions: usize = (0..wanted.sessions).map(|number| (wanted.channels)(number).len()).sum();
-        let SocketAddr::V4(target) = gateway.address() else { bail!("the gateway listens on IPv4") };
+        let SocketAddr::V4(target) = gateway.listen() else { bail!("the gateway listens on IPv4") };
         let headers = [("Authorization", "Bearer {token}"), ("Sec-WebSocket-Protocol", "campanile.v2")];
         let opening = Opening {
             host: target.to_string(),
@@ -65,12 +65,12 @@ impl Subscribers {
             sampled: wanted.sampled,
             pong_seconds: 0,
         };
-        let before = gateway.api.counter("campanile_subscriptions")?;
-        let mut fleet = start(&plan, wanted.gives_way)?;
+        let before = gateway.metric("campanile_subscriptions")?;
+        let mut fleet = Fleet::start_as(std::slice::from_ref(&plan), wanted.gives_way)?;
         fleet.connect()?;
         let start = Instant::now();
         loop {
-            let now = gateway.api.counter("campanile_subscriptions")? - before;
+            let now = gateway.metric("campanile_subscriptions")? - before;
             if now == subscriptions as u64 {
                 break;
             }
@@ -141,19 +141,6 @@ fn ensure_open(sample: Sample) -> anyhow::Result<Sample> {
     let why = sample.closed_why.as_deref().unwrap_or("not known, since only bytes were counted");
     ensure!(sample.closed == 0, "{} subscribers were disconnected: {why}", sample.closed);
     Ok(sample)
-}
-
-fn start(plan: &Plan, gives_way: bool) -> anyhow::Result<Fleet> {
-    std::thread::scope(|scope| {
-        // Processes inherit the niceness of the thread that starts them.
-        let started = scope.spawn(|| {
-            if gives_way {
-                rustix::process::nice(NICE_MAX)?;
-            }
-            Fleet::start(std::slice::from_ref(plan))
-        });
-        started.join().expect("starting processes does not panic")
-    })
 }
 
 /// The token of a user `prefix` `number` that may subscribe everywhere, and is subscribed and may publish as given.
