@@ -1,24 +1,19 @@
 //! `campanile demo`: a gateway and virtual devices as two processes, pushes, and a table of what happened.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use campanile_engine::{DriverChoice, probe};
+use campanile_gateway::capacity::{self, Wanted};
+use campanile_gateway::host_limits::{Machine, raise_nofile};
+use campanile_harness::{Gateway, GatewayOptions, Launch, Process, Usage, programs};
 use clap::Args;
 use serde_json::{Value, json};
 
-use campanile_gateway::capacity::{self, Wanted};
-use campanile_gateway::host_limits::{Machine, raise_nofile};
-use campanile_gateway::node::ProcessUsage;
-
 use crate::cli;
 use crate::early::Interrupts;
-use crate::scratch::Scratch;
 
 /// Of five devices two share a user with one other, three with two others: 10,000 devices have 4,000 users.
 const DEVICES_PER_TWO_USERS: u32 = 5;
@@ -26,7 +21,9 @@ const DEVICES_PER_TWO_USERS: u32 = 5;
 const PUSHES_PER_SECOND: u32 = 2_000;
 /// With fewer devices, what the gateway allocates once outweighs what each of them takes.
 const DEVICES_FOR_MEMORY_MIN: f64 = 5_000.0;
-/// How long starting, connecting and ending may take.
+/// What the load generator has measured, in the gateway's folder.
+const REPORT: &str = "load.json";
+/// How long connecting may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked whether a process has ended, or we are to end.
 const TICK: Duration = Duration::from_millis(20);
@@ -48,8 +45,8 @@ pub(crate) struct DemoArgs {
 /// Runs the demo.
 ///
 /// # Errors
-/// When a process does not start or not end as it should, or messages were lost; [`Early`](crate::early::Early) when it is ended
-/// by a signal or nobody reads what it says. Its processes and its folder have gone then, too.
+/// When a process does not start or not end as it should, or messages were lost; [`Early`](crate::early::Early) when it
+/// is ended by a signal or nobody reads what it says. Its processes and its folder have gone then, too.
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let interrupts = Interrupts::catch().context("signals cannot be caught")?;
     demonstrate(args, &interrupts).or_else(|error| {
@@ -62,35 +59,35 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
 fn demonstrate(args: &DemoArgs, interrupts: &Interrupts) -> anyhow::Result<()> {
     let devices = devices_allowed(args)?;
     let users = (devices * 2).div_ceil(DEVICES_PER_TWO_USERS);
-    let folder = Scratch::new("campanile-demo").context("cannot make a folder for temporary files")?;
     args.say(&format!(
         "Campanile demo: a gateway and {devices} devices of {users} users, as two processes; pushes for {} s\n",
         args.seconds
     ))?;
 
-    let mut gateway = Gateway::start(&folder, devices)?;
+    let mut gateway = start_gateway(devices)?;
+    interrupts.check()?;
     args.say(&format!(
         "Gateway: {} driver, {} shards\n\
          Connecting, then {PUSHES_PER_SECOND} pushes per second, each to all devices of a random user:\n",
         gateway.said("driver")?,
         gateway.said("shards")?
     ))?;
-    let before = gateway.usage();
-    let mut load = gateway.start_load(&folder, devices, users, args.seconds)?;
-    gateway.wait_for_sessions(devices, &mut load, interrupts)?;
-    let connected = gateway.usage();
+    let before = gateway.process().usage()?;
+    let mut load = start_load(&gateway, devices, users, args.seconds)?;
+    wait_for_sessions(&gateway, devices, &mut load, interrupts)?;
+    let connected = gateway.process().usage()?;
     let pushing = Instant::now();
     let status = loop {
         interrupts.check()?;
-        match load.0.try_wait()? {
+        match load.ended()? {
             Some(status) => break status,
             None => std::thread::sleep(TICK),
         }
     };
     ensure!(status.success(), "the load generator ended with {status}");
-    let (after, pushed) = (gateway.usage(), pushing.elapsed());
-    let load: Value = serde_json::from_slice(&fs::read(folder.path("load.json"))?)?;
-    gateway.stop(interrupts)?;
+    let (after, pushed) = (gateway.process().usage()?, pushing.elapsed());
+    let load: Value = serde_json::from_slice(&fs::read(gateway.folder().join(REPORT))?)?;
+    gateway.stop()?;
 
     let figures = figures(devices, users, &load, (before, connected, after), pushed);
     args.say(&table(&figures))?;
@@ -135,7 +132,7 @@ fn figures(
     devices: u32,
     users: u32,
     load: &Value,
-    (before, connected, after): (ProcessUsage, ProcessUsage, ProcessUsage),
+    (before, connected, after): (Usage, Usage, Usage),
     pushed: Duration,
 ) -> Value {
     let (pushes, deliveries) = (&load["pushes"], &load["deliveries"]);
@@ -217,141 +214,50 @@ fn grouped(number: f64) -> String {
     groups.join(",")
 }
 
-/// A process that is ended when this is dropped.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if matches!(self.0.try_wait(), Ok(None)) {
-            let _ = self.0.kill();
-            let _ = self.0.wait();
-        }
-    }
+fn start_gateway(devices: u32) -> anyhow::Result<Gateway> {
+    let mut options = GatewayOptions::new(programs::this()?, "demo");
+    options.secret = secret()?;
+    options.api_key = secret()?;
+    Gateway::start(options.args(["--log", "warn", "--max-connections", &devices.to_string()]))
 }
 
-struct Gateway {
-    process: Process,
-    /// What the gateway said when it was ready.
-    ready: String,
-    /// Kept open, so that what it prints has a reader.
-    _stdout: BufReader<ChildStdout>,
+/// What nobody can guess, as text.
+fn secret() -> anyhow::Result<String> {
+    let mut secret = [0u8; 32];
+    getrandom::fill(&mut secret).context("the machine gives no random numbers")?;
+    Ok(secret.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-impl Gateway {
-    fn start(folder: &Scratch, devices: u32) -> anyhow::Result<Gateway> {
-        for name in ["jwt", "key"] {
-            let mut secret = [0u8; 32];
-            getrandom::fill(&mut secret).context("the machine gives no random numbers")?;
-            let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-            fs::write(folder.path(name), secret)?;
-        }
-        let mut program = Command::new(this_program()?);
-        folder.adopt(&mut program)?;
-        let mut child = program
-            .args(["serve", "--listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--log", "warn"])
-            .args(["--admin-listen", "127.0.0.1:0", "--devices-listen", "127.0.0.1:0"])
-            .args(["--max-connections", &devices.to_string()])
-            .arg("--jwt-hs256-file")
-            .arg(folder.path("jwt"))
-            .arg("--api-key-file")
-            .arg(folder.path("key"))
-            .arg("--data-dir")
-            .arg(folder.path("data"))
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let stdout = child.stdout.take().context("the gateway has no output")?;
-        let process = Process(child);
-        let mut stdout = BufReader::new(stdout);
-        let mut ready = String::new();
-        stdout.read_line(&mut ready)?;
-        ensure!(ready.starts_with("ready "), "the gateway did not start");
-        Ok(Gateway { process, ready: ready.trim_end().to_owned(), _stdout: stdout })
-    }
-
-    /// The value of a word of the ready line.
-    fn said(&self, name: &str) -> anyhow::Result<&str> {
-        let value = self.ready.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-        value.with_context(|| format!("the gateway did not say its {name}"))
-    }
-
-    fn usage(&self) -> ProcessUsage {
-        ProcessUsage::of(&self.process.0.id().to_string())
-    }
-
-    fn start_load(
-        &self,
-        folder: &Scratch,
-        devices: u32,
-        users: u32,
-        seconds: u32,
-    ) -> anyhow::Result<Process> {
-        let mut program = Command::new(this_program()?);
-        folder.adopt(&mut program)?;
-        let load = program
-            .arg("load")
-            .args(["--url", &format!("ws://{}/v2/connect", self.said("listen")?)])
-            .args(["--api", &format!("http://{}", self.said("api")?)])
-            .arg("--api-key-file")
-            .arg(folder.path("key"))
-            .arg("--jwt-hs256-file")
-            .arg(folder.path("jwt"))
-            .args(["--connections", &devices.to_string(), "--users", &users.to_string()])
-            .args(["--to", "random-user", "--rate", &PUSHES_PER_SECOND.to_string()])
-            .args(["--duration", &seconds.to_string(), "--json"])
-            .arg(folder.path("load.json"))
-            .stdout(Stdio::null())
-            .spawn()?;
-        Ok(Process(load))
-    }
-
-    fn wait_for_sessions(
-        &self,
-        devices: u32,
-        load: &mut Process,
-        interrupts: &Interrupts,
-    ) -> anyhow::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            interrupts.check()?;
-            let open = self.sessions()?;
-            if open >= u64::from(devices) {
-                return Ok(());
-            }
-            if load.0.try_wait()?.is_some() {
-                bail!("the load generator ended with {open} of {devices} devices connected");
-            }
-            ensure!(Instant::now() < deadline, "only {open} of {devices} devices connected in time");
-            std::thread::sleep(TICK);
-        }
-    }
-
-    /// The sessions that are open, from the metrics page.
-    fn sessions(&self) -> anyhow::Result<u64> {
-        let mut stream = TcpStream::connect(self.said("admin")?)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n")?;
-        let mut page = String::new();
-        stream.read_to_string(&mut page)?;
-        let shard =
-            |line: &str| line.strip_prefix("campanile_sessions{")?.rsplit_once(' ')?.1.parse::<u64>().ok();
-        Ok(page.lines().filter_map(shard).sum())
-    }
-
-    fn stop(&mut self, interrupts: &Interrupts) -> anyhow::Result<()> {
-        let pid = rustix::process::Pid::from_child(&self.process.0);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-        let deadline = Instant::now() + PATIENCE;
-        while self.process.0.try_wait()?.is_none() {
-            interrupts.check()?;
-            ensure!(Instant::now() < deadline, "the gateway does not end");
-            std::thread::sleep(TICK);
-        }
-        Ok(())
-    }
+fn start_load(gateway: &Gateway, devices: u32, users: u32, seconds: u32) -> anyhow::Result<Process> {
+    Launch::new(programs::this()?)
+        .arg("load")
+        .args(gateway.load_arguments())
+        .args(["--connections", &devices.to_string(), "--users", &users.to_string()])
+        .args(["--to", "random-user", "--rate", &PUSHES_PER_SECOND.to_string()])
+        .args(["--duration", &seconds.to_string(), "--json"])
+        .arg(gateway.folder().join(REPORT))
+        .start()
 }
 
-fn this_program() -> anyhow::Result<PathBuf> {
-    std::env::current_exe().context("this program cannot be found again")
+fn wait_for_sessions(
+    gateway: &Gateway,
+    devices: u32,
+    load: &mut Process,
+    interrupts: &Interrupts,
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        interrupts.check()?;
+        let open = gateway.metric("campanile_sessions")?;
+        if open >= u64::from(devices) {
+            return Ok(());
+        }
+        if load.ended()?.is_some() {
+            bail!("the load generator ended with {open} of {devices} devices connected");
+        }
+        ensure!(Instant::now() < deadline, "only {open} of {devices} devices connected in time");
+        std::thread::sleep(TICK);
+    }
 }
 
 #[cfg(test)]

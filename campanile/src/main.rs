@@ -6,7 +6,6 @@ mod demo;
 mod early;
 mod echo;
 mod log;
-mod scratch;
 mod serve;
 mod token;
 
@@ -22,9 +21,6 @@ use crate::early::Early;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    if let Some(code) = scratch::enter() {
-        return code;
-    }
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::Token(args) => token::run(&args),
