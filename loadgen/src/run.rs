@@ -198,6 +198,9 @@ impl Run<'_> {
     ) -> Result<(), String> {
         self.interrupted |= interrupts.tick().await;
         if self.shards.any_ended() {
+            // The others would go on without the one that has failed.
+            self.control.close();
+            self.shards.wake();
             self.shards.join()?;
             return Err("a shard has ended".into());
         }
