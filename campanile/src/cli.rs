@@ -91,6 +91,27 @@ mod tests {
     }
 
     #[test]
+    fn every_flag_has_its_place_in_the_pages() {
+        let (load, others) = (
+            include_str!("../../docs/load-testing.md"),
+            [
+                include_str!("../../docs/operations.md"),
+                include_str!("../../docs/api.md"),
+                include_str!("../../docs/channels.md"),
+            ]
+            .concat(),
+        );
+        for command in Cli::command().get_subcommands() {
+            let page = if command.get_name() == "load" { load } else { &others };
+            for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
+                let named =
+                    |next: [char; 5]| next.iter().any(|next| page.contains(&format!("--{flag}{next}")));
+                assert!(named([' ', '`', '=', '\n', ',']), "{}: --{flag} is in no page", command.get_name());
+            }
+        }
+    }
+
+    #[test]
     fn nonsense_is_refused() {
         for line in [
             "campanile",

@@ -137,6 +137,10 @@ fn the_links_of_the_pages_lead_somewhere() {
         }
     }
     let readme = fs::read_to_string(&pages[0]).unwrap();
+    for room in fs::read_dir(root().join("crates")).unwrap() {
+        let room = room.unwrap().file_name().into_string().unwrap();
+        assert!(readme.contains(&format!("`{room}`")), "the README does not say what crates/{room} is");
+    }
     assert!(readme.contains("](results/compare.svg)"), "the README does not show the comparison");
 }
 
