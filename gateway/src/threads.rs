@@ -15,14 +15,14 @@ use campanile_engine::{DriverKind, Now, Peers, RunOptions, Waker, run_with};
 use campanile_core::counters::ShardCounters;
 use campanile_core::hashing::HashKey;
 use campanile_core::inbox::Inbox;
-use campanile_core::lanes::{Lanes, MAIL_WAITING_MAX};
+use campanile_core::lanes::{Lanes, MESSAGES_WAITING_MAX};
 use campanile_core::placement::PlacementKey;
 use campanile_mailbox::operations::Port;
 
 use crate::panics::AbortOnPanic;
 use crate::shards::Shards;
 use campanile_core::settings::ShardSettings;
-use campanile_core::{Parcel, Shard, ShardParts};
+use campanile_core::{Client, Shard, ShardParts};
 
 /// Shards take turns this often with whoever wants their core, instead of every few milliseconds.
 const SHARD_SLICE: Duration = Duration::from_micros(500);
@@ -95,7 +95,7 @@ impl ShardThreads {
         let count = options.listeners.len();
         let peers = Peers::new(count)?;
         let answers_waker = Arc::new(Waker::new()?);
-        let lanes = Lanes::new(count, MAIL_WAITING_MAX);
+        let lanes = Lanes::new(count, MESSAGES_WAITING_MAX);
         let parts: Vec<_> = (0..count)
             .map(|index| {
                 let inbox = Inbox::new();
@@ -196,7 +196,7 @@ struct ShardThread {
     numbers: Range<u64>,
     placement_key: PlacementKey,
     table_key: HashKey,
-    peers: Arc<Peers<Parcel>>,
+    peers: Arc<Peers<Client>>,
     answers_waker: Arc<Waker>,
     started: mpsc::Sender<(usize, io::Result<()>)>,
     go: mpsc::Receiver<()>,
@@ -223,7 +223,7 @@ impl ShardThread {
         }
     }
 
-    fn run_on<D: campanile_engine::Driver<Parcel = Parcel>>(self, driver: io::Result<D>) -> io::Result<()> {
+    fn run_on<D: campanile_engine::Driver<Parcel = Client>>(self, driver: io::Result<D>) -> io::Result<()> {
         let result =
             driver.as_ref().map(drop).map_err(|error| io::Error::new(error.kind(), error.to_string()));
         let _ = self.started.send((self.index, result));

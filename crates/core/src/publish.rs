@@ -6,9 +6,9 @@
 use campanile_protocol::ids::ChannelName;
 use campanile_protocol::messages::{ChannelMessage, Device, Payload};
 
-use super::names::{KIND_DEFAULT, Name};
-use super::push::{PayloadError, PushRules, check_size};
+use crate::names::{KIND_DEFAULT, Name};
 use crate::namespaces::PRESENCE_NAMESPACE;
+use crate::push::{PayloadError, PushRules, check_size};
 
 /// A message for the subscribers of a channel.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,7 +12,7 @@ use campanile_protocol::ids::{DeviceId, UserId};
 use campanile_protocol::messages::{Content, Deliver, Device, JsonError, Payload};
 use sha2::{Digest, Sha256};
 
-use super::names::{DedupId, KIND_DEFAULT, Name};
+use crate::names::{DedupId, KIND_DEFAULT, Name};
 
 /// Devices that one push may name.
 pub const DEVICES_LISTED_MAX: usize = 1_000;
@@ -65,6 +65,37 @@ pub enum Envelopes {
     Listed(Vec<DeviceId>, Payload),
     /// One for each device; no device twice.
     PerDevice(Vec<(DeviceId, Payload)>),
+}
+
+impl Envelopes {
+    /// What a device is to receive; `None` if it is not meant.
+    pub(crate) fn payload(&self, device: DeviceId) -> Option<&Payload> {
+        match self {
+            Envelopes::All(payload) => Some(payload),
+            Envelopes::Listed(devices, payload) => devices.contains(&device).then_some(payload),
+            Envelopes::PerDevice(each) => {
+                each.iter().find(|(meant, _)| *meant == device).map(|(_, payload)| payload)
+            }
+        }
+    }
+
+    /// The bytes of all payloads.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Envelopes::All(payload) | Envelopes::Listed(_, payload) => payload.content_bytes(),
+            Envelopes::PerDevice(each) => each.iter().map(|(_, payload)| payload.content_bytes()).sum(),
+        }
+    }
+
+    /// The devices that are named.
+    pub(crate) fn listed(&self) -> impl Iterator<Item = DeviceId> + '_ {
+        let (listed, each): (&[DeviceId], &[(DeviceId, Payload)]) = match self {
+            Envelopes::All(_) => (&[], &[]),
+            Envelopes::Listed(devices, _) => (devices, &[]),
+            Envelopes::PerDevice(each) => (&[], each),
+        };
+        listed.iter().copied().chain(each.iter().map(|&(device, _)| device))
+    }
 }
 
 /// Whether a message waits for those who are away.

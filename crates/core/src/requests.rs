@@ -9,8 +9,8 @@ use campanile_mailbox::{Address, DeviceRecord, Page};
 use campanile_protocol::ids::{ChannelName, DeviceId, MessageId, UserId};
 use campanile_protocol::messages::{ChannelMessage, Device, Event, Position};
 
-pub use super::publish::Publish;
-pub use super::push::{Durability, Envelopes, Push};
+pub use crate::publish::Publish;
+pub use crate::push::{Durability, Envelopes, Push};
 
 /// Pushes that one request may carry.
 pub const PUSHES_PER_REQUEST_MAX: usize = 1_024;

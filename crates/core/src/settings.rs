@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::push::PushRules;
 use crate::limits::Limits;
 use crate::namespaces::Namespaces;
+use crate::push::PushRules;
 use crate::tokens::Verifier;
 
 /// Bytes that all connections of a shard together may make it hold: unfinished messages and what sockets did not take.
@@ -56,7 +56,7 @@ pub struct ShardSettings {
 
 impl ShardSettings {
     /// What pushes and publishes of devices are held to.
-    pub(super) fn push_rules(&self) -> PushRules {
+    pub(crate) fn push_rules(&self) -> PushRules {
         PushRules {
             payload_bytes_max: self.limits.push_bytes_max,
             ttl: Duration::from_millis(self.message_ttl_ms),
@@ -65,7 +65,7 @@ impl ShardSettings {
     }
 
     /// Whether connections are served without authentication, each message sent back.
-    pub(super) fn is_echo(&self) -> bool {
+    pub(crate) fn is_echo(&self) -> bool {
         matches!(self.mode, Mode::Echo)
     }
 }

@@ -24,8 +24,8 @@ pub(super) enum Lag {
     Lost,
 }
 
-/// Recent entries, by position. A position is a number that grows by one with each entry; a cursor is the position of the
-/// next entry that its owner lacks, in its lowest 32 bits.
+/// Recent entries, by position. A position is a number that grows by one with each entry; a cursor is the position of
+/// the next entry that its owner lacks, in its lowest 32 bits.
 pub(super) struct Log {
     epoch: u64,
     entries: VecDeque<Arc<Entry>>,
@@ -110,8 +110,8 @@ impl Log {
         self.push(Entry::new(self.offset, now_ms, &ServerFrame::Event(event)));
     }
 
-    /// Appends what the owner has appended, which begins at `start`; then the newest message is `offset`. If some of it was
-    /// left out, what was there before is forgotten: whoever lacks it finds that it is lost.
+    /// Appends what the owner has appended, which begins at `start`; then the newest message is `offset`. If some of it
+    /// was left out, what was there before is forgotten: whoever lacks it finds that it is lost.
     pub(super) fn feed(&mut self, start: u64, entries: Vec<Arc<Entry>>, offset: u64) {
         debug_assert!(start >= self.head(), "a feed repeats what came before");
         if start != self.head() {

@@ -26,7 +26,7 @@ fn number(name: &str) -> Option<u64> {
 fn run(test: &str, live: fn(u64) -> String, seed: u64) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| live(seed))) {
         eprintln!(
-            "\nrepeat: CAMPANILE_SEED={seed} cargo test -p campanile --test simulation {test} -- --nocapture\n"
+            "\nrepeat: CAMPANILE_SEED={seed} cargo test -p campanile-core --test simulation {test} -- --nocapture\n"
         );
         resume_unwind(panic);
     }

@@ -8,7 +8,7 @@ use campanile_core::counters::ShardCounters;
 use campanile_core::inbox::Inbox;
 use campanile_core::lanes::Lanes;
 use campanile_core::requests::{Answer, Request, RequestBody, Ticket};
-use campanile_core::{NUMBERS_PER_RANGE, Parcel, Shard, ShardParts};
+use campanile_core::{Client, NUMBERS_PER_RANGE, Shard, ShardParts};
 use campanile_engine::{Command, Commands, Conn, Core, Event, Next, Now, Time};
 
 use super::Setup;
@@ -20,7 +20,7 @@ pub(crate) struct Alone {
     inbox: Arc<Inbox>,
     store: SimStore,
     now: Now,
-    commands: Commands<Parcel>,
+    commands: Commands<Client>,
 }
 
 impl Alone {
@@ -49,7 +49,7 @@ impl Alone {
         alone
     }
 
-    pub(crate) fn event(&mut self, event: Event<'_, Parcel>) {
+    pub(crate) fn event(&mut self, event: Event<'_, Client>) {
         self.shard.on_event(self.now, event, &mut self.commands);
     }
 
@@ -74,7 +74,7 @@ impl Alone {
     /// One turn. `fate` says which sends break or fall short. What was sent, and what the shard wants next.
     pub(crate) fn turn(
         &mut self,
-        fate: impl Fn(&Bytes) -> Option<Event<'static, Parcel>>,
+        fate: impl Fn(&Bytes) -> Option<Event<'static, Client>>,
     ) -> (Vec<(Conn, Bytes)>, Next) {
         self.turn_with(|_, bytes| fate(bytes))
     }
@@ -82,7 +82,7 @@ impl Alone {
     /// The same with fates that depend on the connection.
     pub(crate) fn turn_with(
         &mut self,
-        fate: impl Fn(Conn, &Bytes) -> Option<Event<'static, Parcel>>,
+        fate: impl Fn(Conn, &Bytes) -> Option<Event<'static, Client>>,
     ) -> (Vec<(Conn, Bytes)>, Next) {
         self.now.time = self.now.time + Duration::from_millis(1);
         let next = self.shard.on_turn(self.now, &mut self.commands);

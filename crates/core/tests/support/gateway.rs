@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use campanile_core::counters::{Kind, ShardCounters};
 use campanile_core::hashing::HashKey;
-use campanile_core::lanes::{Lanes, MAIL_WAITING_MAX};
+use campanile_core::lanes::{Lanes, MESSAGES_WAITING_MAX};
 use campanile_core::limits::Limits;
 use campanile_core::namespaces::Namespaces;
 use campanile_core::push::{PushDraft, PushRules};
@@ -141,7 +141,7 @@ impl Setup {
             faults: Faults::NONE,
             limits: Limits::default(),
             namespaces: Namespaces::default(),
-            lane_waiting_max: MAIL_WAITING_MAX,
+            lane_waiting_max: MESSAGES_WAITING_MAX,
             allowed_origins: Vec::new(),
             proxy_protocol_from: Vec::new(),
             echo: false,

@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use campanile_core::counters::ShardCounters;
-use campanile_core::{Parcel, Shard};
+use campanile_core::{Client, Shard};
 use campanile_engine::{Command, Commands, Conn, Core, Event, Next, Now};
 
 use super::stream::Stream;
 
 /// Turns in a row that may ask for another at once without having done anything.
 const IDLE_SPINS_MAX: u32 = 16;
+
+/// With so many connections, or fewer, the invariants are checked after every call; with twice as many after every second.
+const CONNECTIONS_PER_CALL: usize = 64;
 
 #[derive(Default)]
 struct Life {
@@ -27,7 +30,7 @@ struct Life {
 pub(crate) struct Watched {
     shard: Shard,
     counters: Arc<ShardCounters>,
-    own: Commands<Parcel>,
+    own: Commands<Client>,
     live: HashMap<Conn, Life>,
     sent_this_turn: HashSet<Conn>,
     /// What the last turn asked for, unless something came since.
@@ -37,6 +40,8 @@ pub(crate) struct Watched {
     wakes: usize,
     /// Sends commanded so far.
     pub(crate) sends: u64,
+    /// Calls of the driver so far.
+    calls: usize,
 }
 
 impl Watched {
@@ -51,6 +56,7 @@ impl Watched {
             spins: 0,
             wakes: 0,
             sends: 0,
+            calls: 0,
         }
     }
 
@@ -59,7 +65,7 @@ impl Watched {
         self.live.values().filter(|life| life.unsent.is_some()).count()
     }
 
-    fn before(&mut self, event: &Event<'_, Parcel>) {
+    fn before(&mut self, event: &Event<'_, Client>) {
         match event {
             Event::Accepted { conn, .. }
             | Event::HandedIn { conn, .. }
@@ -88,13 +94,23 @@ impl Watched {
         }
     }
 
+    /// What must hold inside the shard between two calls. Where there are many connections not every call is checked.
+    fn check_invariants(&mut self) {
+        self.calls += 1;
+        if self.calls.is_multiple_of(1 + self.live.len() / CONNECTIONS_PER_CALL)
+            && let Err(broken) = self.shard.check()
+        {
+            panic!("an invariant is broken: {broken}");
+        }
+    }
+
     fn life(&mut self, conn: Conn, what: &str) -> &mut Life {
         self.live.get_mut(&conn).unwrap_or_else(|| panic!("{what}: {conn:?} is not the shard's"))
     }
 
     /// Checks the new commands and passes them on.
-    fn inspect(&mut self, commands: &mut Commands<Parcel>) -> usize {
-        let new: Vec<Command<Parcel>> = self.own.drain().collect();
+    fn inspect(&mut self, commands: &mut Commands<Client>) -> usize {
+        let new: Vec<Command<Client>> = self.own.drain().collect();
         let count = new.len();
         for command in new {
             self.check(&command);
@@ -103,7 +119,7 @@ impl Watched {
         count
     }
 
-    fn check(&mut self, command: &Command<Parcel>) {
+    fn check(&mut self, command: &Command<Client>) {
         match command {
             Command::Send { conn, bytes } => {
                 self.sends += 1;
@@ -143,16 +159,17 @@ impl Watched {
 }
 
 impl Core for Watched {
-    type Parcel = Parcel;
+    type Parcel = Client;
 
-    fn on_event(&mut self, now: Now, event: Event<'_, Parcel>, commands: &mut Commands<Parcel>) {
+    fn on_event(&mut self, now: Now, event: Event<'_, Client>, commands: &mut Commands<Client>) {
         self.before(&event);
         self.asked = None;
         self.shard.on_event(now, event, &mut self.own);
+        self.check_invariants();
         self.inspect(commands);
     }
 
-    fn on_turn(&mut self, now: Now, commands: &mut Commands<Parcel>) -> Next {
+    fn on_turn(&mut self, now: Now, commands: &mut Commands<Client>) -> Next {
         let nothing_due = match self.asked {
             Some(Next::Event) => true,
             Some(Next::At(time)) => now.time < time,
@@ -162,6 +179,7 @@ impl Core for Watched {
         let waits_for_events = asleep && self.asked == Some(Next::Event);
         let busy = !commands.is_empty() || self.asked.is_none() || self.has_mail();
         let next = self.shard.on_turn(now, &mut self.own);
+        self.check_invariants();
         self.wakes = 0;
         let done = self.inspect(commands);
         // That a queue of another shard has room again is found out by and by.
@@ -177,8 +195,9 @@ impl Core for Watched {
         next
     }
 
-    fn on_submitted(&mut self, now: Now, commands: &mut Commands<Parcel>) {
+    fn on_submitted(&mut self, now: Now, commands: &mut Commands<Client>) {
         self.shard.on_submitted(now, &mut self.own);
+        self.check_invariants();
         self.inspect(commands);
         assert_eq!(
             self.live.len() as u64,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use campanile_core::lanes::MAIL_WAITING_MAX;
+use campanile_core::lanes::MESSAGES_WAITING_MAX;
 use campanile_core::namespaces::{Namespace, Namespaces, SlowPolicy};
 use campanile_engine::sim::Faults;
 
@@ -40,7 +40,7 @@ impl Rules {
         // Another sequence than the world's own.
         let mut rng = fastrand::Rng::with_seed(seed ^ 0x5eed_c4a7_7e15);
         let shards = rng.usize(1..=5);
-        let lane_waiting_max = [1, 3, 16, MAIL_WAITING_MAX][rng.usize(0..4)];
+        let lane_waiting_max = [1, 3, 16, MESSAGES_WAITING_MAX][rng.usize(0..4)];
         let clock_jump = if rng.u8(0..6) == 0 { 4 } else { 0 };
         let window_bytes_max = [100, 700, 3_000, usize::MAX][rng.usize(0..4)];
         let reset = [0, 5][rng.usize(0..2)];

@@ -1,0 +1,60 @@
+//! Checkers of `net`.
+
+use super::Net;
+use super::wire::NONE;
+use crate::counters::ShardCounters;
+use crate::invariants::{Broken, holds};
+use crate::session::{Session, State};
+
+impl Net {
+    /// All sessions, each with its slot.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = (u32, &Session)> {
+        (0..self.table.end()).filter_map(|slot| Some((slot, self.session(slot)?)))
+    }
+
+    /// Held bytes add up: what the shard counts as held is what its sessions hold.
+    pub(crate) fn check_held_bytes(&self, counters: &ShardCounters) -> Result<(), Broken> {
+        const CHECKER: &str = "held bytes add up";
+        let held: usize = self.sessions().map(|(_, session)| session.wire.held_bytes()).sum();
+        holds(CHECKER, held == self.held.bytes(), || {
+            format!("sessions hold {held} bytes, the shard counts {}", self.held.bytes())
+        })?;
+        let told = counters.bytes_held.get();
+        holds(CHECKER, told == held as u64, || format!("sessions hold {held} bytes, the gauge says {told}"))
+    }
+
+    /// No slot is in two states: what stands in a list of slots is what the list is for, what is to be sent is the
+    /// connection's own, the gauges count what there is, and nothing is left to settle.
+    pub(crate) fn check_slots(&self, counters: &ShardCounters) -> Result<(), Broken> {
+        const CHECKER: &str = "no slot in two states";
+        holds(CHECKER, self.ended.is_empty() && self.retimed.is_empty(), || {
+            "an ended connection was not settled".to_owned()
+        })?;
+        for &slot in &self.closing {
+            // One that has ended at once since then is free, or has a new tenant.
+            let is_open = matches!(self.state(slot), Some(State::Session(_) | State::Opening(_)));
+            holds(CHECKER, !is_open, || format!("slot {slot} is open and about to be closed"))?;
+        }
+        let (mut connections, mut sessions) = (0, 0);
+        for slot in 0..self.table.end() {
+            let place = match self.state(slot) {
+                None | Some(State::Free) => continue,
+                Some(State::Session(session)) => {
+                    sessions += 1;
+                    session.wire.outbox
+                }
+                Some(State::Handshaking(handshake)) => handshake.outbox,
+                Some(State::Closing(closing)) => closing.outbox,
+                Some(State::HandingOff | State::Opening(_)) => NONE,
+            };
+            connections += u64::from(!matches!(self.state(slot), Some(State::HandingOff)));
+            holds(CHECKER, place == NONE || self.outbox.slot_of(place) == Some(slot), || {
+                format!("what slot {slot} is to be sent is another's")
+            })?;
+        }
+        let counted = (counters.connections.get(), counters.sessions.get());
+        holds(CHECKER, counted == (connections, sessions), || {
+            format!("{connections} connections and {sessions} sessions, the gauges say {counted:?}")
+        })
+    }
+}

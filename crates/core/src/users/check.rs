@@ -1,0 +1,67 @@
+//! Checkers of `users`.
+
+use std::collections::HashSet;
+
+use super::state::Users;
+use crate::counters::ShardCounters;
+use crate::invariants::{Broken, holds};
+use crate::net::Net;
+
+impl Users {
+    /// A user's sessions and the directory agree: every session is the newest of its device at its home, every session that
+    /// a home knows is there, and the gauge counts the users who have one.
+    pub(crate) fn check_directory(&self, net: &Net, counters: &ShardCounters) -> Result<(), Broken> {
+        const CHECKER: &str = "sessions and directory agree";
+        let mut known = HashSet::new();
+        let mut connected = 0;
+        for (number, user) in self.directory.all() {
+            connected += u64::from(user.is_connected());
+            for (device, slot) in user.sessions() {
+                known.insert(slot);
+                let who = net.session(slot).map(|session| session.who);
+                let is_same = who.is_some_and(|who| {
+                    let same_device = who.user() == number && who.device() == device.device;
+                    same_device && who.generation() == device.generation
+                });
+                holds(CHECKER, is_same, || {
+                    format!("user {number} has device {} in slot {slot}: {who:?}", device.device)
+                })?;
+            }
+        }
+        for (slot, session) in net.sessions().filter(|(_, session)| !session.who.is_echo()) {
+            holds(CHECKER, known.contains(&slot), || format!("no home knows of {:?}", session.who))?;
+        }
+        let told = counters.users.get();
+        holds(CHECKER, told == connected, || {
+            format!("{connected} users are connected, the gauge says {told}")
+        })
+    }
+
+    /// What is parked adds up, of all users and of each.
+    pub(crate) fn check_parking(&self) -> Result<(), Broken> {
+        let parked = self.directory.all().filter_map(|(_, user)| user.parked.as_ref());
+        let (mut pushes, mut bytes) = (0, 0);
+        for (_, push) in parked.flat_map(|parked| &parked.pushes) {
+            pushes += 1;
+            bytes += push.envelopes.bytes();
+        }
+        let counted = (self.parking.pushes, self.parking.bytes);
+        holds("parked pushes add up", counted == (pushes, bytes), || {
+            format!("{pushes} pushes of {bytes} bytes are parked, counted are {counted:?}")
+        })
+    }
+
+    /// Windows and homes agree: a session that its home does not count as live knows that it has to read, so that nothing
+    /// waits for ever.
+    pub(crate) fn check_windows(&self, net: &Net) -> Result<(), Broken> {
+        for (number, user) in self.directory.all() {
+            for (device, slot) in user.sessions() {
+                let Some(session) = net.session(slot) else { continue };
+                holds("windows and homes agree", device.at.is_live() || session.window.is_reading(), || {
+                    format!("user {number}, device {}: its home waits for a read", device.device)
+                })?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! Which devices a user has, as the store knows them.
+
+use campanile_mailbox::UserRecord;
+use campanile_mailbox::operations::{RegisterError, Registration, StoreFailed};
+use campanile_protocol::ids::{DeviceId, UserId};
+
+use super::directory::Known;
+use super::home::HomeHandler;
+use crate::seam::{EndedBy, Session, Sessions};
+use crate::turn::Turn;
+
+impl HomeHandler<'_> {
+    /// Takes over what the store knows of the user's devices. One that is connected and not known to the store, which
+    /// lost it with what it could not sync, is registered again.
+    pub(super) fn set_devices(&mut self, turn: &mut Turn<'_>, number: u32, record: &UserRecord) {
+        let life = self.store.life();
+        let Some(user) = self.users.directory.user_mut(number) else { return };
+        if user.read_in == life {
+            // Later than this answer the shard has added devices itself.
+            return record.devices.iter().for_each(|known| user.add(known.device.get()));
+        }
+        user.read_in = life;
+        let before = std::mem::take(&mut user.devices);
+        let mut devices: Vec<Known> = Vec::with_capacity(record.devices.len());
+        for known in &record.devices {
+            let device = known.device.get();
+            let known = before.iter().find(|known| known.device == device).copied();
+            devices.push(known.unwrap_or(Known { device, ..Known::default() }));
+        }
+        let is_lost = |known: &&Known| {
+            known.at.slot().is_some() && !devices.iter().any(|other| other.device == known.device)
+        };
+        let lost: Vec<Known> = before.iter().filter(is_lost).copied().collect();
+        devices.extend(&lost);
+        user.devices = devices.into_boxed_slice();
+        for known in lost {
+            self.register_again(turn, number, known.device);
+        }
+    }
+
+    fn register_again(&mut self, turn: &mut Turn<'_>, number: u32, device: u32) {
+        let Some(id) = self.users.directory.id(number).cloned() else { return };
+        let Some(user) = self.users.directory.user_mut(number) else { return };
+        user.awaited += 1;
+        let registration = Registration {
+            user: id,
+            device: DeviceId::try_from(device).ok(),
+            devices_max: u32::MAX,
+            now_ms: turn.now.unix_ms,
+        };
+        self.store.register_again(number, registration);
+    }
+
+    /// Something that needed no further handling has ended for the user.
+    pub(crate) fn ended_for(&mut self, number: u32) {
+        if let Some(user) = self.users.directory.user_mut(number) {
+            user.awaited -= 1;
+        }
+        self.users.directory.rest(number);
+    }
+
+    /// The control plane has registered a device, or not.
+    pub(crate) fn registered(
+        &mut self,
+        user: &UserId,
+        result: &Result<Result<DeviceId, RegisterError>, StoreFailed>,
+    ) {
+        if let (Ok(Ok(device)), Some(number)) = (result, self.users.directory.find(user))
+            && let Some(user) = self.users.directory.user_mut(number)
+        {
+            user.add(device.get());
+        }
+    }
+
+    /// The session of a device, if it has one.
+    pub(crate) fn session_of(&self, user: &UserId, device: DeviceId) -> Option<Session> {
+        let user = self.users.directory.user(self.users.directory.find(user)?)?;
+        let known = user.session_of(device)?;
+        Some(Session { slot: known.at.slot()?, generation: known.generation })
+    }
+
+    /// Closes the sessions of a user, or of one device. How many.
+    pub(crate) fn disconnect(
+        &mut self,
+        turn: &mut Turn<'_>,
+        sessions: &mut impl Sessions,
+        user: &UserId,
+        device: Option<DeviceId>,
+    ) -> u32 {
+        let number = self.users.directory.find(user);
+        let Some(user) = number.and_then(|number| self.users.directory.user(number)) else { return 0 };
+        let mut count = 0;
+        for (known, slot) in user.sessions() {
+            if device.is_none_or(|device| device.get() == known.device) {
+                sessions.end(turn, Session { slot, generation: known.generation }, EndedBy::Operator);
+                count += 1;
+            }
+        }
+        count
+    }
+}
