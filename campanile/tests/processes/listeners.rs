@@ -83,7 +83,7 @@ fn a_page_polls_if_its_origin_is_allowed() {
     let page = include_str!("clients/browser_polls.html");
     let polled = "waiting 0; message {\"hello\":\"page\"}; confirmed 204; waiting 0; 404 unknown_message";
     for (allowed, report) in
-        [(None, polled), (Some("its own"), polled), (Some("https://elsewhere.example"), "TypeError")]
+        [(None, polled), (Some("its own"), polled), (Some("https://elsewhere.example"), "Failed to fetch")]
     {
         let pages = TcpListener::bind("127.0.0.1:0").unwrap();
         let own = format!("http://{}", pages.local_addr().unwrap());
