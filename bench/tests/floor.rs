@@ -1,7 +1,8 @@
 //! Runs every floor measurement with few connections and checks that all of the work was done, not how fast.
 
+use std::fs::File;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
@@ -9,11 +10,16 @@ use serde_json::Value;
 /// One measurement at a time: the kernel's memory counters are the whole machine's.
 static ALONE: Mutex<()> = Mutex::new(());
 
+/// A core that this process may run on.
+fn some_core() -> String {
+    let allowed = rustix::thread::sched_getaffinity(None).expect("affinity can be read");
+    (0..1024).find(|core| allowed.is_set(*core)).expect("some core is allowed").to_string()
+}
+
 /// Runs `bench floor` with everything on one allowed core and returns the figures.
 fn floor(name: &str, arguments: &[&str]) -> Value {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let allowed = rustix::thread::sched_getaffinity(None).expect("affinity can be read");
-    let core = (0..1024).find(|core| allowed.is_set(*core)).expect("some core is allowed").to_string();
+    let core = some_core();
     let json: PathBuf = [env!("CARGO_TARGET_TMPDIR"), &format!("floor-{name}.json")].iter().collect();
     let output = Command::new(env!("CARGO_BIN_EXE_bench"))
         .arg("floor")
@@ -94,4 +100,28 @@ fn too_few_rings_are_refused_with_advice() {
         .expect("bench can be started");
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && error.contains("use --rings"), "{error}");
+}
+
+/// Runs a short measurement whose output goes nowhere: into a full disk, or to a reader that has gone.
+fn unheard(arguments: &[&str], output: impl Fn() -> Stdio) -> Option<i32> {
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_bench"));
+    bench.args(["floor", "sends", "--connections", "20", "--rounds", "2", "--repeat", "1"]).args(arguments);
+    let core = some_core();
+    bench.args(["--server-core", &core, "--client-core", &core]);
+    bench.stdout(output()).stderr(output()).status().expect("bench can be started").code()
+}
+
+#[test]
+fn figures_that_cannot_be_printed_are_in_the_file() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let full = || File::options().write(true).open("/dev/full").expect("a device").into();
+    let unread = || std::io::pipe().expect("a pipe").1.into();
+    let json: PathBuf = [env!("CARGO_TARGET_TMPDIR"), "floor-unheard.json"].iter().collect();
+    let to_file = ["--json", json.to_str().expect("UTF-8")];
+    assert_eq!(unheard(&to_file, full), Some(0));
+    assert_eq!(unheard(&to_file, unread), Some(0));
+    let report: Value = serde_json::from_slice(&std::fs::read(json).expect("a report")).expect("JSON");
+    assert_eq!(report["median"]["sends"], 40.0);
+    assert_eq!(unheard(&[], full), Some(1), "nobody has the figures");
+    assert_eq!(unheard(&[], unread), Some(0), "whoever has gone has read enough");
 }
