@@ -1,5 +1,5 @@
-//! The log, on standard error. What cannot be written there is lost, and nothing else: a disk that is full or a reader that
-//! has gone does not keep a gateway from serving, or from draining.
+//! The log, on standard error. What cannot be written there is lost, and nothing else: a disk that is full or a reader
+//! that has gone does not keep a gateway from serving, or from draining.
 
 use std::env::{self, VarError};
 use std::io::{self, IsTerminal as _};
@@ -13,8 +13,8 @@ const VARIABLE: &str = "RUST_LOG";
 /// Begins to log: as the flag says, or else the environment, or else the configuration.
 ///
 /// # Errors
-/// When the flag or the configuration is not a filter. What another program means by the environment is passed over, with a
-/// warning.
+/// When the flag or the configuration is not a filter. What another program means by the environment is passed over,
+/// with a warning.
 pub(crate) fn begin(flag: Option<&str>, configured: &str) -> anyhow::Result<()> {
     let (filter, passed_over) = choose(flag, env::var(VARIABLE), configured)?;
     // Fails only when a test has set another one.

@@ -1,8 +1,8 @@
 //! What a panic costs: in a task of the API the request that it answers, anywhere else the process.
 //!
-//! A shard or a store that has panicked knows nothing of its users that can be trusted, and whoever waits for its answers
-//! would wait for ever: a process that is started again recovers from what is on the disk. A request shares nothing with
-//! another but counters.
+//! A shard or a store that has panicked knows nothing of its users that can be trusted, and whoever waits for its
+//! answers would wait for ever: a process that is started again recovers from what is on the disk. A request shares
+//! nothing with another but counters.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -27,8 +27,8 @@ pub fn are_caught_here() {
     CAUGHT.set(true);
 }
 
-/// From now on a panic of any thread of which [`are_caught_here`] was not said ends the process at once, once it has been
-/// reported: also one of a library's threads. For the program to call, since the hook is the whole process's.
+/// From now on a panic of any thread of which [`are_caught_here`] was not said ends the process at once, once it has
+/// been reported: also one of a library's threads. For the program to call, since the hook is the whole process's.
 pub fn end_the_process() {
     let report = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {

@@ -204,7 +204,8 @@ struct ShardThread {
 
 impl ShardThread {
     fn run(self, listener: OwnedFd) -> io::Result<()> {
-        // What a shard knew of its users is gone when it panics, and a node that serves only some would be worse than none.
+        // What a shard knew of its users is gone when it panics, and a node that serves only some would be worse than
+        // none.
         let _abort = AbortOnPanic;
         if let Some(core) = self.core
             && let Err(error) = campanile_engine::thread::pin(core)
