@@ -13,7 +13,7 @@
 //! `ChannelLogs` no session, `FanOut` nothing but sockets and cursors, `Subscribers` both.
 
 mod channel;
-mod check;
+pub(crate) mod check;
 mod entry;
 mod fanout;
 mod feeding;

@@ -101,6 +101,8 @@ counters! {
     Counter pushes_duplicate
     /// Messages that could not be put into the encoding of a session.
     Counter messages_not_encodable
+    /// Ephemeral messages, one for each device that they were for: sent, or one of the following.
+    Counter messages_ephemeral
     /// Ephemeral messages not sent because the device has no session.
     Counter messages_not_connected
     /// Ephemeral messages not sent because the device does not keep up.

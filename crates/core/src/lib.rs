@@ -36,6 +36,8 @@ pub mod tokens;
 mod turn;
 mod users;
 
+#[doc(hidden)]
+pub use self::channels::check::Following;
 pub use self::entry::client::Client;
 pub use self::shard::{Shard, ShardParts};
 pub use self::store::NUMBERS_PER_RANGE;

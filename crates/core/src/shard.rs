@@ -18,6 +18,7 @@ use bytes::Bytes;
 use campanile_engine::{Command, Commands, Conn, Core, Event, Next, Now};
 use campanile_mailbox::operations::Port;
 
+use crate::channels::check::Following;
 use crate::channels::{ChannelHandler, Channels};
 use crate::compression::Inflating;
 use crate::control::Control;
@@ -164,6 +165,26 @@ impl Shard {
     }
 }
 
+/// What checkers in the simulator compare with what the shard sends.
+#[doc(hidden)]
+impl Shard {
+    /// What the connection's socket did not take and is still to be sent; `None` if it has taken all.
+    pub fn unsent_of(&self, conn: Conn) -> Option<&[u8]> {
+        self.rooms.net.unsent_of(conn)
+    }
+
+    /// What the connection is to be sent with this turn, so far.
+    pub fn outgoing_of(&self, conn: Conn) -> &[u8] {
+        self.rooms.net.outgoing_of(conn)
+    }
+
+    /// Where every subscriber of a channel is.
+    pub fn following(&self) -> impl Iterator<Item = (Conn, Following<'_>)> {
+        let following = self.rooms.channels.following();
+        following.filter_map(|following| Some((self.rooms.net.conn(following.slot)?, following)))
+    }
+}
+
 impl Ground {
     fn turn<'a>(&'a mut self, now: Now, commands: &'a mut Commands<Client>) -> Turn<'a> {
         Turn {
@@ -219,7 +240,13 @@ impl Rooms {
                     _ => {}
                 }
             }
-            Event::HungUp { conn, .. } => self.net.hung_up(turn, conn),
+            Event::HungUp { conn, .. } => {
+                if self.net.has_session(conn) {
+                    // What it was to be sent this turn goes nowhere.
+                    self.home().events_broke(turn, conn.slot);
+                }
+                self.net.hung_up(turn, conn);
+            }
             Event::Writable { conn } => {
                 if self.net.writable(turn, conn) {
                     let (mut home, mut sessions) = self.seam();

@@ -2,13 +2,42 @@
 
 use std::collections::HashSet;
 
+use campanile_protocol::ids::ChannelName;
+
+use super::log::Lag;
 use super::registry::Channels;
 use crate::counters::ShardCounters;
 use crate::invariants::{Broken, holds};
 use crate::net::Net;
 use crate::net::wire::NONE;
 
+/// Where a subscriber of a channel is.
+#[doc(hidden)]
+pub struct Following<'a> {
+    /// The subscriber's slot.
+    pub slot: u32,
+    /// The channel.
+    pub channel: &'a ChannelName,
+    /// The number of the last message that it was sent or told to be missing; `None` if the log no longer says.
+    pub reached: Option<u64>,
+    /// The number of the newest message that the shard knows.
+    pub head: u64,
+}
+
 impl Channels {
+    /// Where every subscriber is.
+    pub(crate) fn following(&self) -> impl Iterator<Item = Following<'_>> {
+        self.slab.iter().flat_map(move |(_, channel)| {
+            channel.subscribers.iter().filter_map(move |&number| {
+                let subscription = self.subscriptions.get(number)?;
+                let is_lost = matches!(channel.log.lag(subscription.cursor), Lag::Lost);
+                let reached = (!is_lost).then(|| channel.log.offset_before(subscription.cursor));
+                let (slot, channel, head) = (subscription.slot, &channel.name, channel.log.offset());
+                Some(Following { slot, channel, reached, head })
+            })
+        })
+    }
+
     /// Each subscription is in exactly one list: in that of its session once, and either at its place among its channel's
     /// subscribers or once among those who wait for the owner's log.
     pub(crate) fn check_subscriptions(&self, net: &Net, counters: &ShardCounters) -> Result<(), Broken> {

@@ -72,12 +72,11 @@ impl Jobs {
         }
     }
 
-    /// What became of the push for one of its devices is something else. Whether there was such a push.
+    /// What became of the push for one of its devices is something else. Whether that is news.
     pub(crate) fn amend(&mut self, place: Place, device: usize, outcome: Outcome) -> bool {
         let job = self.jobs.get_mut(place.job);
         let Some(Some(Ok(pushed))) = job.map(|job| &mut job.results[place.index]) else { return false };
-        pushed.devices[device].1 = outcome;
-        true
+        std::mem::replace(&mut pushed.devices[device].1, outcome) != outcome
     }
 
     /// The push has its last result: with the last of a job its asker is answered.

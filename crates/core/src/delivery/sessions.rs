@@ -99,7 +99,10 @@ impl Sessions for SessionHandler<'_> {
             turn.counters.messages_not_keeping_up.add(1);
             return Outcome::NotKeepingUp;
         };
-        let Some(bytes) = frames.get(session.wire.encoding()) else { return Outcome::NotEncodable };
+        let Some(bytes) = frames.get(session.wire.encoding()) else {
+            turn.counters.messages_not_encodable.add(1);
+            return Outcome::NotEncodable;
+        };
         if !session.wire.keeps_up() {
             turn.counters.messages_not_keeping_up.add(1);
             return Outcome::NotKeepingUp;

@@ -1,5 +1,7 @@
 //! Checkers of `net`.
 
+use campanile_engine::Conn;
+
 use super::Net;
 use super::wire::NONE;
 use crate::counters::ShardCounters;
@@ -10,6 +12,26 @@ impl Net {
     /// All sessions, each with its slot.
     pub(crate) fn sessions(&self) -> impl Iterator<Item = (u32, &Session)> {
         (0..self.table.end()).filter_map(|slot| Some((slot, self.session(slot)?)))
+    }
+
+    /// What the connection's socket did not take and is still to be sent; `None` if it has taken all.
+    pub(crate) fn unsent_of(&self, conn: Conn) -> Option<&[u8]> {
+        match self.state_of(conn)? {
+            State::Session(session) => session.wire.unsent.as_ref().map(|unsent| &*unsent.bytes),
+            State::Closing(closing) => closing.unsent.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// What the connection is to be sent with this turn, so far.
+    pub(crate) fn outgoing_of(&self, conn: Conn) -> &[u8] {
+        let place = match self.state_of(conn) {
+            Some(State::Session(session)) => session.wire.outbox,
+            Some(State::Closing(closing)) => closing.outbox,
+            Some(State::Handshaking(handshake)) => handshake.outbox,
+            _ => NONE,
+        };
+        if place == NONE { &[] } else { self.outbox.bytes_of(place) }
     }
 
     /// Held bytes add up: what the shard counts as held is what its sessions hold.

@@ -35,6 +35,12 @@ impl Outbox {
         entry.joined.extend_from_slice(bytes);
     }
 
+    /// What the connection is sent so far.
+    pub(super) fn bytes_of(&self, index: u32) -> &[u8] {
+        let entry = &self.entries[index as usize];
+        if entry.joined.is_empty() { &entry.bytes } else { &entry.joined }
+    }
+
     /// How many bytes the connection is sent so far.
     pub(super) fn len_of(&self, index: u32) -> usize {
         let entry = &self.entries[index as usize];

@@ -7,7 +7,7 @@ use campanile_protocol::messages::{Error, ServerFrame};
 use super::Net;
 use super::ending::Ending;
 use super::outbox::TURN_BYTES_MAX;
-use super::wire::{NONE, Unsent};
+use super::wire::{NONE, PongTo, Unsent};
 use crate::refused::FrameRefused;
 use crate::session::{Session, State};
 use crate::turn::Turn;
@@ -84,6 +84,18 @@ impl Net {
         self.send_frame(turn, slot, &error);
     }
 
+    /// Answers a ping of a client: at once, or when the socket has taken what was sent before.
+    pub(crate) fn answer_ping(&mut self, turn: &mut Turn<'_>, slot: u32, to: PongTo, pong: Vec<u8>) {
+        let Some(session) = self.session_mut(slot) else { return };
+        match &mut session.wire.unsent {
+            Some(unsent) if !session.who.is_echo() => {
+                unsent.pongs[to as usize] = pong;
+                self.hold(turn, slot);
+            }
+            _ => self.post(turn, slot, pong.into()),
+        }
+    }
+
     /// Sends something that the client asked for, unless it does not read what it was sent before: what is asked
     /// for must not make us hold more than what is unsent already.
     pub(crate) fn answer(&mut self, turn: &mut Turn<'_>, slot: u32, bytes: Vec<u8>) {
@@ -106,6 +118,9 @@ impl Net {
                 session.wire.heard(turn.now_ms());
                 if let Some(unsent) = session.wire.unsent.take() {
                     session.wire.outbox = self.outbox.begin(conn.slot, unsent.bytes);
+                    for pong in unsent.pongs {
+                        self.outbox.append(session.wire.outbox, &pong);
+                    }
                     self.hold(turn, conn.slot);
                 }
                 true
@@ -132,7 +147,8 @@ impl Net {
                 let echo = session.who.is_echo();
                 // A copy: the rest would keep the memory of all that was sent with it.
                 let bytes = Bytes::copy_from_slice(&rest);
-                session.wire.unsent = Some(Box::new(Unsent { bytes, stalled_ms: turn.now_ms() }));
+                let unsent = Unsent { bytes, stalled_ms: turn.now_ms(), pongs: Default::default() };
+                session.wire.unsent = Some(Box::new(unsent));
                 turn.commands.push(Command::WatchWritable { conn });
                 if echo {
                     turn.commands.push(Command::Pause { conn });

@@ -51,6 +51,24 @@ pub(super) struct Unsent {
     pub(super) bytes: Bytes,
     /// When the socket last took something, in wrapping milliseconds of the monotonic clock.
     pub(super) stalled_ms: u32,
+    /// What is owed to the last ping frame, and to the last ping of the schema. Earlier ones are answered by it (RFC 6455
+    /// §5.5.3), so that a client that does not read cannot have them hoarded.
+    pub(super) pongs: [Vec<u8>; 2],
+}
+
+impl Unsent {
+    fn held_bytes(&self) -> usize {
+        self.bytes.len() + self.pongs.iter().map(Vec::len).sum::<usize>()
+    }
+}
+
+/// What a pong answers.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PongTo {
+    /// A ping frame (RFC 6455 §5.5.2).
+    Control,
+    /// A ping of the schema.
+    Schema,
 }
 
 /// A connection that we close: the code may still wait for room in the socket.
@@ -95,7 +113,7 @@ impl Wire {
 
     /// Bytes that it makes the shard hold.
     pub(super) fn held_bytes(&self) -> usize {
-        self.decoder.owned_bytes() + self.unsent.as_ref().map_or(0, |unsent| unsent.bytes.len())
+        self.decoder.owned_bytes() + self.unsent.as_ref().map_or(0, |unsent| unsent.held_bytes())
     }
 
     /// The client has given a sign of life.

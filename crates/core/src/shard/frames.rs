@@ -9,6 +9,7 @@ use campanile_protocol::messages::{
 use super::Rooms;
 use crate::control::jobs::Receipt;
 use crate::net::ending::Ending;
+use crate::net::wire::PongTo;
 use crate::refused::FrameRefused;
 use crate::settings::Mode;
 use crate::turn::Turn;
@@ -55,7 +56,10 @@ impl Rooms {
             return self.net.end(turn, slot, &Ending::TooManyFrames);
         }
         match message {
-            Message::Ping(payload) => self.net.answer(turn, slot, frame::frame(Opcode::Pong, payload)),
+            Message::Ping(payload) => {
+                let pong = frame::frame(Opcode::Pong, payload);
+                self.net.answer_ping(turn, slot, PongTo::Control, pong);
+            }
             Message::Pong(_) => turn.counters.pongs_received.add(1),
             Message::Close(code) => {
                 turn.counters.sessions_ended_by_client.add(1);
@@ -121,16 +125,24 @@ impl Rooms {
     }
 
     fn pong(&mut self, turn: &mut Turn<'_>, slot: u32, ping: Ping) {
-        self.answer(turn, slot, &ServerFrame::Pong(Pong { nonce: ping.nonce }));
+        if let Some(pong) = self.encoded(slot, &ServerFrame::Pong(Pong { nonce: ping.nonce })) {
+            self.net.answer_ping(turn, slot, PongTo::Schema, pong);
+        }
     }
 
-    /// Sends a frame whose encoding cannot fail, unless the client does not read what it was sent before.
-    fn answer(&mut self, turn: &mut Turn<'_>, slot: u32, frame: &ServerFrame) {
-        let Some(encoding) = self.encoding(slot) else { return };
+    /// Tells where a sync went, unless the client does not read what it was sent before.
+    fn receipt(&mut self, turn: &mut Turn<'_>, slot: u32, receipt: ReceiptFrame) {
+        if let Some(receipt) = self.encoded(slot, &ServerFrame::Receipt(receipt)) {
+            self.net.answer(turn, slot, receipt);
+        }
+    }
+
+    /// A frame without a payload that could fail, as the session reads it.
+    fn encoded(&self, slot: u32, frame: &ServerFrame) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(24);
-        let encoded = frame.encode_frame(encoding, &mut bytes);
+        let encoded = frame.encode_frame(self.encoding(slot)?, &mut bytes);
         debug_assert!(encoded.is_ok(), "no payload that could fail");
-        self.net.answer(turn, slot, bytes);
+        Some(bytes)
     }
 
     fn acknowledge(&mut self, turn: &mut Turn<'_>, slot: u32, number: u64) {
@@ -150,7 +162,7 @@ impl Rooms {
             Ok(true) => {}
             Ok(false) => {
                 let receipt = ReceiptFrame { r#ref: reference, ..ReceiptFrame::default() };
-                self.answer(turn, slot, &ServerFrame::Receipt(receipt));
+                self.receipt(turn, slot, receipt);
             }
             Err(refused) => self.net.refuse_frame(turn, slot, &refused.into(), &reference),
         }
@@ -171,7 +183,7 @@ impl Rooms {
                 });
                 let devices = devices.collect();
                 let receipt = ReceiptFrame { r#ref: reference, id: pushed.id.to_string(), devices };
-                self.answer(turn, conn.slot, &ServerFrame::Receipt(receipt));
+                self.receipt(turn, conn.slot, receipt);
             }
             Err(error) => self.net.refuse_frame(turn, conn.slot, &FrameRefused::Push(error), &reference),
         }

@@ -85,6 +85,7 @@ impl HomeHandler<'_> {
         if devices.is_empty() {
             turn.counters.messages_not_connected.add(1);
         }
+        turn.counters.messages_ephemeral.add(devices.len().max(1) as u64);
         // Counted off after the submission, which may still change the outcomes.
         self.jobs.set(place, Ok(Pushed { id, devices, duplicate: false }));
         self.users.submission.submitted.push(place);

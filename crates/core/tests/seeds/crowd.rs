@@ -218,6 +218,14 @@ impl Crowd {
             }
         }
         self.model.look(&mut self.gateway);
+        for (at, device) in self.gateway.devices.iter().enumerate() {
+            let answers = device.is_connected() && !self.garbled.contains(&at);
+            assert!(
+                !answers || device.has_its_pongs(),
+                "device {at} has not got its pongs: {:?}",
+                device.seen
+            );
+        }
     }
 
     /// Whether bytes are under way in either direction.

@@ -7,7 +7,7 @@ use campanile_core::settings::HELD_BYTES_MAX;
 use campanile_engine::sim::{Ending, Faults};
 use campanile_protocol::frame::Opcode;
 use campanile_protocol::messages::Encoding::Json;
-use campanile_protocol::messages::{ClientFrame, Deliver, Payload, Ping};
+use campanile_protocol::messages::{ClientFrame, Deliver, Payload, Ping, ServerFrame};
 
 use crate::support::{Entry, Gateway, Seen, Setup, Targets, user};
 
@@ -222,14 +222,36 @@ fn who_makes_the_shard_hold_the_most_goes_first_and_not_who_adds_a_byte() {
 }
 
 #[test]
-fn pings_of_a_client_that_does_not_read_are_not_hoarded() {
+fn of_the_pings_of_a_client_that_does_not_read_the_last_is_answered() {
     let (mut gateway, ada, sent) = blocked();
-    (0..100).for_each(|_| gateway[ada].say_raw(Opcode::Ping, b"hoard"));
+    let held = gateway.count("bytes_held");
+    for number in 0..100 {
+        gateway[ada].say_raw(Opcode::Ping, format!("ping {number}").as_bytes());
+        gateway[ada].say(&ClientFrame::Ping(Ping { nonce: number }));
+    }
     gateway.wait(Duration::from_millis(500));
+    assert!(gateway.count("bytes_held") < held + 100, "pongs are hoarded");
     gateway[ada].reads = true;
     gateway.wait(Duration::from_millis(500));
     assert_eq!(gateway[ada].kinds(), sent);
-    assert!(!gateway[ada].seen.contains(&Seen::Pong(b"hoard".to_vec())));
+    let [.., raw, of_schema] = &gateway[ada].seen[..] else { panic!("nothing was sent") };
+    assert_eq!(*raw, Seen::Pong(b"ping 99".to_vec()));
+    assert!(matches!(of_schema, Seen::Frame(ServerFrame::Pong(pong)) if pong.nonce == 99), "{of_schema:?}");
+    gateway.ends_empty();
+}
+
+#[test]
+fn a_ping_is_answered_however_much_else_the_client_is_sent() {
+    let mut gateway = Setup::shards(1).start();
+    let ada = gateway.device("ada", 1);
+    let payload = Some(Payload::data(vec![7; 64 * 1024]));
+    gateway.ask_push("ada", Targets::All, Deliver { kind: "large".into(), payload, ..Deliver::default() });
+    for number in 0..20 {
+        gateway[ada].say_raw(Opcode::Ping, format!("ping {number}").as_bytes());
+    }
+    gateway.settle();
+    assert!(gateway[ada].has_its_pongs(), "{:?}", gateway[ada].seen.last());
+    assert_eq!(gateway[ada].kinds(), ["large"]);
     gateway.ends_empty();
 }
 

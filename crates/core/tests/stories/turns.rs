@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use campanile_core::requests::{Answer, Durability, Outcome, RequestBody};
 use campanile_engine::{Conn, Event as Happened, Next};
-use campanile_protocol::messages::{Encoding, Event};
+use campanile_protocol::messages::{ClientFrame, Encoding, Event, Payload, ServerFrame, Sync};
 
 use crate::support::{Alone, Device, Entry, Setup, Targets, a_push, message};
 
@@ -65,6 +65,40 @@ fn the_messages_of_one_turn_leave_in_one_send() {
     for _ in 0..5 {
         assert_eq!(outcome(alone.answer()), Outcome::Sent);
     }
+}
+
+#[test]
+fn a_sync_to_a_sibling_that_goes_before_it_is_sent_is_answered_broken() {
+    let mut alone = Alone::new(Setup::shards(1), NOW_MS);
+    let mut gateway = Setup::shards(1).start();
+    let client = gateway.world.connect(0);
+    let mut devices = [1, 2].map(|number| {
+        let token = gateway.token("ada", number, 60);
+        let mut device = Device::new(client, Encoding::Protobuf, Entry::Header(token));
+        device.ask_upgrade();
+        let conn = alone.accept(number);
+        alone.receive(conn, &device.outgoing);
+        device.outgoing.clear();
+        alone.turn(|_| None);
+        let (sends, _) = alone.turn(|_| None);
+        device.take(&sends[0].1);
+        (conn, device)
+    });
+    let [(conn, ada), (sibling, _)] = &mut devices;
+    let payload = Some(Payload::data(vec![1]));
+    let sync = Sync { kind: "typing".into(), r#ref: "1".into(), ephemeral: true, payload, ..Sync::default() };
+    ada.say(&ClientFrame::Sync(sync));
+    alone.receive(*conn, &ada.outgoing);
+    alone.event(Happened::HungUp { conn: *sibling, error: None });
+    let sends = [alone.turn(|_| None).0, alone.turn(|_| None).0].concat();
+    assert!(sends.iter().all(|(to, _)| to == conn), "something was sent to who has gone");
+    sends.iter().for_each(|(_, bytes)| ada.take(bytes));
+    let receipt = ada.frames().find_map(|frame| match frame {
+        ServerFrame::Receipt(receipt) => Some(receipt),
+        _ => None,
+    });
+    let states = &receipt.expect("no receipt").devices;
+    assert_eq!((states[0].device, states[0].reason.as_str()), (2, "connection_broken"), "{states:?}");
 }
 
 #[test]

@@ -53,6 +53,8 @@ pub(crate) struct Device {
     pub(crate) reads: bool,
     /// Whether it answers pings.
     pub(crate) pongs: bool,
+    /// What it said in pings.
+    pub(crate) pinged: Vec<Vec<u8>>,
     /// Bytes that it writes at a time.
     pub(crate) step_bytes: usize,
     key: String,
@@ -78,6 +80,7 @@ impl Device {
             ending: Ending::Open,
             reads: true,
             pongs: true,
+            pinged: Vec::new(),
             step_bytes: usize::MAX,
             key: upgrade::client_key([7; 16]),
             head: Vec::new(),
@@ -125,6 +128,9 @@ impl Device {
 
     /// Writes a WebSocket frame.
     pub(crate) fn say_raw(&mut self, opcode: Opcode, payload: &[u8]) {
+        if opcode == Opcode::Ping {
+            self.pinged.push(payload.to_vec());
+        }
         frame::encode_masked_frame(opcode, payload, MASK, &mut self.outgoing);
     }
 
@@ -249,6 +255,17 @@ impl Device {
     /// What the kinds of the delivered messages are.
     pub(crate) fn kinds(&self) -> Vec<&str> {
         self.delivered().into_iter().map(|message| message.kind.as_str()).collect()
+    }
+
+    /// Whether each of its pings was answered, by its own pong or by that of a later one (RFC 6455 §5.5.3).
+    pub(crate) fn has_its_pongs(&self) -> bool {
+        let mut pinged = self.pinged.iter();
+        let pongs = self.seen.iter().filter_map(|seen| match seen {
+            Seen::Pong(payload) => Some(payload),
+            _ => None,
+        });
+        let known = pongs.clone().all(|pong| pinged.any(|payload| payload == pong));
+        known && pongs.last() == self.pinged.last()
     }
 
     pub(crate) fn pings(&self) -> usize {

@@ -7,6 +7,7 @@
 
 pub(crate) mod alone;
 pub(crate) mod channels;
+mod checkers;
 pub(crate) mod device;
 pub(crate) mod gateway;
 #[allow(dead_code, unused_imports, reason = "a part of it is only for its own tests, in store_model")]

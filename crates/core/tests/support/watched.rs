@@ -8,6 +8,7 @@ use campanile_core::counters::ShardCounters;
 use campanile_core::{Client, Shard};
 use campanile_engine::{Command, Commands, Conn, Core, Event, Next, Now};
 
+use super::checkers::SlowConsumers;
 use super::stream::Stream;
 
 /// Turns in a row that may ask for another at once without having done anything.
@@ -42,6 +43,7 @@ pub(crate) struct Watched {
     pub(crate) sends: u64,
     /// Calls of the driver so far.
     calls: usize,
+    slow_consumers: SlowConsumers,
 }
 
 impl Watched {
@@ -57,6 +59,7 @@ impl Watched {
             wakes: 0,
             sends: 0,
             calls: 0,
+            slow_consumers: SlowConsumers::default(),
         }
     }
 
@@ -125,6 +128,7 @@ impl Watched {
                 self.sends += 1;
                 assert!(!bytes.is_empty(), "an empty send to {conn:?}");
                 assert!(self.sent_this_turn.insert(*conn), "two sends to {conn:?} in one turn");
+                self.slow_consumers.is_sent(*conn, bytes);
                 let life = self.life(*conn, "send");
                 if let Some(sent) = life.sending.replace(bytes.clone()) {
                     life.stream.pass(&sent);
@@ -164,7 +168,19 @@ impl Core for Watched {
     fn on_event(&mut self, now: Now, event: Event<'_, Client>, commands: &mut Commands<Client>) {
         self.before(&event);
         self.asked = None;
+        let incomplete = match &event {
+            Event::SendIncomplete { conn, rest, error } => Some((*conn, rest.len(), error.is_some())),
+            Event::HungUp { conn, .. } => {
+                self.slow_consumers.hangs_up(*conn, self.shard.outgoing_of(*conn));
+                None
+            }
+            _ => None,
+        };
         self.shard.on_event(now, event, &mut self.own);
+        if let Some((conn, rest, is_broken)) = incomplete {
+            let unsent = self.shard.unsent_of(conn).filter(|_| !is_broken);
+            self.slow_consumers.is_sent_in_part(conn, rest, unsent.map(<[u8]>::len));
+        }
         self.check_invariants();
         self.inspect(commands);
     }
@@ -204,6 +220,8 @@ impl Core for Watched {
             self.counters.connections.get(),
             "connections are counted wrongly"
         );
+        self.slow_consumers.check(&self.shard, &self.counters);
+        self.slow_consumers.keep(|conn| self.live.contains_key(conn));
     }
 
     fn has_mail(&self) -> bool {

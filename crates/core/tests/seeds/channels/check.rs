@@ -55,12 +55,11 @@ impl Channels {
     pub(super) fn check(&mut self) {
         assert!(self.questions.is_empty(), "questions without an answer");
         for session in self.live_sessions() {
-            // Who has not read what was sent before is not told of a refusal, and not where a message went.
-            let may_be_lost = self.rules.faults.refused_send > 0;
-            let lost = |ask: &Ask| may_be_lost || matches!(ask, Ask::State(_));
-            let open: Vec<_> = session.asked.iter().filter(|(_, ask)| !lost(ask)).collect();
+            // Of a state that is told nothing is heard.
+            let open: Vec<_> =
+                session.asked.iter().filter(|(_, ask)| !matches!(ask, Ask::State(_))).collect();
             assert!(open.is_empty(), "session {} has no answer: {open:?}", session.at);
-            let begun = may_be_lost || session.by_token.len() == session.by_token_refused;
+            let begun = session.by_token.len() == session.by_token_refused;
             assert!(begun, "session {} has not begun: {:?}", session.at, session.by_token);
         }
         self.ledger.check();
