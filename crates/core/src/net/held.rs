@@ -1,7 +1,7 @@
 //! What sessions make the shard hold: unfinished messages, and what sockets did not take.
 //!
-//! Only sessions that hold something stand here. Together they may hold so much; beyond it the largest holder goes first,
-//! and of several that are equal the oldest, whoever it was that added the last byte. Finding it is no search.
+//! Only sessions that hold something stand here. Together they may hold so much; beyond it the largest holder goes
+//! first, and of several that are equal the oldest, whoever it was that added the last byte. Finding it is no search.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -12,8 +12,8 @@ use rustc_hash::FxBuildHasher;
 
 /// How long a message may stay unfinished, beside what its bytes take at [`MESSAGE_BYTES_PER_SECOND_MIN`].
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The slowest link that a message may be sent over, in bytes per second: each byte that has come prolongs the time by so
-/// much, so that large messages are not only for fast clients.
+/// The slowest link that a message may be sent over, in bytes per second: each byte that has come prolongs the time by
+/// what it takes there, so that large messages are not only for fast clients.
 const MESSAGE_BYTES_PER_SECOND_MIN: u64 = 1_024;
 
 /// What one session makes the shard hold.
@@ -66,7 +66,7 @@ impl Held {
         }
     }
 
-    /// When a session's unfinished message began; `None` for a session that holds nothing.
+    /// When what a session has not finished began; `None` if it is between messages.
     pub(super) fn set_message_since(&mut self, slot: u32, since: Option<Time>) {
         if let Some(holder) = self.holders.get_mut(&slot) {
             holder.message_since = since;
