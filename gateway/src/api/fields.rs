@@ -92,10 +92,10 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for BoundedVisitor
             }
             items.push(item);
         }
-        match items.is_empty() {
-            true => Err(A::Error::custom(format!("0 items, 1 to {MAX} are allowed"))),
-            false => Ok(Bounded(items)),
+        if items.is_empty() {
+            return Err(A::Error::custom(format!("0 items, 1 to {MAX} are allowed")));
         }
+        Ok(Bounded(items))
     }
 }
 

@@ -107,10 +107,8 @@ async fn confirm(
     Extension(device): Extension<Identity>,
     path: IdPath,
 ) -> Result<StatusCode, ApiError> {
-    match room.shards.confirm(address(&device), id(path)?).await? {
-        true => Ok(StatusCode::NO_CONTENT),
-        false => Err(ApiError::UnknownMessage),
-    }
+    let was_there = room.shards.confirm(address(&device), id(path)?).await?;
+    if was_there { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::UnknownMessage) }
 }
 
 impl MessagesApi {

@@ -65,10 +65,7 @@ pub(super) async fn check(
             // A page that is not let read would still have confirmed a message.
             None => ApiError::OriginForbidden.into_response(),
             Some(allowed) => {
-                let mut response = match is_preflight(&request) {
-                    true => preflight(),
-                    false => next.run(request).await,
-                };
+                let mut response = if is_preflight(&request) { preflight() } else { next.run(request).await };
                 add_headers(response.headers_mut(), allowed);
                 response
             }
