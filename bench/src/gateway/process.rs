@@ -52,7 +52,8 @@ impl Gateway {
             ..GatewayOptions::new(program, "bench")
         };
         let options = options.config(config.iter().copied()).config(setup.set.iter().cloned());
-        let options = options.args(["--driver", &setup.driver]).args(arguments.iter().copied());
+        let options =
+            options.args(["--driver", &setup.driver, "--log", "warn"]).args(arguments.iter().copied());
         Ok(Self { harness: campanile_harness::Gateway::start(options)?, setup: setup.clone() })
     }
 
