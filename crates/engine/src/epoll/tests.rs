@@ -3,6 +3,7 @@
 use std::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::listener::ACCEPT_RETRY;
 
 #[test]
 fn a_connection_that_cannot_be_watched_yet_is_handed_in_later() {
