@@ -1,6 +1,6 @@
 //! What is in the frames: the schema `proto/campanile/v2/frames.proto`, as protobuf and as JSON.
 //!
-//! The structs here are generated from the schema. [`ClientFrame`] and [`ServerFrame`] are the frames; everything
+//! The structs here are generated from the schema (by `crates/schema`). [`ClientFrame`] and [`ServerFrame`] are the frames; everything
 //! else is a part of one. A frame has the same content in every [`Encoding`]. Payloads are opaque: nothing here looks
 //! into them, except that a payload which claims to be JSON is JSON of bounded depth before it is put into JSON.
 //!
@@ -12,11 +12,11 @@ mod codec;
 mod encoding;
 mod payload;
 
-/// What prost and pbjson make of the schema.
+/// What prost and pbjson make of the schema, written by `campanile-schema`.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod wire {
-    include!(concat!(env!("OUT_DIR"), "/campanile.v2.rs"));
-    include!(concat!(env!("OUT_DIR"), "/campanile.v2.serde.rs"));
+    include!("messages/generated/campanile.v2.rs");
+    include!("messages/generated/campanile.v2.serde.rs");
 }
 
 pub use codec::{DecodeError, DeliverError, EncodeError, encode_deliver_frame};

@@ -31,14 +31,14 @@ use super::push::PushApi;
 use super::routes::Routes;
 use crate::status::{NodeStatus, Phase};
 
-/// What tonic and prost make of the schema.
+/// What tonic and prost make of the schema, written by `campanile-schema`.
 #[allow(missing_docs, unreachable_pub, dead_code, clippy::all)]
 pub(super) mod wire {
-    tonic::include_proto!("campanile.v2");
+    include!("grpc/generated/campanile.v2.rs");
 }
 
 /// The schema, for reflection.
-const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/gateway.descriptors"));
+const DESCRIPTORS: &[u8] = include_bytes!("grpc/generated/gateway.descriptors");
 /// The methods, as metrics name them.
 const METHODS: [&str; 10] = [
     "PushMessage",
