@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use campanile_jwt::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
 
 use crate::audience::Audience;
@@ -124,7 +124,7 @@ impl Credentials {
                     channels: &grants.channels,
                     publish: &grants.publish,
                 };
-                jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, key)
+                campanile_jwt::encode(&Header::new(Algorithm::HS256), &claims, key)
                     .map(Some)
                     .map_err(|error| format!("a token cannot be signed: {error}"))
             }
@@ -136,7 +136,7 @@ impl Credentials {
 
 #[cfg(test)]
 mod tests {
-    use jsonwebtoken::{DecodingKey, Validation};
+    use campanile_jwt::{DecodingKey, Validation};
 
     use super::*;
     use crate::audience::To;
@@ -161,7 +161,7 @@ mod tests {
         let key = DecodingKey::from_secret(SECRET.as_bytes());
         let claims = |credentials: &Credentials| {
             let token = credentials.token(&audience(), 7).unwrap().unwrap();
-            jsonwebtoken::decode::<serde_json::Value>(&token, &key, &Validation::new(Algorithm::HS256))
+            campanile_jwt::decode::<serde_json::Value>(&token, &key, &Validation::new(Algorithm::HS256))
                 .unwrap()
                 .claims
         };

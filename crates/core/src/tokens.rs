@@ -10,8 +10,8 @@ mod keys;
 use std::fmt;
 use std::sync::Arc;
 
+use campanile_jwt::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use campanile_protocol::ids::{ChannelName, DeviceId, IdError, UserId};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -226,7 +226,7 @@ impl Claims {
 impl Keys {
     /// The claims, if the signature is one of a key that belongs to the token's algorithm.
     fn claims(&self, token: &str) -> Option<Box<RawValue>> {
-        let header = jsonwebtoken::decode_header(token).ok()?;
+        let header = campanile_jwt::decode_header(token).ok()?;
         match header.alg {
             Algorithm::HS256 => decode(token, self.hs256.as_ref()?, Algorithm::HS256),
             Algorithm::EdDSA => self
@@ -246,7 +246,7 @@ fn decode(token: &str, key: &DecodingKey, algorithm: Algorithm) -> Option<Box<Ra
     validation.validate_nbf = false;
     validation.validate_aud = false;
     validation.required_spec_claims.clear();
-    Some(jsonwebtoken::decode(token, key, &validation).ok()?.claims)
+    Some(campanile_jwt::decode(token, key, &validation).ok()?.claims)
 }
 
 impl fmt::Debug for Verifier {
@@ -283,7 +283,7 @@ impl Signer {
         let der = keys::pem_content(pem, "PRIVATE KEY").ok_or(not_a_key)?;
         let key = EncodingKey::from_ed_der(&der);
         // A key that is none is found out when it signs.
-        jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &(), &key).map_err(|_| not_a_key)?;
+        campanile_jwt::encode(&Header::new(Algorithm::EdDSA), &(), &key).map_err(|_| not_a_key)?;
         Ok(Signer { key, algorithm: Algorithm::EdDSA })
     }
 
@@ -328,7 +328,7 @@ impl Signer {
 
     fn encode(&self, claims: &impl Serialize) -> String {
         // HMAC takes any key, the other has signed before, and the claims are plain values: nothing is left to fail.
-        jsonwebtoken::encode(&Header::new(self.algorithm), claims, &self.key).unwrap_or_default()
+        campanile_jwt::encode(&Header::new(self.algorithm), claims, &self.key).unwrap_or_default()
     }
 }
 

@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use self::channels::Channels;
+use campanile_jwt::{Algorithm, DecodingKey, Validation};
 use campanile_protocol::frame::{Message as Framed, Opcode};
 use campanile_protocol::messages::{
     ClientFrame, Deliver, Encoding, Event, Payload, Position, ServerFrame, Welcome,
 };
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
 use tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tungstenite::protocol::CloseFrame;
@@ -92,7 +92,7 @@ impl Gateway {
             let token = request.headers()["authorization"].to_str().unwrap().strip_prefix("Bearer ").unwrap();
             let key = DecodingKey::from_secret(SECRET.as_bytes());
             let claims =
-                jsonwebtoken::decode::<Value>(token, &key, &Validation::new(Algorithm::HS256)).unwrap();
+                campanile_jwt::decode::<Value>(token, &key, &Validation::new(Algorithm::HS256)).unwrap();
             let user = claims.claims["sub"].as_str().unwrap().to_owned();
             if Some(user.as_str()) == self.faults.refused_user {
                 let mut refusal = ErrorResponse::new(None);

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use jsonwebtoken::DecodingKey;
+use campanile_jwt::DecodingKey;
 use serde::Deserialize;
 
 /// Keys that one file may have: a token that names none is checked against all of them.
