@@ -82,6 +82,7 @@ impl HomeHandler<'_> {
         // What is being appended may have come after the count.
         let may_wait = known.count.messages > 0 || user.appends > 0;
         let came = !user.is_connected();
+        let is_alone = user.sessions().all(|(known, _)| known.device == device.get());
         user.add(device.get());
         let older = user.known_mut(device.get()).and_then(|known| {
             let older = known.at.slot().map(|slot| Session { slot, generation: known.generation });
@@ -89,11 +90,10 @@ impl HomeHandler<'_> {
             known.generation = generation;
             older
         });
-        if came {
-            turn.counters.users.add(1);
-            if let Some(id) = self.users.directory.id(number).cloned() {
-                self.users.presence.came(turn, &id);
-            }
+        turn.counters.users.add(u64::from(came));
+        // Also for a user whose only session is replaced: what it said is over with that session.
+        if is_alone && let Some(id) = self.users.directory.id(number).cloned() {
+            self.users.presence.came(turn, &id);
         }
         if let Some(older) = older {
             sessions.end(turn, older, EndedBy::Newer);

@@ -93,17 +93,22 @@ impl Presence {
         self.changed(turn, user, true);
     }
 
-    /// A user has its first session.
+    /// A user has its first session, or another instead of its only one.
     pub(crate) fn came(&mut self, turn: &Turn<'_>, user: &UserId) {
+        self.forget_what_was_said(user);
         self.changed(turn, user, true);
     }
 
     /// A user has lost its last session.
     pub(crate) fn went(&mut self, turn: &Turn<'_>, user: &UserId) {
+        self.forget_what_was_said(user);
+        self.changed(turn, user, false);
+    }
+
+    fn forget_what_was_said(&mut self, user: &UserId) {
         if !self.said.is_empty() {
             self.said.remove(user);
         }
-        self.changed(turn, user, false);
     }
 
     /// Whoever watches the user is told, soon.

@@ -105,6 +105,28 @@ fn a_state_that_is_none_is_refused() {
 }
 
 #[test]
+fn what_a_user_has_said_is_forgotten_with_the_last_session_also_when_that_is_replaced() {
+    let mut gateway = Setup::shards(2).start();
+    let watcher = gateway.subscriber("ada", 1, "presence:bob");
+    let phone = gateway.member("bob", 1);
+    gateway[phone].set_state("", "away");
+    gateway.wait(SOON);
+    let again = gateway.member("bob", 1);
+    gateway.wait(SOON);
+    assert_eq!(gateway[phone].code(), Some(4409));
+    let states: Vec<&str> = gateway[watcher].states("presence:bob").iter().map(|told| told.1).collect();
+    assert_eq!(states, ["offline", "away", "online"]);
+    // With another session left, what was said counts on.
+    gateway[again].set_state("", "away");
+    gateway.member("bob", 2);
+    gateway.member("bob", 1);
+    gateway.wait(SOON);
+    let states: Vec<&str> = gateway[watcher].states("presence:bob").iter().map(|told| told.1).collect();
+    assert_eq!(states, ["offline", "away", "online", "away"]);
+    gateway.ends_forgotten();
+}
+
+#[test]
 fn who_watches_a_user_hears_the_present_state_first_and_then_every_change() {
     let mut gateway = Setup::shards(3).start();
     let watchers: Vec<usize> = (0..3)
