@@ -68,8 +68,8 @@ pub(crate) struct Reader {
     pub(crate) conn: Conn,
     /// Which session.
     pub(crate) who: Who,
-    /// The last message that was assigned to its user when it asked.
-    pub(crate) assigned: u32,
+    /// The last message that a session of its user was not sent when it asked.
+    pub(crate) missed: u32,
 }
 
 /// What the store has answered, and to what.

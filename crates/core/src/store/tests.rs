@@ -18,7 +18,7 @@ fn asked(store: &mut Store, port: &Port) -> Vec<Operation> {
 }
 
 fn reader(slot: u32) -> Reader {
-    Reader { conn: conn(slot), who: Who::new(1, slot, 1, u64::MAX, NOW_MS), assigned: 0 }
+    Reader { conn: conn(slot), who: Who::new(1, slot, 1, u64::MAX, NOW_MS), missed: 0 }
 }
 
 fn address() -> Address {

@@ -71,8 +71,8 @@ pub(crate) struct User {
     pub(super) read_in: u32,
     /// Answers of the store that are still to come.
     pub(super) awaited: u32,
-    /// The lowest bits of the number of the last message that was assigned to the user's devices.
-    pub(super) assigned: u32,
+    /// The lowest bits of the number of the last message that a session of the user was not sent when it was assigned.
+    pub(super) missed: u32,
     /// Those of the awaited answers that are to appends.
     pub(super) appends: u16,
     /// Whether the number stands in the queue of users who are away.

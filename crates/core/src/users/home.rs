@@ -46,7 +46,7 @@ impl Home for HomeHandler<'_> {
     fn read(&mut self, _: &mut Turn<'_>, conn: Conn, who: &Who, read_on: ReadOn) {
         let Some(id) = self.users.directory.id(who.user()).cloned() else { return };
         let Some(user) = self.users.directory.user_mut(who.user()) else { return };
-        let assigned = user.assigned;
+        let missed = user.missed;
         let (Some(known), Ok(device)) = (user.known_mut(who.device()), DeviceId::try_from(who.device()))
         else {
             return;
@@ -55,7 +55,7 @@ impl Home for HomeHandler<'_> {
             return;
         }
         known.at = At::session(conn.slot, false);
-        let reader = Reader { conn, who: *who, assigned };
+        let reader = Reader { conn, who: *who, missed };
         self.store.read(reader, Address { user: id, device }, read_on);
     }
 
@@ -90,8 +90,8 @@ impl HomeHandler<'_> {
         self.store.flush_trims(|user| directory.id(user));
     }
 
-    /// The store has read a page for a session. It makes the session live if it reaches the end of what there is: what was
-    /// assigned after the session had asked need not be in it.
+    /// The store has read a page for a session. It makes the session live if it reaches the end of what there is: what a
+    /// session was not sent since it was asked for need not be in it.
     pub(crate) fn page_read(
         &mut self,
         turn: &mut Turn<'_>,
@@ -99,9 +99,9 @@ impl HomeHandler<'_> {
         reader: Reader,
         result: Result<campanile_mailbox::Page, StoreFailed>,
     ) {
-        let Reader { conn, who, assigned } = reader;
+        let Reader { conn, who, missed } = reader;
         let Some(user) = self.users.directory.user_mut(who.user()) else { return };
-        let unchanged = user.assigned == assigned;
+        let unchanged = user.missed == missed;
         let Some(known) = user.known_mut(who.device()) else { return };
         if known.generation != who.generation() || known.at == At::AWAY {
             return;

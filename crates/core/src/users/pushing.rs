@@ -42,14 +42,16 @@ impl HomeHandler<'_> {
         let Some(known) = self.users.directory.user_mut(user) else { return };
         let mut spread = Spread::new(sessions, &mut message, &envelopes, now);
         spread.give_all(turn, known);
-        let Spread { devices, stored, confirmed, .. } = spread;
+        let Spread { devices, stored, confirmed, is_missed, .. } = spread;
         if stored.is_empty() {
             let pushed = Pushed { id: message_id, devices, duplicate: false };
             return self.jobs.finish(place, Ok(pushed));
         }
         known.awaited += 1;
         known.appends += 1;
-        known.assigned = number as u32;
+        if is_missed {
+            known.missed = number as u32;
+        }
         for device in confirmed {
             self.store.trim(user, device, number, true, turn.now.time);
         }
@@ -140,6 +142,8 @@ struct Spread<'a, S> {
     stored: Vec<Envelope>,
     /// Devices that confirm by being sent.
     confirmed: Vec<u32>,
+    /// Whether a session was not sent it: a page that was asked for before need not have it.
+    is_missed: bool,
     /// What is the same for all devices, made for the first of them.
     shared: Option<(Bytes, Frames)>,
 }
@@ -147,7 +151,8 @@ struct Spread<'a, S> {
 impl<'a, S: Sessions> Spread<'a, S> {
     fn new(sessions: &'a mut S, message: &'a mut Deliver, envelopes: &'a Envelopes, now: bool) -> Self {
         let (devices, stored, confirmed) = (Vec::new(), Vec::new(), Vec::new());
-        Spread { sessions, message, envelopes, now, devices, stored, confirmed, shared: None }
+        let (is_missed, shared) = (false, None);
+        Spread { sessions, message, envelopes, now, devices, stored, confirmed, is_missed, shared }
     }
 
     fn give_all(&mut self, turn: &mut Turn<'_>, user: &mut User) {
@@ -187,6 +192,7 @@ impl<'a, S: Sessions> Spread<'a, S> {
                 Delivered::Behind => known.at = At::session(slot, false),
             }
         }
+        self.is_missed |= known.at.slot().is_some() && !known.at.is_live();
         self.devices.push((device, outcome));
         self.stored.push(Envelope { device, body: body.clone(), confirmed: false });
     }

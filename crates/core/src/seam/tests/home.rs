@@ -93,6 +93,10 @@ fn ann() -> UserId {
     "ann".parse().unwrap()
 }
 
+fn payload() -> Payload {
+    Payload::data(Bytes::from_static(b"x"))
+}
+
 fn device(number: u32) -> DeviceId {
     DeviceId::try_from(number).unwrap()
 }
@@ -159,9 +163,13 @@ impl Alone {
 
     /// Pushes a message to all of ann's devices: the tag of its append.
     fn push(&mut self) -> Tag {
+        self.push_to(Envelopes::All(payload()))
+    }
+
+    fn push_to(&mut self, envelopes: Envelopes) -> Tag {
         let push = Push {
             user: ann(),
-            envelopes: Envelopes::All(Payload::data(Bytes::from_static(b"x"))),
+            envelopes,
             message: Deliver { expires_at_ms: i64::MAX, ..Deliver::default() },
             durability: Durability::Durable,
             dedup: None,
@@ -236,6 +244,60 @@ fn a_page_makes_nobody_live_when_something_was_assigned_after_it_was_asked_for()
     alone.push();
     alone.page(read, 1, false);
     assert_eq!(alone.sessions.said.last(), Some(&Said::Page(who.generation(), 1, false)));
+}
+
+#[test]
+fn what_is_for_another_device_does_not_make_a_session_read_again() {
+    let mut alone = Alone::new();
+    let who = alone.open(0, 1);
+    alone.with(|home, _, _| home.registered(&ann(), &Ok(Ok(device(2)))));
+    let read = alone.read(0, &who).expect("not read");
+    alone.push_to(Envelopes::Listed(vec![device(2)], payload()));
+    alone.page(read, 1, false);
+    assert_eq!(alone.sessions.said.last(), Some(&Said::Page(who.generation(), 1, true)));
+}
+
+#[test]
+fn what_is_being_appended_when_a_session_opens_is_read_by_it() {
+    let mut alone = Alone::new();
+    let older = alone.open(0, 0);
+    let append = alone.push();
+    // The mailbox was counted before the append.
+    let newer = alone.open(1, 0);
+    let opened = alone.sessions.said.iter().rev().find_map(|said| match said {
+        Said::Opened(1, Ok(opened)) => Some(opened.may_wait),
+        _ => None,
+    });
+    assert_eq!((opened, newer.generation() > older.generation()), (Some(true), true));
+    alone.stored(append);
+    let sent = alone.deliveries();
+    alone.push();
+    assert_eq!(alone.deliveries(), sent, "it reads first");
+}
+
+#[test]
+fn what_a_device_has_confirmed_goes_before_its_next_session_and_before_its_end() {
+    let mut alone = Alone::new();
+    let who = alone.open(0, 0);
+    let append = alone.push();
+    alone.stored(append);
+    let confirm = |alone: &mut Alone, up_to| {
+        alone.with(|home, turn, _| home.acknowledge(turn, &who, up_to, false));
+    };
+    confirm(&mut alone, 101);
+    alone.with(|home, turn, _| home.open(turn, conn(1), &ann(), device(1), 0));
+    let asked = alone.asked();
+    assert!(
+        matches!(&asked[..], [Operation::Trim(trims), Operation::Open(..)] if trims[0].up_to == 101),
+        "{asked:?}"
+    );
+    confirm(&mut alone, 102);
+    alone.with(|home, turn, _| home.ended(turn, &who));
+    let asked = alone.asked();
+    assert!(
+        matches!(&asked[..], [Operation::Trim(trims), Operation::Seen(..)] if trims[0].up_to == 102),
+        "{asked:?}"
+    );
 }
 
 #[test]
