@@ -118,8 +118,8 @@ impl Net {
                 session.wire.heard(turn.now_ms());
                 if let Some(unsent) = session.wire.unsent.take() {
                     session.wire.outbox = self.outbox.begin(conn.slot, unsent.bytes);
-                    for pong in unsent.pongs {
-                        self.outbox.append(session.wire.outbox, &pong);
+                    for pong in unsent.pongs.iter().filter(|pong| !pong.is_empty()) {
+                        self.outbox.append(session.wire.outbox, pong);
                     }
                     self.hold(turn, conn.slot);
                 }

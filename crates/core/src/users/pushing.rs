@@ -165,7 +165,10 @@ impl<'a, S: Sessions> Spread<'a, S> {
                 }
             }
         } else {
-            for device in self.envelopes.listed() {
+            let listed = self.envelopes.listed();
+            self.devices.reserve_exact(listed.size_hint().0);
+            self.stored.reserve_exact(listed.size_hint().0);
+            for device in listed {
                 self.give(turn, device, user.known_mut(device.get()));
             }
         }

@@ -54,7 +54,6 @@ impl HomeHandler<'_> {
     fn sync_push(&self, turn: &Turn<'_>, who: &Who, sync: Sync) -> Result<Option<Push>, SyncRefused> {
         let user = self.users.directory.user(who.user());
         let (Some(id), Some(user)) = (self.users.id(who.user()), user) else { return Ok(None) };
-        let digest = digest(&sync);
         let named = |text: &str| Name::optional(text.to_owned()).map_err(|_| SyncRefused::Names);
         let (name, kind, topic) = (named(&sync.r#ref)?, named(&sync.kind)?, named(&sync.topic)?);
         if kind.is_none() || (name.is_none() && !sync.ephemeral) {
@@ -84,6 +83,8 @@ impl HomeHandler<'_> {
             return Ok(None);
         }
         let rules = turn.settings.push_rules();
+        // Of the frame as it came, and only for what is remembered.
+        let digest = (!sync.ephemeral).then(|| digest(&sync));
         let payload = match sync.payload {
             // A sync may be nothing but its kind.
             None => Payload::default(),
@@ -93,7 +94,7 @@ impl HomeHandler<'_> {
         // Devices may ask for longer than is allowed; an ephemeral message waits for nobody.
         let ttl_seconds = if sync.ephemeral { 0 } else { rules.clamp_ttl(sync.ttl_seconds) };
         let scope = DedupScope::Sibling(who.device());
-        let dedup = name.filter(|_| !sync.ephemeral).map(|name| DedupDraft {
+        let dedup = name.zip(digest).map(|(name, digest)| DedupDraft {
             scope,
             id: name.into(),
             digest: Some(digest),
