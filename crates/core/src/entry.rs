@@ -12,6 +12,7 @@
 
 mod addresses;
 mod admission;
+mod check;
 pub(crate) mod client;
 mod handoff;
 mod handshake;

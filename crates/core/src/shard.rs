@@ -152,16 +152,28 @@ impl Shard {
     /// The checker that found something else, and what.
     #[doc(hidden)]
     pub fn check(&self) -> Result<(), Broken> {
-        let (Rooms { net, users, delivery, channels, .. }, counters) = (&self.rooms, &self.ground.counters);
+        let Rooms { net, entry, users, delivery, channels, store, .. } = &self.rooms;
+        let counters = &self.ground.counters;
         net.check_slots(counters)?;
         net.check_held_bytes(counters)?;
+        entry.check_addresses(net)?;
         users.check_directory(net, counters)?;
         users.check_parking()?;
+        users.check_watermarks(store)?;
         users.check_windows(net)?;
         delivery.check_windows(net)?;
         channels.check_subscriptions(net, counters)?;
         channels.check_logs()?;
-        channels.check_queues()
+        channels.check_queues(net)
+    }
+
+    /// Checks what must hold after a turn, beside what always must, for the simulator.
+    ///
+    /// # Errors
+    /// The checker that found something else, and what.
+    #[doc(hidden)]
+    pub fn check_turn(&self) -> Result<(), Broken> {
+        self.rooms.store.check_passed_on()
     }
 }
 
@@ -397,12 +409,12 @@ impl Rooms {
         broadcasts.advance(turn, &mut self.net, jobs, sends_left);
         self.channels().fan_out(turn, sends_left.min(SENDS_PER_FAN_OUT));
         self.settle(turn);
+        self.net.let_go_of_holders(turn);
+        self.settle(turn);
         if stop || self.store.trims_due().is_some_and(|due| due <= turn.now.time) {
             self.home().flush_watermarks();
         }
         self.store.flush();
-        self.net.let_go_of_holders(turn);
-        self.settle(turn);
         for to in self.channels.take_wakes() {
             turn.commands.push(Command::Wake { to });
         }

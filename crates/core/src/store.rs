@@ -20,6 +20,7 @@ use rustc_hash::FxBuildHasher;
 use slab::Slab;
 
 use crate::control::jobs::Asker;
+use crate::invariants::{Broken, holds};
 use crate::seam::ReadOn;
 use crate::users::appending::Appending;
 use crate::users::who::Who;
@@ -352,6 +353,18 @@ impl Store {
     /// Whether the store has yet to hear what a device confirmed.
     pub(crate) fn has_trim(&self, user: u32, device: u32) -> bool {
         self.trims.contains_key(&(user, device))
+    }
+
+    /// The devices, each with its user's number, of which the store has yet to hear what they confirmed.
+    pub(crate) fn watermarks(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        self.trims.keys().copied()
+    }
+
+    /// Everything is passed on: what is asked of the store does not wait for a turn that may be far away.
+    pub(crate) fn check_passed_on(&self) -> Result<(), Broken> {
+        holds("the store is asked in the same turn", self.operations.is_empty(), || {
+            format!("the store is not asked: {:?}", self.operations)
+        })
     }
 
     /// When acknowledgements are to be passed on.

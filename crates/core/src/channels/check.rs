@@ -83,10 +83,26 @@ impl Channels {
         })
     }
 
-    /// A channel stands in the queues that it says that it stands in, once: a pass that is due is not forgotten.
-    pub(crate) fn check_queues(&self) -> Result<(), Broken> {
+    /// A channel stands in the queues that it says that it stands in, once, and so do subscriptions; whoever lacks something
+    /// is brought forward by one of them, or by its socket when that has room again: nobody is forgotten.
+    pub(crate) fn check_queues(&self, net: &Net) -> Result<(), Broken> {
+        let behind: HashSet<u32> = self.behind.iter().copied().collect();
         for (channel, state) in &self.slab {
             let number = channel as u32;
+            for &subscriber in &state.subscribers {
+                let Some(subscription) = self.subscriptions.get(subscriber) else { continue };
+                holds(
+                    "subscriptions stand in their queue",
+                    !subscription.is_behind || behind.contains(&subscriber),
+                    || format!("subscription {subscriber} of {} is behind and does not wait", state.name),
+                )?;
+                let lacks = subscription.cursor != state.log.head_cursor();
+                let keeps_up = net.session(subscription.slot).is_some_and(|session| session.wire.keeps_up());
+                let is_awaited = state.ready || subscription.is_behind;
+                holds("nobody is forgotten by passes", !lacks || !keeps_up || is_awaited, || {
+                    format!("subscription {subscriber} of {} lacks something", state.name)
+                })?;
+            }
             for (queue, says, name) in
                 [(&self.ready, state.ready, "pass"), (&self.feeding, state.feeding, "feed")]
             {

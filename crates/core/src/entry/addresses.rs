@@ -9,6 +9,11 @@ use std::net::IpAddr;
 pub(super) struct Addresses(HashMap<IpAddr, u32>);
 
 impl Addresses {
+    /// All that are counted.
+    pub(super) fn under_way(&self) -> &HashMap<IpAddr, u32> {
+        &self.0
+    }
+
     /// A handshake has begun: how many are under way from its network now.
     pub(super) fn enter(&mut self, network: IpAddr) -> u32 {
         let under_way = self.0.entry(network).or_default();

@@ -5,6 +5,7 @@ use campanile_engine::Conn;
 use super::Net;
 use super::wire::NONE;
 use crate::counters::ShardCounters;
+use crate::entry::client::Handshake;
 use crate::invariants::{Broken, holds};
 use crate::session::{Session, State};
 
@@ -34,6 +35,14 @@ impl Net {
         if place == NONE { &[] } else { self.outbox.bytes_of(place) }
     }
 
+    /// All handshakes.
+    pub(crate) fn handshakes(&self) -> impl Iterator<Item = &Handshake> {
+        (0..self.table.end()).filter_map(|slot| match self.state(slot) {
+            Some(State::Handshaking(handshake)) => Some(&**handshake),
+            _ => None,
+        })
+    }
+
     /// Held bytes add up: what the shard counts as held is what its sessions hold.
     pub(crate) fn check_held_bytes(&self, counters: &ShardCounters) -> Result<(), Broken> {
         const CHECKER: &str = "held bytes add up";
@@ -52,12 +61,13 @@ impl Net {
         holds(CHECKER, self.ended.is_empty() && self.retimed.is_empty(), || {
             "an ended connection was not settled".to_owned()
         })?;
-        for &slot in &self.closing {
+        for (at, &slot) in self.closing.iter().enumerate() {
+            holds(CHECKER, !self.closing[..at].contains(&slot), || format!("slot {slot} is closed twice"))?;
             // One that has ended at once since then is free, or has a new tenant.
             let is_open = matches!(self.state(slot), Some(State::Session(_) | State::Opening(_)));
             holds(CHECKER, !is_open, || format!("slot {slot} is open and about to be closed"))?;
         }
-        let (mut connections, mut sessions) = (0, 0);
+        let (mut connections, mut sessions, mut handshakes, mut latecomers) = (0, 0, 0, 0);
         for slot in 0..self.table.end() {
             let place = match self.state(slot) {
                 None | Some(State::Free) => continue,
@@ -65,18 +75,26 @@ impl Net {
                     sessions += 1;
                     session.wire.outbox
                 }
-                Some(State::Handshaking(handshake)) => handshake.outbox,
+                Some(State::Handshaking(handshake)) => {
+                    handshakes += 1;
+                    handshake.outbox
+                }
                 Some(State::Closing(closing)) => closing.outbox,
                 Some(State::HandingOff | State::Opening(_)) => NONE,
             };
             connections += u64::from(!matches!(self.state(slot), Some(State::HandingOff)));
+            latecomers += u32::from(self.table.get(slot).is_some_and(|connection| connection.is_late));
             holds(CHECKER, place == NONE || self.outbox.slot_of(place) == Some(slot), || {
                 format!("what slot {slot} is to be sent is another's")
             })?;
         }
-        let counted = (counters.connections.get(), counters.sessions.get());
-        holds(CHECKER, counted == (connections, sessions), || {
-            format!("{connections} connections and {sessions} sessions, the gauges say {counted:?}")
+        let counted = (counters.connections.get(), counters.sessions.get(), counters.handshakes.get());
+        let there = (connections, sessions, handshakes);
+        holds(CHECKER, counted == there, || {
+            format!("connections, sessions, handshakes are {there:?}, the gauges say {counted:?}")
+        })?;
+        holds(CHECKER, self.latecomers == latecomers, || {
+            format!("{latecomers} connections came late, counted are {}", self.latecomers)
         })
     }
 }

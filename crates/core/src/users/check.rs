@@ -6,6 +6,7 @@ use super::state::Users;
 use crate::counters::ShardCounters;
 use crate::invariants::{Broken, holds};
 use crate::net::Net;
+use crate::store::Store;
 
 impl Users {
     /// A user's sessions and the directory agree: every session is the newest of its device at its home, every session that
@@ -49,6 +50,21 @@ impl Users {
         holds("parked pushes add up", counted == (pushes, bytes), || {
             format!("{pushes} pushes of {bytes} bytes are parked, counted are {counted:?}")
         })
+    }
+
+    /// Watermarks belong to sessions: what a device has confirmed is passed on before its session is over, since its user's
+    /// number may be another user's later.
+    pub(crate) fn check_watermarks(&self, store: &Store) -> Result<(), Broken> {
+        for (number, device) in store.watermarks() {
+            let user = self.directory.user(number);
+            let mut sessions = user.into_iter().flat_map(|user| user.sessions());
+            holds(
+                "watermarks belong to sessions",
+                sessions.any(|(known, _)| known.device == device),
+                || format!("user {number} has no session of device {device}, and a watermark"),
+            )?;
+        }
+        Ok(())
     }
 
     /// Windows and homes agree: a session that its home does not count as live knows that it has to read, so that nothing

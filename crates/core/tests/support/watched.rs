@@ -196,6 +196,9 @@ impl Core for Watched {
         let busy = !commands.is_empty() || self.asked.is_none() || self.has_mail();
         let next = self.shard.on_turn(now, &mut self.own);
         self.check_invariants();
+        if let Err(broken) = self.shard.check_turn() {
+            panic!("an invariant is broken: {broken}");
+        }
         self.wakes = 0;
         let done = self.inspect(commands);
         // That a queue of another shard has room again is found out by and by.
