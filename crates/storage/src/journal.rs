@@ -497,7 +497,8 @@ mod tests {
             let items = START_BYTES..batch.len() - END_BYTES;
             batch.splice(items, [&[CLEAR][..], &1u64.to_le_bytes()].concat());
         };
-        let changes: [(&str, &dyn Fn(&mut Vec<u8>)); 6] = [
+        type Change<'a> = (&'a str, &'a dyn Fn(&mut Vec<u8>));
+        let changes: [Change<'_>; 6] = [
             ("the marker 5", &|batch| batch[0] = 5),
             ("another version", &|batch| *batch.last_mut().unwrap() = 4),
             ("compressed", &|batch| batch[START_BYTES + 2] = 1),
