@@ -1,11 +1,11 @@
 //! From the accept to the session: PROXY header, upgrade, hello, hand-off to the home shard, greeting.
 //!
 //! What always holds:
-//! - Nothing stays armed on a socket until its session begins: input is asked for once at a time, so that the connection
-//!   can be handed off.
+//! - Nothing stays armed on a socket until its session begins: input is asked for once at a time, so that the
+//!   connection can be handed off.
 //! - The whole has one deadline, whatever arrives in between.
-//! - The home shard answers an upgrade whose request has a token, so that a refusal can still be HTTP; the answer and the
-//!   welcome are one send.
+//! - The home shard answers an upgrade whose request has a token, so that a refusal can still be HTTP; the answer and
+//!   the welcome are one send.
 //!
 //! The states of a connection follow each other: [`Handshake`] (its [`Phase`](client::Phase) says what it waits for),
 //! [`Client`] on its way to the home shard and while the home is asked, then the session, which is not this room's.
@@ -26,6 +26,7 @@ use std::sync::atomic::Ordering;
 use self::addresses::Addresses;
 use self::client::{Client, Handshake};
 use crate::compression::Inflating;
+use crate::hashing::HashKey;
 use crate::net::Net;
 use crate::turn::Turn;
 
@@ -56,17 +57,19 @@ pub(crate) enum Entered<'d> {
 }
 
 impl Entry {
-    /// Nobody has come yet. With more than `connections_max` connections the shard is full.
-    pub(crate) fn new(connections_max: u32) -> Entry {
+    /// Nobody has come yet. Addresses are hashed by `key`. With more than `connections_max` connections the shard is
+    /// full.
+    pub(crate) fn new(key: HashKey, connections_max: u32) -> Entry {
         Entry {
             connections_max,
             is_draining: false,
-            addresses: Addresses::default(),
+            addresses: Addresses::new(key),
             inflating: Inflating::default(),
         }
     }
 
-    /// From now on nobody gets a session any more. False if it was so already.
+    /// From now on nobody gets a session any more. False if it was so already. The shard goes on accepting: whoever
+    /// still comes is told to go elsewhere, instead of waiting in the listener's backlog until the process ends.
     pub(crate) fn drain(&mut self) -> bool {
         !std::mem::replace(&mut self.is_draining, true)
     }

@@ -124,7 +124,7 @@ impl Shard {
         let ShardParts { index, count, seed, table_key: key, .. } = parts;
         let rooms = Rooms {
             net: Net::new(now.time, index, count, parts.settings.held_bytes_max),
-            entry: Entry::new(connections_per_shard_max(parts.slots)),
+            entry: Entry::new(key, connections_per_shard_max(parts.slots)),
             users: Users::new(key, parts.settings.dedup_window_ms, now.unix_ms),
             delivery: Delivery::default(),
             channels: Channels::new(key, Outgoing::new(parts.lanes)),

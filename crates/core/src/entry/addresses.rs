@@ -1,17 +1,22 @@
 //! How many handshakes are under way from each address.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-/// Handshakes under way, by network. The table's hash has a key of its own; nothing walks through it, so that a simulation
-/// does not depend on the key.
-#[derive(Default)]
-pub(super) struct Addresses(HashMap<IpAddr, u32>);
+use crate::hashing::HashKey;
+
+/// Handshakes under way, by network.
+pub(super) struct Addresses(HashMap<IpAddr, u32, HashKey>);
 
 impl Addresses {
-    /// All that are counted.
-    pub(super) fn under_way(&self) -> &HashMap<IpAddr, u32> {
-        &self.0
+    /// No handshake is under way.
+    pub(super) fn new(key: HashKey) -> Addresses {
+        Addresses(HashMap::with_hasher(key))
+    }
+
+    /// All that are counted, in the order of their networks.
+    pub(super) fn under_way(&self) -> BTreeMap<IpAddr, u32> {
+        self.0.iter().map(|(&network, &count)| (network, count)).collect()
     }
 
     /// A handshake has begun: how many are under way from its network now.
@@ -43,7 +48,7 @@ pub(super) fn network_of(address: IpAddr) -> IpAddr {
 mod tests {
     use std::net::IpAddr;
 
-    use super::{Addresses, network_of};
+    use super::{Addresses, HashKey, network_of};
 
     fn address(text: &str) -> IpAddr {
         text.parse().expect("an address")
@@ -59,7 +64,7 @@ mod tests {
 
     #[test]
     fn an_address_whose_handshakes_are_over_owns_no_memory() {
-        let mut addresses = Addresses::default();
+        let mut addresses = Addresses::new(HashKey::new([0; 16]));
         let (one, other) = (address("192.0.2.1"), address("192.0.2.2"));
         assert_eq!([one, one, other].map(|network| addresses.enter(network)), [1, 2, 1]);
         addresses.leave(one);

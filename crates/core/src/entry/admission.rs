@@ -1,5 +1,5 @@
-//! What a request leads to: who may come in, and what is agreed on with them. One that is no upgrade may be a probe of the
-//! node's health.
+//! What a request leads to: who may come in, and what is agreed on with them. One that is no upgrade may be a probe of
+//! the node's health.
 
 use campanile_protocol::messages::Encoding;
 use campanile_protocol::upgrade::{UpgradeError, UpgradeRequest};
@@ -23,6 +23,15 @@ pub(super) struct Admission<'a> {
     pub(super) unix_ms: u64,
 }
 
+/// What a request leads to that is not refused.
+#[derive(Debug)]
+pub(super) enum Decision {
+    /// Its client comes in.
+    Admit(Admitted),
+    /// It is a probe: this body is its answer, and the connection is closed.
+    Answer(&'static str),
+}
+
 /// A request that was accepted, and that is not answered yet.
 #[derive(Debug)]
 pub(super) struct Admitted {
@@ -43,35 +52,21 @@ pub(super) enum Asker {
     Echo,
 }
 
-/// What is to be done with a request.
-#[derive(Debug)]
-pub(super) enum Judged {
-    /// It is accepted.
-    Admitted(Admitted),
-    /// It is refused.
-    Refused(Refusal),
-    /// It is answered, and that is all.
-    Probe(Probe),
-}
-
 impl Admission<'_> {
     /// Decides what to do with a request.
-    pub(super) fn judge(&self, head: &[u8]) -> Judged {
-        match (self.admit(head), Probe::of(head)) {
-            (Ok(admitted), _) => Judged::Admitted(admitted),
-            // A probe is no upgrade; it is answered also by a node that is full.
-            (Err(Refusal::Request(_)), Some(Probe::Ready)) if self.is_draining => {
-                Judged::Refused(Refusal::NotReady)
-            }
-            (Err(Refusal::Request(_)), Some(probe)) if !self.settings.is_echo() => Judged::Probe(probe),
-            (Err(refusal), _) => Judged::Refused(refusal),
+    pub(super) fn decide(&self, head: &[u8]) -> Result<Decision, Refusal> {
+        match UpgradeRequest::parse(head) {
+            Ok(request) => self.admit(&request).map(Decision::Admit),
+            Err(error) => match Probe::of(head).filter(|_| !self.settings.is_echo()) {
+                Some(probe) => probe.answer(self.is_draining).map(Decision::Answer),
+                None => Err(error.into()),
+            },
         }
     }
 
     /// What an upgrade request leads to.
-    fn admit(&self, head: &[u8]) -> Result<Admitted, Refusal> {
-        let request = UpgradeRequest::parse(head)?;
-        if let Some(refusal) = self.stands_against(&request) {
+    fn admit(&self, request: &UpgradeRequest<'_>) -> Result<Admitted, Refusal> {
+        if let Some(refusal) = self.stands_against(request) {
             return Err(refusal);
         }
         let encoding = Encoding::negotiate(request.protocols());

@@ -1,6 +1,6 @@
 //! Checkers of `entry`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::Entry;
@@ -10,11 +10,11 @@ use crate::net::Net;
 impl Entry {
     /// Handshakes are counted by address: each that is under way once, and none that is over.
     pub(crate) fn check_addresses(&self, net: &Net) -> Result<(), Broken> {
-        let mut there: HashMap<IpAddr, u32> = HashMap::new();
+        let mut there: BTreeMap<IpAddr, u32> = BTreeMap::new();
         for handshake in net.handshakes().filter(|handshake| handshake.counted) {
             *there.entry(handshake.address).or_default() += 1;
         }
-        holds("handshakes are counted by address", self.addresses.under_way() == &there, || {
+        holds("handshakes are counted by address", self.addresses.under_way() == there, || {
             format!("under way are {there:?}, counted are {:?}", self.addresses.under_way())
         })
     }

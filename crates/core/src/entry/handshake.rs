@@ -6,10 +6,10 @@ use std::time::Duration;
 use campanile_engine::{Command, Conn};
 use campanile_protocol::frame::Decoder;
 use campanile_protocol::proxy::{self, Parsed};
-use campanile_protocol::upgrade::HeadReader;
+use campanile_protocol::upgrade::{HeadReader, write_answer};
 
 use super::addresses::network_of;
-use super::admission::{Admission, Admitted, Asker, Judged};
+use super::admission::{Admission, Admitted, Asker, Decision};
 use super::client::{Client, Handshake, Phase, Upgrade};
 use super::hello::{Heard, read_hello};
 use super::refusal::{HelloRefused, Refusal};
@@ -31,7 +31,7 @@ impl EntryHandler<'_> {
         let phase = if is_proxy { Phase::Proxy(Vec::new()) } else { Phase::Head(HeadReader::new()) };
         let deadline = turn.now.time + Duration::from_millis(settings.limits.handshake_timeout_ms.into());
         let handshake = Handshake { address: peer, phase, deadline, counted: false, outbox: NONE };
-        self.net.accept(turn, conn, handshake, self.entry.is_draining);
+        self.net.accept(turn, conn, handshake, self.entry.is_draining());
         self.net.set_deadline(conn.slot, deadline);
         if is_proxy || self.count(turn, conn.slot, peer) {
             turn.commands.push(Command::WatchOnce { conn });
@@ -133,21 +133,28 @@ impl EntryHandler<'_> {
             return Entered::Nothing;
         };
         let mut input = &data[..];
-        let judged = match reader.next(&mut input) {
-            Ok(Some(head)) => admission.judge(head),
+        let decision = match reader.next(&mut input) {
+            Ok(Some(head)) => admission.decide(head),
             Ok(None) => {
                 turn.commands.push(Command::WatchOnce { conn });
                 return Entered::Nothing;
             }
-            Err(error) => Judged::Refused(error.into()),
+            Err(error) => Err(error.into()),
         };
         let taken = data.len() - input.len();
-        match judged {
-            Judged::Admitted(admitted) => return self.admitted(turn, conn, admitted, &mut data[taken..]),
-            Judged::Probe(probe) => self.net.finish(turn, slot, probe.answer().into()),
-            Judged::Refused(refusal) => refusal.tell(turn, self.net, slot, false),
+        match decision {
+            Ok(Decision::Admit(admitted)) => self.admitted(turn, conn, admitted, &mut data[taken..]),
+            Ok(Decision::Answer(body)) => {
+                let mut response = Vec::with_capacity(128);
+                write_answer(&mut response, body);
+                self.net.finish(turn, slot, response.into());
+                Entered::Nothing
+            }
+            Err(refusal) => {
+                refusal.tell(turn, self.net, slot, false);
+                Entered::Nothing
+            }
         }
-        Entered::Nothing
     }
 
     /// The request is accepted. It is answered now only if nobody is to be asked about a device first.

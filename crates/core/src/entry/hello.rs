@@ -24,8 +24,8 @@ pub(super) enum Heard {
     Close(Option<u16>),
 }
 
-/// Reads up to the hello; what follows it stays in `input`. The last ping is answered in `pong` (RFC 6455 §5.5.3), which
-/// is not sent at once: the connection may be handed off, and then its home shard sends it.
+/// Reads up to the hello; what follows it stays in `input`. The last ping is answered in `pong` (RFC 6455 §5.5.3),
+/// which is not sent at once: the connection may be handed off, and then its home shard sends it.
 pub(super) fn read_hello(
     turn: &Turn<'_>,
     inflating: &mut Inflating,

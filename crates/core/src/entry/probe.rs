@@ -1,7 +1,9 @@
-//! What supervisors and load balancers ask on the devices' port, without an upgrade: whether the process answers, and
-//! whether devices can connect. It is answered as the API's listeners answer it.
+//! What supervisors and load balancers ask on the devices' port, without an upgrade. It is answered as the API's
+//! listeners answer it.
 
 use campanile_protocol::upgrade;
+
+use super::refusal::Refusal;
 
 /// A question of somebody who watches over the process.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -22,14 +24,12 @@ impl Probe {
         }
     }
 
-    /// The answer of a node that is not draining.
-    pub(super) fn answer(self) -> Vec<u8> {
-        let body = match self {
-            Probe::Alive => r#"{"status":"ok"}"#,
-            Probe::Ready => r#"{"status":"ready"}"#,
-        };
-        let mut response = Vec::with_capacity(128);
-        upgrade::write_answer(&mut response, body);
-        response
+    /// The body of the answer.
+    pub(super) fn answer(self, is_draining: bool) -> Result<&'static str, Refusal> {
+        match self {
+            Probe::Alive => Ok(r#"{"status":"ok"}"#),
+            Probe::Ready if is_draining => Err(Refusal::NotReady),
+            Probe::Ready => Ok(r#"{"status":"ready"}"#),
+        }
     }
 }

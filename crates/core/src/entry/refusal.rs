@@ -30,10 +30,10 @@ pub(crate) enum Refusal {
     TooManyHandshakes,
     /// The node is draining: another may take the client.
     Draining,
+    /// The node is draining, which somebody asked who is no client.
+    NotReady,
     /// The node began to drain after the request had been accepted.
     DrainingMeanwhile,
-    /// A probe asks whether devices can connect to a node that is draining.
-    NotReady,
     /// The shard or the node has as many connections as it takes.
     Full,
     /// No socket is at the path.
@@ -64,7 +64,8 @@ struct Row<'a> {
     reason: &'static str,
     /// One sentence, for people.
     words: Cow<'static, str>,
-    counter: &'a Counter,
+    /// `None` if nobody was refused a session.
+    counter: Option<&'a Counter>,
 }
 
 impl Refusal {
@@ -76,7 +77,7 @@ impl Refusal {
                     status: error.status(),
                     reason: error.code(),
                     words,
-                    counter: &counters.upgrades_malformed,
+                    counter: Some(&counters.upgrades_malformed),
                 };
             }
             Refusal::Token(error) => {
@@ -84,7 +85,11 @@ impl Refusal {
                     TokenError::Expired => ("token_expired", &counters.tokens_expired),
                     _ => ("token_invalid", &counters.tokens_refused),
                 };
-                return Row { status: 401, reason, words: error.to_string().into(), counter };
+                return Row { status: 401, reason, words: error.to_string().into(), counter: Some(counter) };
+            }
+            Refusal::NotReady => {
+                let words = "the node is draining".into();
+                return Row { status: 503, reason: "draining", words, counter: None };
             }
             Refusal::RequestTimeout => (
                 408,
@@ -109,9 +114,6 @@ impl Refusal {
             ),
             Refusal::DrainingMeanwhile => {
                 (503, "draining", "the node is stopping", &counters.upgrades_refused_draining)
-            }
-            Refusal::NotReady => {
-                (503, "draining", "the node is draining", &counters.upgrades_refused_draining)
             }
             Refusal::Full => {
                 (503, "full", "the node has as many connections as it takes", &counters.upgrades_refused_full)
@@ -147,13 +149,15 @@ impl Refusal {
                 (403, "device_limit", "the user has too many devices", &counters.devices_refused)
             }
         };
-        Row { status, reason, words: words.into(), counter }
+        Row { status, reason, words: words.into(), counter: Some(counter) }
     }
 
     /// Refuses the client in a slot, and counts it: over HTTP, or with a close frame if its upgrade was answered.
     pub(super) fn tell(self, turn: &mut Turn<'_>, net: &mut Net, slot: u32, was_answered: bool) {
         let row = self.row(turn.counters);
-        row.counter.add(1);
+        if let Some(counter) = row.counter {
+            counter.add(1);
+        }
         if was_answered {
             net.close(turn, slot, close_code_of(row.status), &row.words);
         } else {
@@ -291,7 +295,8 @@ mod tests {
         let mut told = BTreeMap::new();
         for (refusal, ..) in TABLE {
             let row = refusal.row(&counters);
-            let said = (row.status, std::ptr::from_ref(row.counter));
+            let Some(counter) = row.counter else { continue };
+            let said = (row.status, std::ptr::from_ref(counter));
             assert_eq!(*told.entry(row.reason).or_insert(said), said, "{}", row.reason);
         }
     }

@@ -4,11 +4,11 @@ use campanile_protocol::ids::{DeviceId, UserId};
 use campanile_protocol::messages::Encoding;
 use campanile_protocol::upgrade::UpgradeError;
 
-use super::{Admission, Admitted, Asker, acknowledges};
+use super::{Admission, Admitted, Asker, Decision, acknowledges};
 use crate::entry::refusal::Refusal;
 use crate::limits::Limits;
 use crate::namespaces::Namespaces;
-use crate::settings::{Mode, ShardSettings};
+use crate::settings::{HELD_BYTES_MAX, Mode, ShardSettings};
 use crate::tokens::{Signer, TokenError, Verifier};
 
 const SECRET: &[u8] = b"a secret of at least 32 bytes, for tests only";
@@ -27,7 +27,7 @@ fn settings(mode: Mode) -> ShardSettings {
         auto_register: true,
         message_ttl_ms: 1_000,
         dedup_window_ms: 1_000,
-        held_bytes_max: crate::settings::HELD_BYTES_MAX,
+        held_bytes_max: HELD_BYTES_MAX,
     }
 }
 
@@ -54,7 +54,10 @@ fn bearer(expires_at: u64) -> String {
 }
 
 fn admit(admission: &Admission<'_>, target: &str, more: &str) -> Result<Admitted, Refusal> {
-    admission.admit(request(target, more).as_bytes())
+    match admission.decide(request(target, more).as_bytes())? {
+        Decision::Admit(admitted) => Ok(admitted),
+        Decision::Answer(body) => panic!("answered with {body}"),
+    }
 }
 
 #[test]
@@ -83,8 +86,25 @@ fn of_several_things_that_stand_against_a_request_the_most_general_is_told() {
 fn a_request_that_is_no_upgrade_hears_so_even_from_a_node_that_drains() {
     let settings = gateway();
     let admission = Admission { is_draining: true, ..admission(&settings) };
-    let refused = admission.admit(b"GET /v2/connect HTTP/1.1\r\nHost: a\r\n\r\n").err();
+    let refused = admission.decide(b"GET /v2/connect HTTP/1.1\r\nHost: a\r\n\r\n").err();
     assert_eq!(refused, Some(Refusal::Request(UpgradeError::NotUpgrade)));
+}
+
+#[test]
+fn a_probe_hears_whether_devices_can_connect() {
+    let settings = gateway();
+    let ask = |path: &str, is_draining| {
+        let admission = Admission { is_draining, is_full: true, ..admission(&settings) };
+        admission.decide(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
+    };
+    for (path, is_draining, body) in [
+        ("/healthz", false, r#"{"status":"ok"}"#),
+        ("/healthz", true, r#"{"status":"ok"}"#),
+        ("/readyz", false, r#"{"status":"ready"}"#),
+    ] {
+        assert!(matches!(ask(path, is_draining), Ok(Decision::Answer(answer)) if answer == body), "{path}");
+    }
+    assert_eq!(ask("/readyz", true).err(), Some(Refusal::NotReady));
 }
 
 #[test]
