@@ -8,6 +8,7 @@
 //!   request, answer, lane message and timer, the shard *settles*.
 
 mod frames;
+mod ground;
 mod requests;
 
 use std::ops::Range;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use campanile_engine::{Command, Commands, Conn, Core, Event, Next, Now};
 use campanile_mailbox::operations::Port;
 
+use self::ground::Ground;
 use crate::channels::check::Following;
 use crate::channels::{ChannelHandler, Channels};
 use crate::compression::Inflating;
@@ -90,17 +92,6 @@ pub struct ShardParts {
     pub table_key: HashKey,
     /// Decides what is left to chance: when a ping is sent, when a drained client is to come back.
     pub seed: u64,
-}
-
-/// What every room stands on: lent to them as a [`Turn`].
-struct Ground {
-    index: usize,
-    home: HomeShard,
-    settings: Arc<ShardSettings>,
-    counters: Arc<ShardCounters>,
-    random: fastrand::Rng,
-    /// The driver accepts.
-    accepting: bool,
 }
 
 /// The parts of a shard, each with a state of its own.
@@ -194,21 +185,6 @@ impl Shard {
     pub fn following(&self) -> impl Iterator<Item = (Conn, Following<'_>)> {
         let following = self.rooms.channels.following();
         following.filter_map(|following| Some((self.rooms.net.conn(following.slot)?, following)))
-    }
-}
-
-impl Ground {
-    fn turn<'a>(&'a mut self, now: Now, commands: &'a mut Commands<Client>) -> Turn<'a> {
-        Turn {
-            now,
-            sends: 0,
-            commands,
-            counters: &self.counters,
-            settings: &self.settings,
-            random: &mut self.random,
-            home: &self.home,
-            shard: self.index,
-        }
     }
 }
 
