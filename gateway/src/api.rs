@@ -41,7 +41,7 @@ use axum::response::Response;
 use campanile_core::namespaces::Namespaces;
 use campanile_core::push::PushRules;
 use campanile_core::tokens::Verifier;
-use campanile_mailbox::store::StoreCounters;
+use campanile_storage::counters::StoreCounters;
 
 pub use self::batch::BATCH_ITEMS_MAX;
 pub use self::body::PUSH_BODY_BYTES_MAX;

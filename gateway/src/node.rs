@@ -14,11 +14,10 @@ use std::time::{Duration, Instant};
 use campanile_core::NUMBERS_PER_RANGE;
 use campanile_core::push::PushRules;
 use campanile_core::settings::{HELD_BYTES_MAX, Mode, ShardSettings};
-use campanile_engine::{DriverChoice, DriverKind, ListenError, ListenOptions, Listeners, Waker};
-use campanile_mailbox::store::StoreCounters;
-use campanile_mailbox::{Mailbox as _, MailboxError};
-use campanile_storage::thread::StoreThread;
-use campanile_storage::{FjallMailbox, OpenError};
+use campanile_engine::{DriverChoice, DriverKind, ListenError, ListenOptions, Listeners};
+use campanile_storage::counters::StoreCounters;
+use campanile_storage::thread::{StoreThread, StoreWaker};
+use campanile_storage::{FjallMailbox, MailboxError, OpenError};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -116,7 +115,7 @@ impl Node {
             (api_socket.address, admin_socket.address, devices_socket.address);
         let mut mailbox =
             FjallMailbox::open(&settings.data_dir.join(MAILBOX_DIRECTORY), settings.mailbox.limits)?;
-        let store_waker = Arc::new(Waker::new()?);
+        let store_waker = Arc::new(StoreWaker::default());
         let Shards { listen, plan, status, threads } = with_driver(settings.driver, |driver| {
             Shards::start(settings, driver, &mut mailbox, &store_waker)
         })?;
@@ -277,7 +276,7 @@ impl Shards {
         settings: &Settings,
         driver: DriverKind,
         mailbox: &mut FjallMailbox,
-        store_waker: &Arc<Waker>,
+        store_waker: &Arc<StoreWaker>,
     ) -> Result<Shards, StartError> {
         let cores_usable = Machine::read().cores();
         let plan = divide(settings, driver, cores_usable)?;
@@ -300,7 +299,7 @@ impl Shards {
                 .map(|_| mailbox.reserve(NUMBERS_PER_RANGE))
                 .collect::<Result<_, _>>()?,
             placement_key: mailbox.placement_key(),
-            store_waker: Arc::clone(store_waker),
+            store_waker: Arc::clone(store_waker).into(),
         })?;
         Ok(Shards { listen: listeners.address, plan, status, threads })
     }

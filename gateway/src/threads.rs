@@ -46,7 +46,7 @@ pub struct ThreadOptions {
     /// By which users are placed.
     pub placement_key: PlacementKey,
     /// Wakes the thread of the store.
-    pub store_waker: Arc<Waker>,
+    pub store_waker: std::task::Waker,
 }
 
 /// Why the shards of a node do not start.
@@ -102,7 +102,8 @@ impl ShardThreads {
                 (inbox, Arc::clone(peers.waker(index)), Arc::new(ShardCounters::default()))
             })
             .collect();
-        let port = |index: usize| Port::new(Arc::clone(peers.waker(index)), Arc::clone(&options.store_waker));
+        let port =
+            |index: usize| Port::new(Arc::clone(peers.waker(index)).into(), options.store_waker.clone());
         let ports: Vec<Arc<Port>> = (0..count).map(port).collect();
         let shared_core = count > options.cores_usable.min(options.cores.len());
         let table_key = random_key()?;

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use campanile_mailbox::Mailbox as _;
+use campanile_mailbox::executor::Mailbox as _;
 use campanile_storage::FjallMailbox;
 use clap::Args;
 

@@ -6,7 +6,8 @@
 use std::time::{Duration, Instant};
 
 use campanile_harness::usage::own_status_bytes;
-use campanile_mailbox::{Address, DeviceRecord, Mailbox as _, UserRecord};
+use campanile_mailbox::executor::Mailbox as _;
+use campanile_mailbox::{Address, DeviceRecord, UserRecord};
 use clap::Args;
 
 use super::{NOW_MS, Place, open};

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use campanile_mailbox::{Address, Mailbox as _};
+use campanile_mailbox::Address;
+use campanile_mailbox::executor::Mailbox as _;
 use clap::Args;
 
 use super::{BODY_BYTES, DEVICES, NOW_MS, Place, messages, open};

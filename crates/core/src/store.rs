@@ -12,12 +12,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use campanile_engine::{Conn, Time};
 use campanile_mailbox::operations::{
-    Completion, Open, Opened, Operation, Port, RegisterError, Registration, StoreFailed, Tag, Takes,
+    Completion, Open, Opened, Operation, Port, Registered, Registration, StoreFailed, Takes, Tickets,
 };
-use campanile_mailbox::{Address, Append, DedupKey, Page, Remembered, Stored, Trim, UserRecord};
+use campanile_mailbox::{
+    Address, Append, DedupKey, Lives, Page, Partition, Remembered, Stored, Trim, UserRecord,
+};
 use campanile_protocol::ids::{DeviceId, UserId};
 use rustc_hash::FxBuildHasher;
-use slab::Slab;
 
 use crate::control::jobs::Asker;
 use crate::invariants::{Broken, holds};
@@ -36,19 +37,51 @@ const TRIM_INTERVAL: Duration = Duration::from_millis(20);
 /// Or when so many devices have acknowledged.
 const TRIMS_MAX: usize = 1_024;
 
-/// An operation that the store has not answered, and what its answer is for. Only [`Store`] pairs the two.
-enum Ticket {
-    Append(Appending),
-    Recall { user: u32 },
-    User { user: u32 },
-    Open(Opening),
-    Reregister { user: u32 },
-    Read { reader: Reader, bytes: usize },
-    Devices { asker: Asker, user: UserId },
-    Register { asker: Asker, user: UserId },
-    List { asker: Asker },
-    Fetch { asker: Asker },
-    Remove { asker: Asker },
+/// What a user's devices are read for.
+enum UserFor {
+    /// The user's parked pushes.
+    Parked { user: u32 },
+    /// The control plane.
+    Asker { asker: Asker, user: UserId },
+}
+
+/// What a device is registered for.
+enum RegisterFor {
+    /// It is connected, and the store has lost it.
+    Connected { user: u32 },
+    /// The control plane.
+    Asker { asker: Asker, user: UserId },
+}
+
+/// What a page is read for.
+enum ReadFor {
+    /// A session, which waits for so many bytes.
+    Session { reader: Reader, bytes: usize },
+    /// The control plane.
+    Asker(Asker),
+}
+
+/// What the store was asked and has not answered, by what it answers with.
+#[derive(Default)]
+struct Awaited {
+    appends: Tickets<Vec<Stored>, Appending>,
+    recalls: Tickets<Option<Remembered>, u32>,
+    users: Tickets<UserRecord, UserFor>,
+    opens: Tickets<Opened, Opening>,
+    registrations: Tickets<Registered, RegisterFor>,
+    pages: Tickets<Page, ReadFor>,
+    messages: Tickets<Option<Bytes>, Asker>,
+    removals: Tickets<bool, Asker>,
+    numbers: Tickets<Range<u64>, ()>,
+}
+
+impl Awaited {
+    /// Whether nobody waits for anything.
+    fn is_empty(&self) -> bool {
+        let sessions = self.appends.is_empty() && self.recalls.is_empty() && self.users.is_empty();
+        let control = self.messages.is_empty() && self.removals.is_empty();
+        sessions && control && self.opens.is_empty() && self.registrations.is_empty() && self.pages.is_empty()
+    }
 }
 
 /// A session that is to open.
@@ -90,7 +123,7 @@ pub(crate) enum Answered {
     /// The control plane asked for the user's devices.
     Devices { asker: Asker, user: UserId, result: Result<UserRecord, StoreFailed> },
     /// The control plane registered a device.
-    Register { asker: Asker, user: UserId, result: Result<Result<DeviceId, RegisterError>, StoreFailed> },
+    Register { asker: Asker, user: UserId, result: Result<Registered, StoreFailed> },
     /// The control plane asked for a page.
     List { asker: Asker, result: Result<Page, StoreFailed> },
     /// The control plane asked for one message.
@@ -103,17 +136,15 @@ pub(crate) enum Answered {
 pub(crate) struct Store {
     port: Arc<Port>,
     operations: Vec<Operation>,
-    tickets: Slab<Ticket>,
+    awaited: Awaited,
     /// Answers that have not had their turn.
     completions: VecDeque<Completion>,
-    /// How often the store was opened, as far as this shard has seen.
-    life: u32,
-    appends_waiting: usize,
+    /// How often each partition was begun anew, as far as this shard has heard.
+    lives: Lives,
     append_bytes_waiting: usize,
     read_bytes_waiting: usize,
     numbers: Range<u64>,
     next_numbers: Option<Range<u64>>,
-    numbers_asked: bool,
     /// The highest number that each device has confirmed and the store has not been told.
     trims: HashMap<(u32, u32), u64, FxBuildHasher>,
     trims_due: Option<Time>,
@@ -125,15 +156,13 @@ impl Store {
         Store {
             port,
             operations: Vec::new(),
-            tickets: Slab::new(),
+            awaited: Awaited::default(),
             completions: VecDeque::new(),
-            life: 1,
-            appends_waiting: 0,
+            lives: Lives::new(),
             append_bytes_waiting: 0,
             read_bytes_waiting: 0,
             numbers,
             next_numbers: None,
-            numbers_asked: false,
             trims: HashMap::default(),
             trims_due: None,
         }
@@ -146,13 +175,13 @@ impl Store {
 
     /// Whether no answer is awaited and nothing is left to be told.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.tickets.is_empty() && self.operations.is_empty() && self.trims.is_empty()
+        self.awaited.is_empty() && self.operations.is_empty() && self.trims.is_empty()
     }
 
-    /// How often the store was opened, as far as this shard has seen. What was read from it in an earlier life may have
-    /// been lost since.
+    /// How often the store was opened, as far as this shard has heard. What was read from it in an earlier life may have
+    /// been lost since. All users are in one partition, for now.
     pub(crate) fn life(&self) -> u32 {
-        self.life
+        self.lives.of(Partition::WHOLE)
     }
 
     /// The oldest answer of the store that has not had its turn.
@@ -161,78 +190,66 @@ impl Store {
             if self.completions.is_empty() {
                 self.completions.extend(self.port.take_completions()?);
             }
-            let answered = match self.completions.pop_front()? {
-                Completion::Reserved(numbers) => {
-                    self.numbers_asked = false;
-                    self.next_numbers = self.next_numbers.take().or(numbers.ok());
-                    None
-                }
-                Completion::Reopened => {
-                    self.life += 1;
-                    None
-                }
-                Completion::Appended(tag, result) => match self.ticket(tag) {
-                    Some(Ticket::Append(appending)) => {
-                        self.appends_waiting -= 1;
-                        self.append_bytes_waiting -= appending.bytes;
-                        Some(Answered::Append(appending, result))
-                    }
-                    other => mispaired(other),
-                },
-                Completion::Recalled(tag, result) => match self.ticket(tag) {
-                    Some(Ticket::Recall { user }) => Some(Answered::Recall { user, result }),
-                    other => mispaired(other),
-                },
-                Completion::Opened(tag, result) => match self.ticket(tag) {
-                    Some(Ticket::Open(opening)) => Some(Answered::Open { opening, result }),
-                    other => mispaired(other),
-                },
-                Completion::User(tag, result) => match self.ticket(tag) {
-                    Some(Ticket::User { user }) => Some(Answered::User { user, result }),
-                    Some(Ticket::Devices { asker, user }) => Some(Answered::Devices { asker, user, result }),
-                    other => mispaired(other),
-                },
-                Completion::Registered(tag, result) => match self.ticket(tag) {
-                    Some(Ticket::Register { asker, user }) => {
-                        Some(Answered::Register { asker, user, result })
-                    }
-                    Some(Ticket::Reregister { user }) => Some(Answered::Reregister { user }),
-                    other => mispaired(other),
-                },
-                Completion::Read(tag, result) => match self.ticket(tag) {
-                    Some(Ticket::Read { reader, bytes }) => {
-                        self.read_bytes_waiting -= bytes;
-                        Some(Answered::Read { reader, result })
-                    }
-                    Some(Ticket::List { asker }) => Some(Answered::List { asker, result }),
-                    other => mispaired(other),
-                },
-                Completion::Fetched(tag, result) => match self.ticket(tag) {
-                    Some(Ticket::Fetch { asker }) => Some(Answered::Fetch { asker, result }),
-                    other => mispaired(other),
-                },
-                Completion::Removed(tag, result) => match self.ticket(tag) {
-                    Some(Ticket::Remove { asker }) => Some(Answered::Remove { asker, result }),
-                    other => mispaired(other),
-                },
-            };
+            let completion = self.completions.pop_front()?;
+            let answered = self.answered(completion);
             if answered.is_some() {
                 return answered;
             }
         }
     }
 
-    fn ticket(&mut self, tag: Tag) -> Option<Ticket> {
-        self.tickets.try_remove(tag.0 as usize)
-    }
-
-    fn issue(&mut self, ticket: Ticket) -> Tag {
-        Tag(self.tickets.insert(ticket) as u32)
+    /// What an answer is for; nothing if it is for this part alone.
+    fn answered(&mut self, completion: Completion) -> Option<Answered> {
+        let awaited = &mut self.awaited;
+        Some(match completion {
+            Completion::Reserved(ticket, numbers) => {
+                awaited.numbers.redeem(ticket)?;
+                self.next_numbers = self.next_numbers.take().or(numbers.ok());
+                return None;
+            }
+            Completion::Reopened(partition) => {
+                self.lives.begin(partition);
+                return None;
+            }
+            Completion::Appended(ticket, result) => {
+                let appending = awaited.appends.redeem(ticket)?;
+                self.append_bytes_waiting -= appending.bytes;
+                Answered::Append(appending, result)
+            }
+            Completion::Recalled(ticket, result) => {
+                Answered::Recall { user: awaited.recalls.redeem(ticket)?, result }
+            }
+            Completion::Opened(ticket, result) => {
+                Answered::Open { opening: awaited.opens.redeem(ticket)?, result }
+            }
+            Completion::User(ticket, result) => match awaited.users.redeem(ticket)? {
+                UserFor::Parked { user } => Answered::User { user, result },
+                UserFor::Asker { asker, user } => Answered::Devices { asker, user, result },
+            },
+            Completion::Registered(ticket, result) => match awaited.registrations.redeem(ticket)? {
+                RegisterFor::Connected { user } => Answered::Reregister { user },
+                RegisterFor::Asker { asker, user } => Answered::Register { asker, user, result },
+            },
+            Completion::Read(ticket, result) => match awaited.pages.redeem(ticket)? {
+                ReadFor::Session { reader, bytes } => {
+                    self.read_bytes_waiting -= bytes;
+                    Answered::Read { reader, result }
+                }
+                ReadFor::Asker(asker) => Answered::List { asker, result },
+            },
+            Completion::Fetched(ticket, result) => {
+                Answered::Fetch { asker: awaited.messages.redeem(ticket)?, result }
+            }
+            Completion::Removed(ticket, result) => {
+                Answered::Remove { asker: awaited.removals.redeem(ticket)?, result }
+            }
+        })
     }
 
     /// Whether the store lags so far behind that publishes are refused.
     pub(crate) fn is_overloaded(&self) -> bool {
-        self.appends_waiting >= APPENDS_WAITING_MAX || self.append_bytes_waiting >= APPEND_BYTES_WAITING_MAX
+        self.awaited.appends.len() >= APPENDS_WAITING_MAX
+            || self.append_bytes_waiting >= APPEND_BYTES_WAITING_MAX
     }
 
     /// Whether the store takes messages at the moment.
@@ -254,9 +271,9 @@ impl Store {
         }
         let number = self.numbers.next();
         let few = self.numbers.end - self.numbers.start < NUMBERS_PER_RANGE / 2;
-        if few && self.next_numbers.is_none() && !self.numbers_asked {
-            self.numbers_asked = true;
-            self.operations.push(Operation::Reserve(NUMBERS_PER_RANGE));
+        if few && self.next_numbers.is_none() && self.awaited.numbers.is_empty() {
+            let ticket = self.awaited.numbers.issue(());
+            self.operations.push(Operation::Reserve(ticket, NUMBERS_PER_RANGE));
         }
         number
     }
@@ -268,42 +285,41 @@ impl Store {
 
     /// Stores the messages of a push.
     pub(crate) fn append(&mut self, appending: Appending, append: Append) {
-        self.appends_waiting += 1;
         self.append_bytes_waiting += appending.bytes;
-        let tag = self.issue(Ticket::Append(appending));
-        self.operations.push(Operation::Append(tag, append));
+        let ticket = self.awaited.appends.issue(appending);
+        self.operations.push(Operation::Append(ticket, append));
     }
 
     /// Asks whether a push of the user came before.
     pub(crate) fn recall(&mut self, user: u32, id: UserId, key: DedupKey) {
-        let tag = self.issue(Ticket::Recall { user });
-        self.operations.push(Operation::Recall(tag, id, key));
+        let ticket = self.awaited.recalls.issue(user);
+        self.operations.push(Operation::Recall(ticket, id, key));
     }
 
     /// Asks for the devices of a user who has parked pushes.
     pub(crate) fn read_user(&mut self, user: u32, id: UserId) {
-        let tag = self.issue(Ticket::User { user });
-        self.operations.push(Operation::User(tag, id));
+        let ticket = self.awaited.users.issue(UserFor::Parked { user });
+        self.operations.push(Operation::User(ticket, id));
     }
 
     /// Asks whether a session may open.
     pub(crate) fn open(&mut self, opening: Opening, open: Open) {
-        let tag = self.issue(Ticket::Open(opening));
-        self.operations.push(Operation::Open(tag, Box::new(open)));
+        let ticket = self.awaited.opens.issue(opening);
+        self.operations.push(Operation::Open(ticket, Box::new(open)));
     }
 
     /// Registers a connected device again.
     pub(crate) fn register_again(&mut self, user: u32, registration: Registration) {
-        let tag = self.issue(Ticket::Reregister { user });
-        self.operations.push(Operation::Register(tag, registration));
+        let ticket = self.awaited.registrations.issue(RegisterFor::Connected { user });
+        self.operations.push(Operation::Register(ticket, registration));
     }
 
     /// Reads mail for a session.
     pub(crate) fn read(&mut self, reader: Reader, address: Address, read_on: ReadOn) {
         let ReadOn { after, messages_max, bytes_max } = read_on;
         self.read_bytes_waiting += bytes_max;
-        let tag = self.issue(Ticket::Read { reader, bytes: bytes_max });
-        self.operations.push(Operation::Read { tag, address, after, messages_max, bytes_max });
+        let ticket = self.awaited.pages.issue(ReadFor::Session { reader, bytes: bytes_max });
+        self.operations.push(Operation::Read { ticket, address, after, messages_max, bytes_max });
     }
 
     /// Tells when a device was last connected.
@@ -313,33 +329,34 @@ impl Store {
 
     /// Reads a user's devices for the control plane.
     pub(crate) fn devices(&mut self, asker: Asker, user: UserId) {
-        let tag = self.issue(Ticket::Devices { asker, user: user.clone() });
-        self.operations.push(Operation::User(tag, user));
+        let ticket = self.awaited.users.issue(UserFor::Asker { asker, user: user.clone() });
+        self.operations.push(Operation::User(ticket, user));
     }
 
     /// Registers a device for the control plane.
     pub(crate) fn register(&mut self, asker: Asker, registration: Registration) {
-        let tag = self.issue(Ticket::Register { asker, user: registration.user.clone() });
-        self.operations.push(Operation::Register(tag, registration));
+        let ticket =
+            self.awaited.registrations.issue(RegisterFor::Asker { asker, user: registration.user.clone() });
+        self.operations.push(Operation::Register(ticket, registration));
     }
 
     /// Reads a page for the control plane.
     pub(crate) fn list(&mut self, asker: Asker, address: Address, read_on: ReadOn) {
         let ReadOn { after, messages_max, bytes_max } = read_on;
-        let tag = self.issue(Ticket::List { asker });
-        self.operations.push(Operation::Read { tag, address, after, messages_max, bytes_max });
+        let ticket = self.awaited.pages.issue(ReadFor::Asker(asker));
+        self.operations.push(Operation::Read { ticket, address, after, messages_max, bytes_max });
     }
 
     /// Reads one message for the control plane.
     pub(crate) fn fetch(&mut self, asker: Asker, address: Address, number: u64) {
-        let tag = self.issue(Ticket::Fetch { asker });
-        self.operations.push(Operation::Fetch(tag, address, number));
+        let ticket = self.awaited.messages.issue(asker);
+        self.operations.push(Operation::Fetch(ticket, address, number));
     }
 
     /// Removes one message for the control plane.
     pub(crate) fn remove(&mut self, asker: Asker, address: Address, number: u64) {
-        let tag = self.issue(Ticket::Remove { asker });
-        self.operations.push(Operation::Remove(tag, address, number));
+        let ticket = self.awaited.removals.issue(asker);
+        self.operations.push(Operation::Remove(ticket, address, number));
     }
 
     /// A device has confirmed everything up to `seq`. The store hears of it `soon`, or a little later.
@@ -395,13 +412,6 @@ impl Store {
             self.port.ask(std::mem::take(&mut self.operations));
         }
     }
-}
-
-/// The store answers something else than it was asked: nothing is done about it.
-fn mispaired(ticket: Option<Ticket>) -> Option<Answered> {
-    debug_assert!(ticket.is_some(), "the store answered twice");
-    debug_assert!(ticket.is_none(), "the store answered something else than it was asked");
-    None
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::sync::{Arc, OnceLock};
+use std::task::Wake;
 
 use crossbeam_queue::ArrayQueue;
 use rustix::event::{EventfdFlags, eventfd};
@@ -72,6 +73,17 @@ impl Waker {
     pub fn clear(&self) {
         let mut count = [0u8; 8];
         let _ = rustix::io::read(&self.event, &mut count);
+    }
+}
+
+/// How other crates wake a thread, without knowing this one.
+impl Wake for Waker {
+    fn wake(self: Arc<Waker>) {
+        Waker::wake(&self);
+    }
+
+    fn wake_by_ref(self: &Arc<Waker>) {
+        Waker::wake(self);
     }
 }
 

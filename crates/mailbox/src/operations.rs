@@ -1,46 +1,55 @@
-//! What the shards ask of the store, what they hear, and the queues in between.
+//! The port of a store: what the shards ask of it, what they hear, and the queues in between.
 //!
-//! The store executes the operations of one shard in the order in which the shard asked. Answers that promise
-//! durability come after the sync; all others come as soon as they are known. Neither side ever waits: the shard bounds
-//! what it has asked for and refuses publishes beyond that.
+//! The operations of one user take effect in the order in which they were asked; a user is asked about through one port
+//! only. Answers that promise durability come when it is so; all others come as soon as they are known. Neither side ever
+//! waits: the shard bounds what it has asked for and refuses publishes beyond that.
+//!
+//! Every question has a [`Ticket`] that knows the type of its answer, so that an answer cannot be taken for another
+//! one's; [`Tickets`] keeps what the answers of one kind are for.
+
+mod port;
+mod ticket;
 
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use bytes::Bytes;
-use campanile_engine::Waker;
 use campanile_protocol::ids::{DeviceId, UserId};
-use crossbeam_queue::SegQueue;
 
-use super::{Address, Append, Count, DedupKey, Page, Remembered, Stored, Trim, UserRecord};
+pub use self::port::{Port, Takes};
+pub use self::ticket::{Ticket, Tickets};
+use super::{Address, Append, Count, DedupKey, Page, Partition, Remembered, Stored, Trim, UserRecord};
 
-/// The shard's name for an operation, given back in the answer.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Tag(pub u32);
+/// What the store answers: what was asked for, or that it does not work.
+pub type Answer<T> = Result<T, StoreFailed>;
+
+/// What comes of a registration: the device's number, or why there is none.
+pub type Registered = Result<DeviceId, RegisterError>;
 
 /// What a shard asks for.
+///
+/// Each operation concerns one user, but for [`Operation::Trim`], which is as many operations as it has watermarks, and
+/// [`Operation::Reserve`].
 #[derive(Debug)]
 pub enum Operation {
     /// Store a message. Answered by [`Completion::Appended`] when it is durable.
-    Append(Tag, Append),
+    Append(Ticket<Vec<Stored>>, Append),
     /// What is remembered of a deduplication id. Answered by [`Completion::Recalled`], which says nothing that is not
     /// durable.
-    Recall(Tag, UserId, DedupKey),
+    Recall(Ticket<Option<Remembered>>, UserId, DedupKey),
     /// Confirmed watermarks. Not answered.
     Trim(Vec<Trim>),
     /// A session opens: what is known of the device and its user. Answered by [`Completion::Opened`] at once.
-    Open(Tag, Box<Open>),
+    Open(Ticket<Opened>, Box<Open>),
     /// A user's devices. Answered by [`Completion::User`] at once.
-    User(Tag, UserId),
+    User(Ticket<UserRecord>, UserId),
     /// Register a device. Answered by [`Completion::Registered`] when it is durable.
-    Register(Tag, Registration),
+    Register(Ticket<Registered>, Registration),
     /// A session has ended: the device was seen. Not answered.
     Seen(Address, u64),
     /// Messages after a number. Answered by [`Completion::Read`] at once.
     Read {
-        /// Given back.
-        tag: Tag,
+        /// Given back in the answer.
+        ticket: Ticket<Page>,
         /// Whose.
         address: Address,
         /// Only higher numbers.
@@ -51,11 +60,11 @@ pub enum Operation {
         bytes_max: usize,
     },
     /// One message. Answered by [`Completion::Fetched`] at once.
-    Fetch(Tag, Address, u64),
+    Fetch(Ticket<Option<Bytes>>, Address, u64),
     /// Remove one message. Answered by [`Completion::Removed`] when it is durable.
-    Remove(Tag, Address, u64),
+    Remove(Ticket<bool>, Address, u64),
     /// More numbers. Answered by [`Completion::Reserved`], durable.
-    Reserve(u64),
+    Reserve(Ticket<Range<u64>>, u64),
 }
 
 /// A session that opens.
@@ -109,25 +118,26 @@ pub struct StoreFailed;
 #[derive(Debug)]
 pub enum Completion {
     /// To [`Operation::Append`]: what became of each envelope, in order. Durable.
-    Appended(Tag, Result<Vec<Stored>, StoreFailed>),
+    Appended(Ticket<Vec<Stored>>, Answer<Vec<Stored>>),
     /// To [`Operation::Recall`].
-    Recalled(Tag, Result<Option<Remembered>, StoreFailed>),
+    Recalled(Ticket<Option<Remembered>>, Answer<Option<Remembered>>),
     /// To [`Operation::Open`].
-    Opened(Tag, Result<Opened, StoreFailed>),
+    Opened(Ticket<Opened>, Answer<Opened>),
     /// To [`Operation::User`].
-    User(Tag, Result<UserRecord, StoreFailed>),
+    User(Ticket<UserRecord>, Answer<UserRecord>),
     /// To [`Operation::Register`]: the device's number. Durable.
-    Registered(Tag, Result<Result<DeviceId, RegisterError>, StoreFailed>),
+    Registered(Ticket<Registered>, Answer<Registered>),
     /// To [`Operation::Read`].
-    Read(Tag, Result<Page, StoreFailed>),
+    Read(Ticket<Page>, Answer<Page>),
     /// To [`Operation::Fetch`].
-    Fetched(Tag, Result<Option<Bytes>, StoreFailed>),
+    Fetched(Ticket<Option<Bytes>>, Answer<Option<Bytes>>),
     /// To [`Operation::Remove`]: whether it was there. Durable.
-    Removed(Tag, Result<bool, StoreFailed>),
+    Removed(Ticket<bool>, Answer<bool>),
     /// To [`Operation::Reserve`].
-    Reserved(Result<Range<u64>, StoreFailed>),
-    /// The store was reopened: registrations and messages that were not confirmed may be gone.
-    Reopened,
+    Reserved(Ticket<Range<u64>>, Answer<Range<u64>>),
+    /// A partition was begun anew: its registrations and messages that were not confirmed may be gone. Whatever is heard
+    /// afterwards of its users was done afterwards.
+    Reopened(Partition),
 }
 
 /// To [`Operation::Open`].
@@ -139,80 +149,4 @@ pub struct Opened {
     pub user: UserRecord,
     /// What waits for the device.
     pub count: Count,
-}
-
-/// Whether the store takes messages at the moment. A hint: what is asked meanwhile is answered all the same.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Takes {
-    /// It does.
-    Messages,
-    /// The storage is full: messages are refused.
-    NoMessages,
-    /// It does not work: everything is refused.
-    Nothing,
-}
-
-/// Between one shard and the store: what is asked, and what is answered.
-pub struct Port {
-    operations: SegQueue<Vec<Operation>>,
-    completions: SegQueue<Vec<Completion>>,
-    /// Whether the store takes messages at the moment, as a [`Takes`].
-    takes: AtomicU8,
-    shard: Arc<Waker>,
-    store: Arc<Waker>,
-}
-
-impl Port {
-    /// Empty queues between the two threads that sleep on these wakers.
-    pub fn new(shard: Arc<Waker>, store: Arc<Waker>) -> Arc<Port> {
-        let takes = AtomicU8::new(Takes::Messages as u8);
-        Arc::new(Port { operations: SegQueue::new(), completions: SegQueue::new(), takes, shard, store })
-    }
-
-    /// Asks, in order. Only the shard calls it.
-    pub fn ask(&self, operations: Vec<Operation>) {
-        self.operations.push(operations);
-        self.store.wake();
-    }
-
-    /// The oldest completions that wait. Only the shard calls it.
-    pub fn take_completions(&self) -> Option<Vec<Completion>> {
-        self.completions.pop()
-    }
-
-    /// Whether completions wait.
-    pub fn has_completions(&self) -> bool {
-        !self.completions.is_empty()
-    }
-
-    /// The oldest operations that wait. Only the store calls it.
-    pub fn take_operations(&self) -> Option<Vec<Operation>> {
-        self.operations.pop()
-    }
-
-    /// Whether the store takes messages.
-    pub fn takes(&self) -> Takes {
-        match self.takes.load(Ordering::Relaxed) {
-            takes if takes == Takes::Messages as u8 => Takes::Messages,
-            takes if takes == Takes::NoMessages as u8 => Takes::NoMessages,
-            _ => Takes::Nothing,
-        }
-    }
-
-    /// Says whether messages are taken. Only the store calls it.
-    pub fn set_takes(&self, takes: Takes) {
-        self.takes.store(takes as u8, Ordering::Relaxed);
-    }
-
-    /// Whether operations wait.
-    pub fn has_operations(&self) -> bool {
-        !self.operations.is_empty()
-    }
-
-    /// Answers. Only the store calls it.
-    pub fn complete(&self, completions: Vec<Completion>) {
-        self.completions.push(completions);
-        self.shard.wake();
-    }
 }

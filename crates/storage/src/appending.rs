@@ -6,7 +6,9 @@ use super::keys::AddressKey;
 use super::known::Recent;
 use super::records;
 use super::tables::{Tables, get};
-use campanile_mailbox::{Append, Envelope, MailboxError, Stored};
+use campanile_mailbox::executor::MailboxError;
+use campanile_mailbox::rules::queue::{Decision, decide, is_confirmed};
+use campanile_mailbox::{Append, Envelope, Stored};
 
 impl FjallMailbox {
     /// Makes sure that the topics of an append are seen as they are.
@@ -32,7 +34,7 @@ impl FjallMailbox {
             return Ok(Stored::Yes);
         }
         let address = AddressKey::new(&append.user, envelope.device);
-        if append.seq <= self.load(tables, &address)?.acknowledged {
+        if is_confirmed(envelope.confirmed, append.seq, self.load(tables, &address)?.acknowledged) {
             return Ok(Stored::Yes);
         }
         if self.room.full() {
@@ -44,12 +46,10 @@ impl FjallMailbox {
         };
         let limits = self.limits;
         let known = self.load(tables, &address)?;
-        let (fewer, less) = replaced.map_or((0, 0), |replaced| (1, u64::from(replaced.bytes)));
         let bytes = envelope.body.len() as u64;
-        if known.messages.saturating_sub(fewer) + 1 > limits.messages_per_device_max
-            || known.bytes.saturating_sub(less) + bytes > limits.bytes_per_device_max
-        {
-            return Ok(Stored::MailboxFull);
+        let freed = replaced.map(|replaced| u64::from(replaced.bytes));
+        if let Decision::Refused(why) = decide(&known.count(), freed, bytes, &limits, false) {
+            return Ok(why);
         }
         let mut checkpoint = false;
         if let Some(replaced) = replaced {

@@ -9,7 +9,8 @@ use super::keys::AddressKey;
 use super::known::{Known, Recent};
 use super::records::{Checkpoint, Message, decode_topic};
 use super::tables::{Tables, failed, get};
-use campanile_mailbox::{Append, MailboxError};
+use campanile_mailbox::Append;
+use campanile_mailbox::executor::MailboxError;
 
 /// Memory that messages share, in bytes: whoever keeps one of them keeps it all, as with a block that was read.
 const MEMORY_BYTES: usize = 16 << 10;

@@ -11,7 +11,8 @@ use super::expiry::Progress;
 use super::keys;
 use super::records::{DedupRecord, decode_order, encode_order};
 use super::tables::{Tables, bearable, get};
-use campanile_mailbox::{Append, DEDUP_IDS_PER_USER_MAX, Dedup, DedupKey, MailboxError, Remembered, Stored};
+use campanile_mailbox::executor::MailboxError;
+use campanile_mailbox::{Append, DEDUP_IDS_PER_USER_MAX, Dedup, DedupKey, Remembered, Stored};
 
 /// Half of the users whose ids are counted in memory at most.
 const GENERATION_MAX: usize = 8_192;

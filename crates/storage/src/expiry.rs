@@ -11,7 +11,9 @@ use super::keys::AddressKey;
 use super::known::Recent;
 use super::records::Checkpoint;
 use super::tables::{Tables, bearable};
-use campanile_mailbox::{Append, MailboxError};
+use campanile_mailbox::Append;
+use campanile_mailbox::executor::MailboxError;
+use campanile_mailbox::rules::queue::needs_room;
 
 /// Looks between two calls of `expire` that appends to full mailboxes may take: whoever fills a mailbox is not to keep
 /// the store from its work.
@@ -215,8 +217,7 @@ impl FjallMailbox {
         for envelope in append.envelopes.iter().filter(|envelope| !envelope.confirmed) {
             let address = AddressKey::new(&append.user, envelope.device);
             let known = self.load(tables, &address)?;
-            let full = known.messages + 1 > limits.messages_per_device_max
-                || known.bytes + envelope.body.len() as u64 > limits.bytes_per_device_max;
+            let full = needs_room(&known.count(), envelope.body.len() as u64, &limits);
             if !full || known.earliest > now_ms || self.looks_for_room == 0 {
                 continue;
             }

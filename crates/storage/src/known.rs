@@ -7,6 +7,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::mem;
 
+use campanile_mailbox::Count;
+
 use super::keys::AddressKey;
 use super::records::Checkpoint;
 
@@ -66,6 +68,11 @@ impl Known {
             pending: Vec::new(),
             listed: false,
         }
+    }
+
+    /// What waits, and what is confirmed.
+    pub(super) fn count(&self) -> Count {
+        Count { messages: self.messages, bytes: self.bytes, acknowledged: self.acknowledged }
     }
 
     /// Counts a message that has been appended, or was found above the checkpoint.

@@ -19,8 +19,9 @@
 //! Nobody else may touch the directory; a lock sees to it. Callers must `reopen` after an error.
 
 mod appending;
+mod calls;
 mod changes;
-mod contract;
+pub mod counters;
 mod dedup;
 mod expiry;
 mod files;
@@ -37,12 +38,14 @@ pub mod thread;
 mod watchdog;
 
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use campanile_protocol::ids::{DeviceId, UserId};
+
+pub use campanile_mailbox::executor::MailboxError;
 
 pub use self::room::RoomOptions;
 
@@ -56,7 +59,7 @@ use self::reclaim::Reclaim;
 use self::records::Checkpoint;
 use self::room::Room;
 use self::tables::{Tables, bearable, get};
-use campanile_mailbox::{DeviceRecord, MailboxError, MailboxLimits, UserRecord};
+use campanile_mailbox::{DeviceRecord, MailboxLimits, PlacementKey, UserRecord};
 
 /// Watermarks that only memory knows are written with one sync in so many, and with each that nothing was appended for.
 const SYNCS_PER_WATERMARKS: u32 = 64;
@@ -208,6 +211,24 @@ impl FjallMailbox {
             syncs: 0,
             damages: 0,
         })
+    }
+
+    /// The epoch of all numbers: chosen when the store was made, the same for its whole life.
+    pub fn epoch(&self) -> u64 {
+        self.directory.epoch()
+    }
+
+    /// The key that places users: chosen when the store was made, the same for its whole life.
+    pub fn placement_key(&self) -> PlacementKey {
+        self.directory.placement_key()
+    }
+
+    /// The next `count` numbers, for a shard that starts. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`MailboxError`]; the range is then used up or not, but not given to anybody.
+    pub fn reserve(&mut self, count: u64) -> Result<Range<u64>, MailboxError> {
+        self.directory.reserve(count).map_err(|error| MailboxError::Storage(Box::new(error)))
     }
 
     fn tables(&self) -> Result<Arc<Tables>, MailboxError> {
@@ -396,7 +417,8 @@ impl Drop for FjallMailbox {
 mod tests {
     use super::changes::Place;
     use super::*;
-    use campanile_mailbox::{Address, Append, Dedup, DedupKey, DedupScope, Envelope, Mailbox};
+    use campanile_mailbox::executor::Mailbox;
+    use campanile_mailbox::{Address, Append, Dedup, DedupKey, DedupScope, Envelope};
 
     const LIMITS: MailboxLimits = MailboxLimits {
         messages_per_device_max: 9,

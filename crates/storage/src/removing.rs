@@ -7,7 +7,7 @@ use super::changes::Place;
 use super::keys::AddressKey;
 use super::known::{REMOVALS_PENDING_MAX, Recent};
 use super::tables::Tables;
-use campanile_mailbox::MailboxError;
+use campanile_mailbox::executor::MailboxError;
 
 /// Messages that are removed by one batch.
 const REMOVALS_PER_BATCH_MAX: usize = 4_096;

@@ -18,7 +18,7 @@ use std::ops::{ControlFlow, RangeInclusive};
 use super::keys::{self, AddressKey};
 use super::records::Message;
 use super::tables::{Found, Tables, bearable};
-use campanile_mailbox::MailboxError;
+use campanile_mailbox::executor::MailboxError;
 
 /// Numbers of one damaged place that are looked for one by one.
 const SINGLE_LOOKS_MAX: u64 = 16_384;

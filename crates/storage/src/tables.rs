@@ -28,7 +28,7 @@ use super::keys::AddressKey;
 use super::records::{Checkpoint, Damaged, Message};
 use super::scan::Scan;
 use super::{OpenError, TableOptions};
-use campanile_mailbox::MailboxError;
+use campanile_mailbox::executor::MailboxError;
 
 /// After the database was dropped its threads hold its files for a moment.
 const CLOSE_WAIT_MAX: Duration = Duration::from_secs(2);

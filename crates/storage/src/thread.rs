@@ -1,29 +1,56 @@
 //! The thread that the store runs on.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, OnceLock};
+use std::task::Wake;
+use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use campanile_engine::Waker;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
-use super::watchdog::{Progress, Watchdog};
-use campanile_mailbox::Mailbox;
+use campanile_mailbox::executor::{Executor, Mailbox};
 use campanile_mailbox::operations::Port;
-use campanile_mailbox::store::{Store, StoreCounters};
+
+use super::counters::StoreCounters;
+use super::watchdog::{Progress, Watchdog};
 
 /// It looks at the clock at least so often, in milliseconds: the clock may be set while it sleeps.
 const SLEEP_MS_MAX: u64 = 1_000;
 /// A store that makes no progress for so long never will.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Wakes the store's thread, which may be started later; costs a system call only while it sleeps.
+#[derive(Debug, Default)]
+pub struct StoreWaker {
+    thread: OnceLock<Thread>,
+}
+
+impl StoreWaker {
+    /// Declares that this thread is the one to wake. It must look for work before it parks.
+    fn take_thread(&self) {
+        let _ = self.thread.set(thread::current());
+        // Pairs with the fence in `wake_by_ref`: either that one sees the thread, or the thread sees the work.
+        fence(Ordering::SeqCst);
+    }
+}
+
+impl Wake for StoreWaker {
+    fn wake(self: Arc<StoreWaker>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<StoreWaker>) {
+        fence(Ordering::SeqCst);
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+}
+
 /// The store, running.
 pub struct StoreThread {
     stopping: Arc<AtomicBool>,
-    waker: Arc<Waker>,
-    thread: JoinHandle<io::Result<()>>,
+    waker: Arc<StoreWaker>,
+    thread: JoinHandle<()>,
 }
 
 impl StoreThread {
@@ -36,7 +63,7 @@ impl StoreThread {
     pub fn start<M: Mailbox + Send + 'static>(
         mailbox: M,
         ports: Vec<Arc<Port>>,
-        waker: Arc<Waker>,
+        waker: Arc<StoreWaker>,
         counters: Arc<StoreCounters>,
     ) -> io::Result<StoreThread> {
         StoreThread::start_with_patience(mailbox, ports, waker, counters, PATIENCE)
@@ -49,7 +76,7 @@ impl StoreThread {
     pub fn start_with_patience<M: Mailbox + Send + 'static>(
         mailbox: M,
         ports: Vec<Arc<Port>>,
-        waker: Arc<Waker>,
+        waker: Arc<StoreWaker>,
         counters: Arc<StoreCounters>,
         patience: Duration,
     ) -> io::Result<StoreThread> {
@@ -61,7 +88,8 @@ impl StoreThread {
             let _abort = AbortOnPanic;
             // Closing the mailbox is watched as well.
             let _watchdog = watchdog;
-            run(Store::new(mailbox, ports, counters), &sleeper, &stop, &progress)
+            sleeper.take_thread();
+            run(Executor::new(mailbox, ports), &counters, &stop, &progress);
         })?;
         Ok(StoreThread { stopping, waker, thread })
     }
@@ -75,54 +103,42 @@ impl StoreThread {
     /// shards must not ask for more.
     ///
     /// # Errors
-    /// What the thread ended with before, if it did.
+    /// When the thread has panicked.
     pub fn stop(self) -> io::Result<()> {
         self.stopping.store(true, Ordering::Release);
-        self.waker.wake();
-        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the store panicked")))
+        self.waker.wake_by_ref();
+        self.thread.join().map_err(|_| io::Error::other("the store panicked"))
     }
 }
 
 fn run<M: Mailbox>(
-    mut store: Store<M>,
-    waker: &Waker,
+    mut store: Executor<M>,
+    counters: &StoreCounters,
     stopping: &AtomicBool,
     progress: &Progress,
-) -> io::Result<()> {
+) {
     loop {
         progress.turn();
         // Read first: what was asked for before the order to stop is carried out.
         let last = stopping.load(Ordering::Acquire);
         let busy = store.execute(now_ms()) | store.commit(now_ms());
+        counters.publish(&store.counts());
         if busy {
             continue;
         }
         if last {
             break;
         }
-        sleep(&store, waker, stopping)?;
+        sleep(&store, stopping);
     }
     store.close();
-    Ok(())
 }
 
-/// Sleeps until a shard asks for something, or something is due.
-fn sleep<M: Mailbox>(store: &Store<M>, waker: &Waker, stopping: &AtomicBool) -> io::Result<()> {
-    waker.fall_asleep();
-    if store.has_work() || stopping.load(Ordering::Acquire) {
-        waker.awake();
-        return Ok(());
-    }
-    let sleep = Duration::from_millis(store.next_due_ms().saturating_sub(now_ms()).min(SLEEP_MS_MAX));
-    let timeout = Timespec::try_from(sleep).map_err(io::Error::other)?;
-    let event = waker.event();
-    let mut events = [PollFd::new(&event, PollFlags::IN)];
-    let slept = poll(&mut events, Some(&timeout));
-    waker.awake();
-    waker.clear();
-    match slept {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-        Err(error) => Err(error.into()),
+/// Sleeps until a shard asks for something, or something is due. Whoever wakes it before it sleeps keeps it awake.
+fn sleep<M: Mailbox>(store: &Executor<M>, stopping: &AtomicBool) {
+    if !store.has_work() && !stopping.load(Ordering::Acquire) {
+        let due_ms = store.next_due_ms().saturating_sub(now_ms());
+        thread::park_timeout(Duration::from_millis(due_ms.min(SLEEP_MS_MAX)));
     }
 }
 

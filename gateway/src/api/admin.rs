@@ -6,7 +6,7 @@ mod node;
 use std::sync::Arc;
 
 use axum::routing::get;
-use campanile_mailbox::store::StoreCounters;
+use campanile_storage::counters::StoreCounters;
 
 use super::metrics::ApiMetrics;
 use super::routes::Routes;

@@ -1,14 +1,14 @@
 use std::sync::Arc;
+use std::task::Waker;
 
-use campanile_engine::Waker;
+use campanile_mailbox::operations::Ticket;
 
 use super::*;
 use crate::testing::{NOW_MS, conn, now};
 
 fn store(numbers: Range<u64>) -> (Store, Arc<Port>) {
     // Nobody sleeps.
-    let waker = Arc::new(Waker::new().expect("no descriptor"));
-    let port = Port::new(Arc::clone(&waker), waker);
+    let port = Port::new(Waker::noop().clone(), Waker::noop().clone());
     (Store::new(Arc::clone(&port), numbers), port)
 }
 
@@ -33,16 +33,16 @@ fn answers_reach_whoever_asked_in_whatever_order_they_come() {
     store.read(reader(0), address(), READ_ON);
     store.read(reader(1), address(), READ_ON);
     assert_eq!(store.read_bytes_waiting(), 2_000);
-    let tags: Vec<Tag> = asked(&mut store, &port)
+    let tickets: Vec<Ticket<Page>> = asked(&mut store, &port)
         .into_iter()
         .filter_map(|operation| match operation {
-            Operation::Read { tag, .. } => Some(tag),
+            Operation::Read { ticket, .. } => Some(ticket),
             _ => None,
         })
         .collect();
     let page =
         |seq| Page { messages: vec![campanile_mailbox::Waiting { seq, body: Bytes::new() }], more: false };
-    port.complete(vec![Completion::Read(tags[1], Ok(page(2))), Completion::Read(tags[0], Ok(page(1)))]);
+    port.complete(vec![Completion::Read(tickets[1], Ok(page(2))), Completion::Read(tickets[0], Ok(page(1)))]);
     for (slot, seq) in [(1, 2), (0, 1)] {
         let Some(Answered::Read { reader, result }) = store.next_answer() else { panic!("no answer") };
         assert_eq!((reader.conn, result.unwrap()), (conn(slot), page(seq)));
@@ -59,8 +59,8 @@ fn numbers_only_grow_and_the_next_range_is_asked_for_before_the_last_is_used_up(
         (99, Some(100), Some(101), None)
     );
     let reserves = asked(&mut store, &port);
-    assert!(matches!(reserves[..], [Operation::Reserve(_)]), "asked for once: {reserves:?}");
-    port.complete(vec![Completion::Reserved(Ok(200..300))]);
+    let [Operation::Reserve(ticket, _)] = reserves[..] else { panic!("asked for once: {reserves:?}") };
+    port.complete(vec![Completion::Reserved(ticket, Ok(200..300))]);
     assert!(store.next_answer().is_none());
     assert_eq!((store.number(), store.last_number()), (Some(200), 200));
 }
@@ -84,7 +84,7 @@ fn watermarks_of_a_device_become_one_and_go_before_what_must_see_them() {
 fn a_store_that_was_opened_anew_has_another_life() {
     let (mut store, port) = store(1..10);
     let before = store.life();
-    port.complete(vec![Completion::Reopened]);
+    port.complete(vec![Completion::Reopened(Partition::WHOLE)]);
     assert!(store.next_answer().is_none());
     assert_eq!(store.life(), before + 1);
 }

@@ -10,7 +10,6 @@ pub(crate) mod channels;
 mod checkers;
 pub(crate) mod device;
 pub(crate) mod gateway;
-#[allow(dead_code, unused_imports, reason = "a part of it is only for its own tests, in store_model")]
 pub(crate) mod store;
 mod stream;
 pub(crate) mod watched;

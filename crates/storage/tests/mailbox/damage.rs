@@ -6,12 +6,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use campanile_mailbox::{Mailbox, Trim};
+use campanile_mailbox::Trim;
+use campanile_mailbox::executor::Mailbox;
 use campanile_storage::OpenError;
 use fastrand::Rng;
 use tempfile::TempDir;
 
-use crate::support::{NOW_MS, ROOMY, address, directory, message, open, open_large, waiting};
+use crate::support::{NOW_MS, ROOMY, address, copy, directory, message, open, open_large, waiting, written};
 
 const DEVICES: u32 = 3;
 
@@ -85,30 +86,6 @@ fn newest_journal(directory: &Path) -> PathBuf {
     let number = |path: &PathBuf| path.file_stem()?.to_str()?.parse::<u64>().ok();
     let journals = paths.filter(|path| path.extension().is_some_and(|extension| extension == "jnl"));
     journals.max_by_key(number).expect("a journal")
-}
-
-/// How much of a journal is not zero.
-fn written(journal: &Path) -> u64 {
-    let bytes = fs::read(journal).expect("a journal");
-    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).expect("a directory") {
-        let entry = entry.expect("an entry");
-        let to = to.join(entry.file_name());
-        if entry.file_type().expect("a type").is_dir() {
-            fs::create_dir(&to).expect("a directory");
-            copy(&entry.path(), &to);
-        } else if entry.path().extension().is_some_and(|extension| extension == "jnl") {
-            // Without the 64 MiB of nothing at its end.
-            let mut bytes = fs::read(entry.path()).expect("a file");
-            bytes.truncate(written(&entry.path()) as usize);
-            fs::write(&to, bytes).expect("a file");
-        } else {
-            fs::copy(entry.path(), to).expect("a file");
-        }
-    }
 }
 
 fn seeded(seed: u64) -> Rng {

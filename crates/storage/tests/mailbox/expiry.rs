@@ -1,9 +1,7 @@
 //! What has expired goes as fast as it comes, and is never in the way of what has not.
 
-use std::sync::Arc;
-
-use campanile_mailbox::store::{Store, StoreCounters};
-use campanile_mailbox::{Dedup, DedupKey, DedupScope, Mailbox, MailboxLimits, Stored};
+use campanile_mailbox::executor::{Executor, Mailbox};
+use campanile_mailbox::{Dedup, DedupKey, DedupScope, MailboxLimits, Stored};
 use campanile_protocol::ids::UserId;
 use campanile_storage::{FjallMailbox, MailboxOptions, RoomOptions};
 
@@ -30,18 +28,17 @@ fn what_expired_is_removed_between_commits_until_little_is_found() {
             .collect();
         mailbox.append(&appends, NOW_MS).expect("an append");
     }
-    let counters = Arc::new(StoreCounters::default());
-    let mut store = Store::new(mailbox, Vec::new(), Arc::clone(&counters));
+    let mut store = Executor::new(mailbox, Vec::new());
     // No time passes: all of it is done before the next look is due.
     let (mut turns, now_ms) = (0, LATER_MS);
     store.execute(now_ms);
     while store.next_due_ms() <= now_ms {
-        assert!(turns < 1_000, "{} messages", counters.messages_expired.get());
+        assert!(turns < 1_000, "{} messages", store.counts().messages_expired);
         store.execute(now_ms);
         store.commit(now_ms);
         turns += 1;
     }
-    assert_eq!(counters.messages_expired.get(), IDS);
+    assert_eq!(store.counts().messages_expired, IDS);
     // Each turn is short all the same.
     assert!(turns > 10, "{turns} turns");
     let mailbox = store.mailbox_mut();

@@ -1,12 +1,11 @@
-//! The mailbox: its contract, and what it survives.
-#![allow(clippy::print_stdout, reason = "what a failed test has printed says how to repeat it")]
+//! The embedded store: its contract, and what it survives.
 
+mod contract;
 mod damage;
-mod executor;
 mod expiry;
+mod fragile;
 mod kill;
-mod model;
 mod old;
-mod properties;
 mod room;
 mod support;
+mod thread;

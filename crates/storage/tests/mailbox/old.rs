@@ -9,8 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use campanile_mailbox::executor::Mailbox;
 use campanile_mailbox::{
-    Address, Append, Dedup, DedupKey, DedupScope, DeviceRecord, Envelope, Mailbox, Trim, UserRecord,
+    Address, Append, Dedup, DedupKey, DedupScope, DeviceRecord, Envelope, Trim, UserRecord,
 };
 use campanile_protocol::ids::UserId;
 use campanile_storage::{FjallMailbox, MailboxOptions, RoomOptions, TableOptions};

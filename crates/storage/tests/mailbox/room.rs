@@ -8,7 +8,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use campanile_mailbox::{Append, Mailbox, MailboxError, Stored, Trim};
+use campanile_mailbox::executor::{Mailbox, MailboxError};
+use campanile_mailbox::{Append, Stored, Trim};
 use campanile_storage::{FjallMailbox, MailboxOptions, RoomOptions, TableOptions};
 
 use crate::support::{LATER_MS, NOW_MS, ROOMY, address, child, child_directory, directory, message};

@@ -1,11 +1,15 @@
 //! A store, messages whose bodies tell what they are, and a child process that is this test binary.
 
+use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use bytes::Bytes;
-use campanile_mailbox::{Address, Append, Envelope, Mailbox, MailboxLimits};
+use campanile_mailbox::executor::Mailbox;
+use campanile_mailbox::{Address, Append, Envelope, MailboxLimits};
 use campanile_storage::{FjallMailbox, MailboxOptions, OpenError, RoomOptions, TableOptions};
+use rustix::fs::{SeekFrom, seek};
 use tempfile::TempDir;
 
 pub(crate) const NOW_MS: u64 = 1_000_000;
@@ -106,4 +110,38 @@ pub(crate) fn child(test: &str, directory: &Path, wrapper: &[&str]) -> Child {
 /// otherwise: then there is nothing for it to do.
 pub(crate) fn child_directory() -> Option<std::path::PathBuf> {
     std::env::var_os("CAMPANILE_TEST_DIRECTORY").map(Into::into)
+}
+
+/// How much of a journal is not zero.
+pub(crate) fn written(journal: &Path) -> u64 {
+    written_bytes(journal).len() as u64
+}
+
+/// A journal without the 64 MiB of nothing at its end, which are not read.
+fn written_bytes(journal: &Path) -> Vec<u8> {
+    let file = fs::File::open(journal).expect("a journal");
+    let mut end = 0;
+    while let Ok(data) = seek(&file, SeekFrom::Data(end)) {
+        end = seek(&file, SeekFrom::Hole(data)).expect("an end");
+    }
+    let mut bytes = vec![0; end as usize];
+    file.read_exact_at(&mut bytes, 0).expect("what is there");
+    bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
+    bytes
+}
+
+/// Copies a directory as it is at this moment.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            fs::create_dir(&to).expect("a directory");
+            copy(&entry.path(), &to);
+        } else if entry.path().extension().is_some_and(|extension| extension == "jnl") {
+            fs::write(&to, written_bytes(&entry.path())).expect("a file");
+        } else {
+            fs::copy(entry.path(), to).expect("a file");
+        }
+    }
 }

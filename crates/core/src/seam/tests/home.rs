@@ -1,10 +1,11 @@
 //! A home, with sessions that do what the test says.
 
 use std::sync::Arc;
+use std::task::Waker;
 
 use bytes::Bytes;
-use campanile_engine::{Conn, Waker};
-use campanile_mailbox::operations::{Completion, Opened as Known, Operation, Port, Tag};
+use campanile_engine::Conn;
+use campanile_mailbox::operations::{Completion, Opened as Known, Operation, Port, Ticket as Question};
 use campanile_mailbox::{Count, DeviceRecord, Page, Stored, UserRecord, Waiting};
 use campanile_protocol::ids::{DeviceId, UserId};
 use campanile_protocol::messages::{Deliver, Payload};
@@ -104,8 +105,7 @@ fn device(number: u32) -> DeviceId {
 impl Alone {
     fn new() -> Alone {
         // Nobody sleeps.
-        let waker = Arc::new(Waker::new().expect("no descriptor"));
-        let port = Port::new(Arc::clone(&waker), waker);
+        let port = Port::new(Waker::noop().clone(), Waker::noop().clone());
         Alone {
             ground: Ground::new(),
             users: Users::new(HashKey::new([1; 16]), 60_000, now().unix_ms),
@@ -142,8 +142,8 @@ impl Alone {
     /// A session of ann's device 1 in a slot: its name. `waiting` messages wait for it.
     fn open(&mut self, slot: u32, waiting: u64) -> Who {
         self.with(|home, turn, _| home.open(turn, conn(slot), &ann(), device(1), 0));
-        let tag = self.asked().into_iter().find_map(|operation| match operation {
-            Operation::Open(tag, _) => Some(tag),
+        let ticket = self.asked().into_iter().find_map(|operation| match operation {
+            Operation::Open(ticket, _) => Some(ticket),
             _ => None,
         });
         let record = DeviceRecord { device: device(1), created_at_ms: NOW_MS, last_seen_at_ms: NOW_MS };
@@ -152,7 +152,7 @@ impl Alone {
             user: UserRecord { devices: vec![record], last_device: 1 },
             count: Count { messages: waiting, bytes: waiting, acknowledged: 0 },
         };
-        self.answer(Completion::Opened(tag.expect("not asked"), Ok(known)));
+        self.answer(Completion::Opened(ticket.expect("not asked"), Ok(known)));
         let opened = self.sessions.said.iter().rev().find_map(|said| match said {
             Said::Opened(of, Ok(opened)) if *of == slot => Some(*opened),
             _ => None,
@@ -161,12 +161,12 @@ impl Alone {
         Who::new(opened.generation, opened.user, 1, u64::MAX, NOW_MS)
     }
 
-    /// Pushes a message to all of ann's devices: the tag of its append.
-    fn push(&mut self) -> Tag {
+    /// Pushes a message to all of ann's devices: the ticket of its append.
+    fn push(&mut self) -> Question<Vec<Stored>> {
         self.push_to(Envelopes::All(payload()))
     }
 
-    fn push_to(&mut self, envelopes: Envelopes) -> Tag {
+    fn push_to(&mut self, envelopes: Envelopes) -> Question<Vec<Stored>> {
         let push = Push {
             user: ann(),
             envelopes,
@@ -177,29 +177,29 @@ impl Alone {
         let job = self.jobs.begin(Asker::Control(Ticket(0), None), 1);
         self.with(|home, turn, sessions| home.push_durable(turn, sessions, Place { job, index: 0 }, push));
         let appends = self.asked().into_iter().filter_map(|operation| match operation {
-            Operation::Append(tag, _) => Some(tag),
+            Operation::Append(ticket, _) => Some(ticket),
             _ => None,
         });
         appends.last().expect("nothing is stored")
     }
 
-    fn stored(&mut self, tag: Tag) {
-        self.answer(Completion::Appended(tag, Ok(vec![Stored::Yes])));
+    fn stored(&mut self, ticket: Question<Vec<Stored>>) {
+        self.answer(Completion::Appended(ticket, Ok(vec![Stored::Yes])));
     }
 
-    /// The session reads: the tag of its read, if the home reads for it.
-    fn read(&mut self, slot: u32, who: &Who) -> Option<Tag> {
+    /// The session reads: the ticket of its read, if the home reads for it.
+    fn read(&mut self, slot: u32, who: &Who) -> Option<Question<Page>> {
         let read_on = ReadOn { after: 0, messages_max: 10, bytes_max: 1_000 };
         self.with(|home, turn, _| home.read(turn, conn(slot), who, read_on));
         self.asked().into_iter().find_map(|operation| match operation {
-            Operation::Read { tag, .. } => Some(tag),
+            Operation::Read { ticket, .. } => Some(ticket),
             _ => None,
         })
     }
 
-    fn page(&mut self, tag: Tag, messages: usize, more: bool) {
+    fn page(&mut self, ticket: Question<Page>, messages: usize, more: bool) {
         let waiting = (0..messages).map(|seq| Waiting { seq: seq as u64 + 1, body: Bytes::new() });
-        self.answer(Completion::Read(tag, Ok(Page { messages: waiting.collect(), more })));
+        self.answer(Completion::Read(ticket, Ok(Page { messages: waiting.collect(), more })));
     }
 
     /// Watermarks that the store is told of.
@@ -374,9 +374,9 @@ fn a_connection_that_has_gone_gets_no_session_and_ends_none() {
     alone.sessions.has_gone = true;
     alone.with(|home, turn, _| home.open(turn, conn(1), &ann(), device(1), 0));
     let asked = alone.asked();
-    let Some(Operation::Open(tag, _)) = asked.last() else { panic!("not asked") };
+    let Some(Operation::Open(ticket, _)) = asked.last() else { panic!("not asked") };
     let known = Known { admitted: Ok(()), user: UserRecord::default(), count: Count::default() };
-    alone.answer(Completion::Opened(*tag, Ok(known)));
+    alone.answer(Completion::Opened(*ticket, Ok(known)));
     alone.push();
     assert_eq!(alone.sessions.said.last(), Some(&Said::Deliver(first.generation(), 101)));
 }

@@ -175,7 +175,7 @@ impl Mail {
 
     /// Whether the store has failed in this life.
     fn store_failed(&self) -> bool {
-        self.gateway.store.counters.failures.get() > 0
+        self.gateway.store.counts().failures > 0
     }
 
     fn now_ms(&self) -> u64 {

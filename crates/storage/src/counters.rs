@@ -1,5 +1,6 @@
 //! What the store counts.
 
+use campanile_mailbox::executor::Counts;
 use campanile_telemetry::counters;
 
 counters! {
@@ -32,4 +33,23 @@ counters! {
     Gauge storage_full
     /// 1 while the store does not work.
     Gauge failed
+}
+
+impl StoreCounters {
+    /// Says what the store has counted. Only the thread of the store calls it.
+    pub(super) fn publish(&self, counts: &Counts) {
+        self.envelopes_appended.set(counts.envelopes_appended);
+        self.envelopes_spared.set(counts.envelopes_spared);
+        self.envelopes_refused_mailbox.set(counts.envelopes_refused_mailbox);
+        self.envelopes_refused_storage.set(counts.envelopes_refused_storage);
+        self.messages_expired.set(counts.messages_expired);
+        self.messages_read.set(counts.messages_read);
+        self.trims.set(counts.trims);
+        self.commits.set(counts.commits);
+        self.failures.set(counts.failures);
+        self.damages.set(counts.storage.damages);
+        self.storage_bytes.set(counts.storage.bytes);
+        self.storage_full.set(counts.storage.full.into());
+        self.failed.set(counts.failed.into());
+    }
 }

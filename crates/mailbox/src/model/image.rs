@@ -5,12 +5,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::Bytes;
-use campanile_mailbox::{
+use crate::{
     Address, Append, Count, DEDUP_IDS_PER_USER_MAX, Dedup, DedupKey, DedupScope, MailboxLimits, Page,
     READ_MESSAGES_MAX, Remembered, Stored, UserRecord, Waiting,
 };
+use bytes::Bytes;
 use campanile_protocol::ids::{DeviceId, UserId};
+
+use crate::rules::queue::{Decision, decide, is_confirmed, needs_room};
 
 /// One atomic change.
 pub(super) enum Change {
@@ -90,28 +92,24 @@ impl Image {
         let (mut outcomes, mut envelopes) = (Vec::new(), Vec::new());
         for envelope in &append.envelopes {
             let address = Address { user: append.user.clone(), device: envelope.device };
-            let queue = self.queues.get(&address);
-            let confirmed = envelope.confirmed || queue.is_some_and(|queue| queue.watermark >= append.seq);
-            let body = (!confirmed).then(|| envelope.body.clone());
-            let replaced = queue.and_then(|queue| queue.of_topic(&append.topic));
-            let freed = replaced.map_or(0, |(_, message)| message.body.len() as u64);
-            let added = body.as_ref().map_or(0, |body| body.len() as u64);
-            let change = added as i64 - freed as i64;
-            let (messages, bytes) = queue.map_or((0, 0), |queue| (queue.messages.len() as u64, queue.bytes));
-            let too_many = messages - u64::from(replaced.is_some()) >= limits.messages_per_device_max;
-            let stored = if confirmed {
-                Stored::Yes
-            } else if full || self.bytes.saturating_add_signed(growth + change) > limits.bytes_total_max {
-                Stored::StorageFull
-            } else if too_many || bytes - freed + added > limits.bytes_per_device_max {
-                Stored::MailboxFull
-            } else {
-                Stored::Yes
-            };
-            outcomes.push(stored);
-            if stored == Stored::Yes {
-                growth += change;
-                envelopes.push((envelope.device, body));
+            let count = self.count(&address);
+            if is_confirmed(envelope.confirmed, append.seq, count.acknowledged) {
+                outcomes.push(Stored::Yes);
+                envelopes.push((envelope.device, None));
+                continue;
+            }
+            let replaced = self.queues.get(&address).and_then(|queue| queue.of_topic(&append.topic));
+            let replaced = replaced.map(|(_, message)| message.body.len() as u64);
+            let bytes = envelope.body.len() as u64;
+            let change = bytes as i64 - replaced.unwrap_or(0) as i64;
+            let full = full || self.bytes.saturating_add_signed(growth + change) > limits.bytes_total_max;
+            match decide(&count, replaced, bytes, limits, full) {
+                Decision::Refused(why) => outcomes.push(why),
+                Decision::Waits | Decision::Confirmed => {
+                    growth += change;
+                    outcomes.push(Stored::Yes);
+                    envelopes.push((envelope.device, Some(envelope.body.clone())));
+                }
             }
         }
         if envelopes.is_empty() {
@@ -162,11 +160,11 @@ impl Image {
     fn store(&mut self, accepted: &Accepted) {
         for (device, body) in &accepted.envelopes {
             let address = Address { user: accepted.user.clone(), device: *device };
+            let Some(body) = body.clone() else { continue };
             let queue = self.queues.entry(address).or_default();
             if let Some((seq, _)) = queue.of_topic(&accepted.topic) {
                 self.bytes -= queue.remove(seq);
             }
-            let Some(body) = body.clone() else { continue };
             self.bytes += body.len() as u64;
             queue.bytes += body.len() as u64;
             let (topic, expires_at_ms) = (accepted.topic.clone(), accepted.expires_at_ms);
@@ -206,19 +204,15 @@ impl Image {
         let mut page = Page::default();
         let mut bytes = 0;
         let Some(queue) = self.queues.get(address) else { return page };
-        for (&seq, message) in queue.messages.range(after.saturating_add(1)..) {
+        let behind = queue.messages.range(after.saturating_add(1)..);
+        for (&seq, message) in behind.filter(|(_, message)| now_ms < message.expires_at_ms) {
             let count = page.messages.len();
             bytes += message.body.len();
             if count >= messages_max.min(READ_MESSAGES_MAX) || count > 0 && bytes > bytes_max {
-                // Whether what is behind has expired is not looked at.
                 page.more = true;
                 return page;
             }
-            if now_ms < message.expires_at_ms {
-                page.messages.push(Waiting { seq, body: message.body.clone() });
-            } else {
-                bytes -= message.body.len();
-            }
+            page.messages.push(Waiting { seq, body: message.body.clone() });
         }
         page
     }
@@ -229,6 +223,20 @@ impl Image {
             bytes: queue.bytes,
             acknowledged: queue.watermark,
         })
+    }
+
+    /// What has to go before a message can be judged: the expired messages of queues that it would find full.
+    pub(super) fn make_room(&self, append: &Append, limits: &MailboxLimits, now_ms: u64) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for envelope in append.envelopes.iter().filter(|envelope| !envelope.confirmed) {
+            let address = Address { user: append.user.clone(), device: envelope.device };
+            let Some(queue) = self.queues.get(&address) else { continue };
+            if needs_room(&self.count(&address), envelope.body.len() as u64, limits) {
+                let expired = queue.messages.iter().filter(|(_, message)| message.expires_at_ms <= now_ms);
+                changes.extend(expired.map(|(&seq, _)| Change::Remove(address.clone(), seq)));
+            }
+        }
+        changes
     }
 
     /// The numbers of all that waits for a device, expired or not.

@@ -1,9 +1,10 @@
 //! What the mailbox keeps when the power is cut, and what it does on a disk that fails.
 
-use campanile_mailbox::{Count, Mailbox, Stored, UserRecord};
+use campanile_mailbox::executor::Mailbox;
+use campanile_mailbox::model::{Call, ModelMailbox, StoreFaults};
+use campanile_mailbox::{Count, Stored, UserRecord};
 use fastrand::Rng;
 
-use crate::store::{Call, ModelMailbox, StoreFaults};
 use crate::{LATER, NOW, ROOMY, ann, dedup, key, mailbox, message, reads, store, topic, trim, user};
 
 const SEEDS: u64 = 1_000;

@@ -1,4 +1,4 @@
-//! The contract of every mailbox, as this one keeps it.
+//! What the executor asks of the mailbox.
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use campanile_protocol::ids::UserId;
 use super::changes::Place;
 use super::expiry::LOOKS_FOR_ROOM_MAX;
 use super::keys::{self, AddressKey};
-use super::known::Known;
 use super::tables::{self, Tables, get};
 use super::{FjallMailbox, OpenError, SYNCS_PER_WATERMARKS, WATERMARKS_AHEAD_MAX, records};
+use campanile_mailbox::executor::{Expired, Mailbox, MailboxError, StorageStatus};
 use campanile_mailbox::{
-    Address, Append, Count, DedupKey, Expired, Mailbox, MailboxError, Page, PlacementKey, READ_MESSAGES_MAX,
-    Remembered, StorageStatus, Stored, Trim, UserRecord, Waiting,
+    Address, Append, Count, DedupKey, Page, PlacementKey, READ_MESSAGES_MAX, Remembered, Stored, Trim,
+    UserRecord, Waiting,
 };
 
 /// So long a reopening waits for a merge.
@@ -23,15 +23,15 @@ const REOPEN_WAIT_MAX: Duration = Duration::from_secs(1);
 
 impl Mailbox for FjallMailbox {
     fn epoch(&self) -> u64 {
-        self.directory.epoch()
+        FjallMailbox::epoch(self)
     }
 
     fn placement_key(&self) -> PlacementKey {
-        self.directory.placement_key()
+        FjallMailbox::placement_key(self)
     }
 
     fn reserve(&mut self, count: u64) -> Result<Range<u64>, MailboxError> {
-        self.directory.reserve(count).map_err(|error| MailboxError::Storage(Box::new(error)))
+        FjallMailbox::reserve(self, count)
     }
 
     fn append(&mut self, appends: &[Append], now_ms: u64) -> Result<Vec<Vec<Stored>>, MailboxError> {
@@ -147,16 +147,11 @@ impl Mailbox for FjallMailbox {
     fn count(&mut self, address: &Address) -> Result<Count, MailboxError> {
         self.attempt(|mailbox, tables| {
             let address = AddressKey::of(address);
-            let count = |known: &Known| Count {
-                messages: known.messages,
-                bytes: known.bytes,
-                acknowledged: known.acknowledged,
-            };
             if let Some(known) = mailbox.known.get(&address) {
-                return Ok(count(known));
+                return Ok(known.count());
             }
             let known = mailbox.read_known(tables, &address)?;
-            let count = count(&known);
+            let count = known.count();
             // Of most devices that connect nothing waits, and for most of them nothing comes for long.
             if count.messages > 0 {
                 mailbox.known.insert(&address, known);

@@ -1,18 +1,16 @@
-//! The mailbox that the simulator uses, against the contract; and the executor that runs it, on a disk that fails.
+//! The model of a store on a disk that fails, and the executor around it.
 
-mod contract;
 mod crashes;
 mod executor;
-#[path = "../support/store/mod.rs"]
-mod store;
+mod limits;
 
 use bytes::Bytes;
+use campanile_mailbox::executor::Mailbox;
+use campanile_mailbox::model::ModelMailbox;
 use campanile_mailbox::{
-    Address, Append, Dedup, DedupKey, DedupScope, Envelope, Mailbox, MailboxLimits, Stored, Trim,
+    Address, Append, Dedup, DedupKey, DedupScope, Envelope, MailboxLimits, Stored, Trim,
 };
 use campanile_protocol::ids::{DeviceId, UserId};
-
-use self::store::ModelMailbox;
 
 /// When most of this happens, in milliseconds.
 const NOW: u64 = 1_000_000;

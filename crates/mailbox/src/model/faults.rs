@@ -4,9 +4,12 @@ use fastrand::Rng;
 
 /// What is asked of a store, as far as it can fail.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Call {
+pub enum Call {
+    /// Making durable what was done.
     Sync,
+    /// Storing messages.
     Append,
+    /// Opening the store anew.
     Reopen,
     /// Everything else.
     Other,
@@ -14,28 +17,28 @@ pub(crate) enum Call {
 
 /// How often a store misbehaves, each as a chance in a thousand calls.
 #[derive(Copy, Clone, Debug)]
-pub(crate) struct StoreFaults {
+pub struct StoreFaults {
     /// A sync fails; what was not synced is then durable up to some point.
-    pub(crate) sync: u16,
+    pub sync: u16,
     /// An append fails; some of it may have been done.
-    pub(crate) append: u16,
+    pub append: u16,
     /// The store cannot be opened again.
-    pub(crate) reopen: u16,
+    pub reopen: u16,
     /// Anything else fails.
-    pub(crate) other: u16,
+    pub other: u16,
     /// An append finds the storage full.
-    pub(crate) full: u16,
+    pub full: u16,
     /// What has begun goes on for up to so many further calls: any call fails, or appends are refused.
-    pub(crate) spell_calls_max: u32,
+    pub spell_calls_max: u32,
 }
 
 impl StoreFaults {
     /// A disk that does what one hopes for.
-    pub(crate) const NONE: StoreFaults =
+    pub const NONE: StoreFaults =
         StoreFaults { sync: 0, append: 0, reopen: 0, other: 0, full: 0, spell_calls_max: 0 };
 
     /// A disk that does everything it may, often.
-    pub(crate) const HOSTILE: StoreFaults =
+    pub const HOSTILE: StoreFaults =
         StoreFaults { sync: 20, append: 10, reopen: 300, other: 2, full: 10, spell_calls_max: 5 };
 
     fn of(&self, call: Call) -> u16 {

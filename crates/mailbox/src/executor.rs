@@ -1,7 +1,11 @@
-//! Executes what the shards ask of a mailbox, and commits in groups.
+//! A store made of a synchronous [`Mailbox`]: it executes what the shards ask, and commits in groups.
 //!
-//! [`Store`] does no waiting of its own: a thread ([`super::thread`]) or a simulation calls [`Store::execute`] and
-//! [`Store::commit`] in turns. All that came while the last sync was under way becomes durable with the next.
+//! [`Executor`] does no waiting of its own: a thread or a simulation calls [`Executor::execute`] and [`Executor::commit`] in
+//! turns. All that came while the last sync was under way becomes durable with the next.
+//!
+//! Only stores may use it: `crates/storage` and the [model](crate::model).
+
+mod mailbox;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -9,11 +13,12 @@ use std::sync::Arc;
 
 use campanile_protocol::ids::{DeviceId, UserId};
 
-pub use super::counters::StoreCounters;
-use super::operations::{
-    Completion, Open, Opened, Operation, Port, RegisterError, Registration, StoreFailed, Tag, Takes,
+pub use self::mailbox::{Expired, Mailbox, MailboxError, StorageStatus};
+use crate::operations::{
+    Completion, Open, Opened, Operation, Port, Registered, Registration, StoreFailed, Takes, Ticket,
 };
-use super::{Address, Append, DeviceRecord, Mailbox, MailboxError, Stored, Trim, UserRecord};
+use crate::rules::devices;
+use crate::{Address, Append, Partition, Stored, Trim, UserRecord};
 
 /// Operations of one shard that are executed before the next commit.
 const OPERATIONS_PER_COMMIT_MAX: usize = 8_192;
@@ -27,20 +32,43 @@ const EXPIRE_INTERVAL_MS: u64 = 100;
 const EXPIRE_LOOKS_MAX: usize = 512;
 /// As long as much has expired, it is done between any two commits, with so many looks: a few milliseconds.
 const EXPIRE_LOOKS_BEHIND_MAX: usize = 2_048;
-/// The last time seen is written down again after so many milliseconds.
-const LAST_SEEN_GRAIN_MS: u64 = 600_000;
+
+/// What a store has done since it was made.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Envelopes appended, those that were spared included.
+    pub envelopes_appended: u64,
+    /// Envelopes that were confirmed before they would have been written.
+    pub envelopes_spared: u64,
+    /// Envelopes refused because the device's mailbox is full.
+    pub envelopes_refused_mailbox: u64,
+    /// Envelopes refused because the storage is full.
+    pub envelopes_refused_storage: u64,
+    /// Messages removed because their time was over.
+    pub messages_expired: u64,
+    /// Messages read for replay and for devices that poll.
+    pub messages_read: u64,
+    /// Watermarks moved.
+    pub trims: u64,
+    /// Commits: syncs that somebody waited for, or that were due.
+    pub commits: u64,
+    /// Times that the store failed and was reopened or is to be.
+    pub failures: u64,
+    /// Whether it does not work at the moment.
+    pub failed: bool,
+    /// How the storage was doing when it was looked at last.
+    pub storage: StorageStatus,
+}
 
 /// A mailbox and the shards that use it.
-pub struct Store<M> {
+pub struct Executor<M> {
     mailbox: M,
     ports: Vec<Arc<Port>>,
-    counters: Arc<StoreCounters>,
+    counts: Counts,
     /// What each shard hears after the next sync.
     promised: Vec<Vec<Completion>>,
     /// Since when changes wait for a sync, in milliseconds since the Unix epoch.
     dirty_since_ms: Option<u64>,
-    /// It has failed, and was not opened anew since.
-    failed: bool,
     /// When it was last tried to open the mailbox anew.
     reopen_tried_at_ms: Option<u64>,
     expired_at_ms: Option<u64>,
@@ -48,17 +76,16 @@ pub struct Store<M> {
     expiry_behind: bool,
 }
 
-impl<M: Mailbox> Store<M> {
+impl<M: Mailbox> Executor<M> {
     /// A store that serves these shards.
-    pub fn new(mailbox: M, ports: Vec<Arc<Port>>, counters: Arc<StoreCounters>) -> Store<M> {
+    pub fn new(mailbox: M, ports: Vec<Arc<Port>>) -> Executor<M> {
         let promised = ports.iter().map(|_| Vec::new()).collect();
-        Store {
+        Executor {
             mailbox,
             ports,
-            counters,
+            counts: Counts::default(),
             promised,
             dirty_since_ms: None,
-            failed: false,
             reopen_tried_at_ms: None,
             expired_at_ms: None,
             expiry_behind: false,
@@ -68,11 +95,16 @@ impl<M: Mailbox> Store<M> {
     /// Makes durable what nobody waits for, and closes the mailbox. One that has failed is only closed: what it holds
     /// in memory may be what was answered as failed.
     pub fn close(mut self) {
-        if !self.failed
+        if !self.counts.failed
             && let Err(error) = self.mailbox.sync()
         {
             tracing::error!(%error, "the last changes of the store are lost");
         }
+    }
+
+    /// What it has done so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// The mailbox, for who takes the store apart.
@@ -106,7 +138,7 @@ impl<M: Mailbox> Store<M> {
             }
             any = true;
             let mut batch =
-                Batch { shard, now_ms, appends: Vec::new(), tags: Vec::new(), answers: Vec::new() };
+                Batch { shard, now_ms, appends: Vec::new(), tickets: Vec::new(), answers: Vec::new() };
             Self::spare(&mut operations);
             for operation in operations {
                 self.execute_one(&mut batch, operation);
@@ -123,10 +155,10 @@ impl<M: Mailbox> Store<M> {
 
     /// So that nobody is sent what is going to be refused.
     fn say_what_is_taken(&self) {
-        let takes = match (self.failed, self.counters.storage_full.get()) {
+        let takes = match (self.counts.failed, self.counts.storage.full) {
             (true, _) => Takes::Nothing,
-            (false, 0) => Takes::Messages,
-            (false, _) => Takes::NoMessages,
+            (false, false) => Takes::Messages,
+            (false, true) => Takes::NoMessages,
         };
         self.ports.iter().for_each(|port| port.set_takes(takes));
     }
@@ -134,7 +166,7 @@ impl<M: Mailbox> Store<M> {
     /// Removes what has expired, if it is time to.
     fn expire(&mut self, now_ms: u64) {
         let due = self.expired_at_ms.is_none_or(|last| is_over(EXPIRE_INTERVAL_MS, last, now_ms));
-        if self.failed || !(due || self.expiry_behind) {
+        if self.counts.failed || !(due || self.expiry_behind) {
             return;
         }
         self.expired_at_ms = Some(now_ms);
@@ -142,17 +174,14 @@ impl<M: Mailbox> Store<M> {
         match self.mailbox.expire(now_ms, looks_max) {
             Ok(expired) => {
                 self.expiry_behind = expired.behind;
-                self.counters.messages_expired.add(expired.messages);
+                self.counts.messages_expired += expired.messages;
                 if expired.messages > 0 {
                     self.touch(now_ms);
                 }
             }
             Err(error) => self.fail(&error, now_ms),
         }
-        let status = self.mailbox.status();
-        self.counters.storage_bytes.set(status.bytes);
-        self.counters.storage_full.set(status.full.into());
-        self.counters.damages.set(status.damages);
+        self.counts.storage = self.mailbox.status();
     }
 
     /// Makes durable what was executed, and says so to the shards. Whether there was anything.
@@ -162,7 +191,7 @@ impl<M: Mailbox> Store<M> {
         if !waits && !due {
             return false;
         }
-        self.counters.commits.add(1);
+        self.counts.commits += 1;
         match self.mailbox.sync() {
             Ok(()) => {
                 self.dirty_since_ms = None;
@@ -180,7 +209,7 @@ impl<M: Mailbox> Store<M> {
     /// When something is due although no shard asks for anything, in milliseconds since the Unix epoch.
     pub fn next_due_ms(&self) -> u64 {
         // Nothing else is done while the mailbox does not work.
-        if self.failed {
+        if self.counts.failed {
             return self.reopen_tried_at_ms.map_or(0, |tried| tried + REOPEN_INTERVAL_MS);
         }
         if self.expiry_behind {
@@ -219,14 +248,14 @@ impl<M: Mailbox> Store<M> {
     }
 
     fn execute_one(&mut self, batch: &mut Batch, operation: Operation) {
-        if let Operation::Append(tag, append) = operation {
-            batch.tags.push(tag);
+        if let Operation::Append(ticket, append) = operation {
+            batch.tickets.push(ticket);
             batch.appends.push(append);
             return;
         }
         self.append(batch);
         let refused = refusal(&operation);
-        if self.failed {
+        if self.counts.failed {
             return batch.answers.extend(refused);
         }
         match self.carry_out(batch, operation) {
@@ -244,10 +273,10 @@ impl<M: Mailbox> Store<M> {
         if batch.appends.is_empty() {
             return;
         }
-        let (appends, tags) = (std::mem::take(&mut batch.appends), std::mem::take(&mut batch.tags));
-        let refused = |tag| Completion::Appended(tag, Err(StoreFailed));
-        if self.failed {
-            return batch.answers.extend(tags.into_iter().map(refused));
+        let (appends, tickets) = (std::mem::take(&mut batch.appends), std::mem::take(&mut batch.tickets));
+        let refused = |ticket| Completion::Appended(ticket, Err(StoreFailed));
+        if self.counts.failed {
+            return batch.answers.extend(tickets.into_iter().map(refused));
         }
         match self.mailbox.append(&appends, batch.now_ms) {
             Ok(outcomes) => {
@@ -255,68 +284,67 @@ impl<M: Mailbox> Store<M> {
                 outcomes.iter().flatten().for_each(|&stored| self.count_stored(stored));
                 let envelopes = appends.iter().flat_map(|append| &append.envelopes);
                 let spared = envelopes.filter(|envelope| envelope.confirmed).count();
-                self.counters.envelopes_spared.add(spared as u64);
-                let answers = tags.into_iter().zip(outcomes);
+                self.counts.envelopes_spared += spared as u64;
+                let answers = tickets.into_iter().zip(outcomes);
                 self.promised[batch.shard]
-                    .extend(answers.map(|(tag, outcomes)| Completion::Appended(tag, Ok(outcomes))));
+                    .extend(answers.map(|(ticket, outcomes)| Completion::Appended(ticket, Ok(outcomes))));
             }
             Err(error) => {
-                batch.answers.extend(tags.into_iter().map(refused));
+                batch.answers.extend(tickets.into_iter().map(refused));
                 self.fail_within(batch, &error);
             }
         }
     }
 
-    fn count_stored(&self, stored: Stored) {
-        let counter = match stored {
-            Stored::Yes => &self.counters.envelopes_appended,
-            Stored::MailboxFull => &self.counters.envelopes_refused_mailbox,
-            Stored::StorageFull => &self.counters.envelopes_refused_storage,
-        };
-        counter.add(1);
+    fn count_stored(&mut self, stored: Stored) {
+        *match stored {
+            Stored::Yes => &mut self.counts.envelopes_appended,
+            Stored::MailboxFull => &mut self.counts.envelopes_refused_mailbox,
+            Stored::StorageFull => &mut self.counts.envelopes_refused_storage,
+        } += 1;
     }
 
     fn carry_out(&mut self, batch: &Batch, operation: Operation) -> Result<Option<Answer>, MailboxError> {
         let now_ms = batch.now_ms;
         Ok(Some(match operation {
             Operation::Append(..) => return Ok(None),
-            Operation::Recall(tag, user, key) => match self.mailbox.recall(&user, &key, now_ms)? {
+            Operation::Recall(ticket, user, key) => match self.mailbox.recall(&user, &key, now_ms)? {
                 // What was answered then must be true now; that there is nothing promises nothing.
-                Some(remembered) => Answer::Durable(Completion::Recalled(tag, Ok(Some(remembered)))),
-                None => Answer::Now(Completion::Recalled(tag, Ok(None))),
+                Some(remembered) => Answer::Durable(Completion::Recalled(ticket, Ok(Some(remembered)))),
+                None => Answer::Now(Completion::Recalled(ticket, Ok(None))),
             },
             Operation::Trim(trims) => {
-                self.counters.trims.add(trims.len() as u64);
+                self.counts.trims += trims.len() as u64;
                 self.mailbox.trim(&trims)?;
                 self.touch(now_ms);
                 return Ok(None);
             }
-            Operation::Open(tag, open) => Answer::Now(Completion::Opened(tag, Ok(self.open(*open)?))),
-            Operation::User(tag, user) => {
-                Answer::Now(Completion::User(tag, Ok(self.mailbox.user(&user)?.unwrap_or_default())))
+            Operation::Open(ticket, open) => Answer::Now(Completion::Opened(ticket, Ok(self.open(*open)?))),
+            Operation::User(ticket, user) => {
+                Answer::Now(Completion::User(ticket, Ok(self.mailbox.user(&user)?.unwrap_or_default())))
             }
-            Operation::Register(tag, registration) => {
-                Answer::Durable(Completion::Registered(tag, Ok(self.register(&registration)?)))
+            Operation::Register(ticket, registration) => {
+                Answer::Durable(Completion::Registered(ticket, Ok(self.register(&registration)?)))
             }
             Operation::Seen(address, at_ms) => {
                 self.seen(&address, at_ms, now_ms)?;
                 return Ok(None);
             }
-            Operation::Read { tag, address, after, messages_max, bytes_max } => {
+            Operation::Read { ticket, address, after, messages_max, bytes_max } => {
                 let page = self.mailbox.read(&address, after, messages_max, bytes_max, now_ms)?;
-                self.counters.messages_read.add(page.messages.len() as u64);
-                Answer::Now(Completion::Read(tag, Ok(page)))
+                self.counts.messages_read += page.messages.len() as u64;
+                Answer::Now(Completion::Read(ticket, Ok(page)))
             }
-            Operation::Fetch(tag, address, seq) => {
-                Answer::Now(Completion::Fetched(tag, Ok(self.mailbox.fetch(&address, seq, now_ms)?)))
+            Operation::Fetch(ticket, address, seq) => {
+                Answer::Now(Completion::Fetched(ticket, Ok(self.mailbox.fetch(&address, seq, now_ms)?)))
             }
-            Operation::Remove(tag, address, seq) => {
+            Operation::Remove(ticket, address, seq) => {
                 let removed = self.mailbox.remove(&address, seq, now_ms)?;
                 self.touch(now_ms);
-                Answer::Durable(Completion::Removed(tag, Ok(removed)))
+                Answer::Durable(Completion::Removed(ticket, Ok(removed)))
             }
-            Operation::Reserve(count) => {
-                Answer::Now(Completion::Reserved(Ok(self.mailbox.reserve(count)?)))
+            Operation::Reserve(ticket, count) => {
+                Answer::Now(Completion::Reserved(ticket, Ok(self.mailbox.reserve(count)?)))
             }
         }))
     }
@@ -324,21 +352,14 @@ impl<M: Mailbox> Store<M> {
     fn open(&mut self, open: Open) -> Result<Opened, MailboxError> {
         let Open { address, acknowledged, register, devices_max, now_ms } = open;
         let mut user = self.mailbox.user(&address.user)?.unwrap_or_default();
-        let known_count = user.devices.len();
-        let admitted = match user.devices.iter_mut().find(|known| known.device == address.device) {
-            Some(known) if now_ms.saturating_sub(known.last_seen_at_ms) >= LAST_SEEN_GRAIN_MS => {
-                known.last_seen_at_ms = now_ms;
-                self.put_user(&address.user, &user, now_ms)?;
+        let admitted = match devices::admit(&user, address.device, register, devices_max, now_ms) {
+            Ok(Some(changed)) => {
+                self.put_user(&address.user, &changed, now_ms)?;
+                user = changed;
                 Ok(())
             }
-            Some(_) => Ok(()),
-            None if !register => Err(RegisterError::Unknown),
-            None if known_count >= devices_max as usize => Err(RegisterError::TooMany),
-            None => {
-                user.add(address.device, now_ms);
-                self.put_user(&address.user, &user, now_ms)?;
-                Ok(())
-            }
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
         };
         // Nothing is kept of a device that is turned away.
         if acknowledged > 0 && admitted.is_ok() {
@@ -349,28 +370,23 @@ impl<M: Mailbox> Store<M> {
         Ok(Opened { admitted, user, count })
     }
 
-    fn register(&mut self, wanted: &Registration) -> Result<Result<DeviceId, RegisterError>, MailboxError> {
-        let mut user = self.mailbox.user(&wanted.user)?.unwrap_or_default();
-        if let Some(device) = wanted.device
-            && user.devices.iter().any(|known| known.device == device)
-        {
-            return Ok(Err(RegisterError::Exists));
-        }
-        let device = wanted.device.or_else(|| user.last_device.checked_add(1)?.try_into().ok());
-        let room = user.devices.len() < wanted.devices_max as usize;
-        let Some(device) = device.filter(|_| room) else { return Ok(Err(RegisterError::TooMany)) };
-        user.add(device, wanted.now_ms);
-        self.put_user(&wanted.user, &user, wanted.now_ms)?;
-        Ok(Ok(device))
+    fn register(&mut self, wanted: &Registration) -> Result<Registered, MailboxError> {
+        let user = self.mailbox.user(&wanted.user)?.unwrap_or_default();
+        Ok(match devices::register(&user, wanted.device, wanted.devices_max, wanted.now_ms) {
+            Ok((device, changed)) => {
+                self.put_user(&wanted.user, &changed, wanted.now_ms)?;
+                Ok(device)
+            }
+            Err(error) => Err(error),
+        })
     }
 
     fn seen(&mut self, address: &Address, at_ms: u64, now_ms: u64) -> Result<(), MailboxError> {
-        let Some(mut user) = self.mailbox.user(&address.user)? else { return Ok(()) };
-        if let Some(known) = user.devices.iter_mut().find(|known| known.device == address.device) {
-            known.last_seen_at_ms = known.last_seen_at_ms.max(at_ms);
-            self.put_user(&address.user, &user, now_ms)?;
+        let user = self.mailbox.user(&address.user)?;
+        match user.and_then(|user| devices::seen(&user, address.device, at_ms)) {
+            Some(changed) => self.put_user(&address.user, &changed, now_ms),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn put_user(&mut self, user: &UserId, record: &UserRecord, now_ms: u64) -> Result<(), MailboxError> {
@@ -395,8 +411,7 @@ impl<M: Mailbox> Store<M> {
     /// The mailbox failed: what was promised is not kept, and nothing is served before it works again.
     fn fail(&mut self, error: &MailboxError, now_ms: u64) {
         tracing::error!(%error, "the store failed; it is opened anew");
-        self.counters.failures.add(1);
-        self.counters.failed.set(1);
+        self.counts.failures += 1;
         self.say_what_is_taken();
         self.dirty_since_ms = None;
         for (port, promised) in self.ports.iter().zip(&mut self.promised) {
@@ -405,7 +420,7 @@ impl<M: Mailbox> Store<M> {
                 port.complete(refused);
             }
         }
-        self.failed = true;
+        self.counts.failed = true;
         self.expiry_behind = false;
         self.recover(now_ms);
     }
@@ -413,16 +428,16 @@ impl<M: Mailbox> Store<M> {
     /// Opens a mailbox that failed anew, if that was not tried just now: every time costs all shards a replay.
     fn recover(&mut self, now_ms: u64) {
         let due = self.reopen_tried_at_ms.is_none_or(|tried| is_over(REOPEN_INTERVAL_MS, tried, now_ms));
-        if !self.failed || !due {
+        if !self.counts.failed || !due {
             return;
         }
         self.reopen_tried_at_ms = Some(now_ms);
         match self.mailbox.reopen() {
             Ok(()) => {
-                self.failed = false;
-                self.counters.failed.set(0);
+                self.counts.failed = false;
                 tracing::info!("the store works again");
-                self.ports.iter().for_each(|port| port.complete(vec![Completion::Reopened]));
+                let lives = || Partition::all().map(Completion::Reopened).collect();
+                self.ports.iter().for_each(|port| port.complete(lives()));
             }
             Err(error) => tracing::error!(%error, "the store cannot be opened; trying again"),
         }
@@ -433,14 +448,13 @@ impl<M: Mailbox> Store<M> {
     /// # Errors
     /// [`MailboxError`].
     pub fn reserve(&mut self, count: u64) -> Result<Range<u64>, MailboxError> {
-        if self.failed {
+        if self.counts.failed {
             return Err(MailboxError::Storage(Box::new(StoreFailed)));
         }
         self.mailbox.reserve(count).inspect_err(|error| {
             tracing::error!(%error, "no numbers; the store is opened anew");
-            self.counters.failures.add(1);
-            self.counters.failed.set(1);
-            self.failed = true;
+            self.counts.failures += 1;
+            self.counts.failed = true;
         })
     }
 }
@@ -456,7 +470,7 @@ struct Batch {
     now_ms: u64,
     /// Appends that follow each other, executed as one.
     appends: Vec<Append>,
-    tags: Vec<Tag>,
+    tickets: Vec<Ticket<Vec<Stored>>>,
     answers: Vec<Completion>,
 }
 
@@ -469,15 +483,15 @@ enum Answer {
 /// What an operation is answered that was not carried out.
 fn refusal(operation: &Operation) -> Option<Completion> {
     Some(match operation {
-        Operation::Append(tag, _) => Completion::Appended(*tag, Err(StoreFailed)),
-        Operation::Recall(tag, ..) => Completion::Recalled(*tag, Err(StoreFailed)),
-        Operation::Open(tag, _) => Completion::Opened(*tag, Err(StoreFailed)),
-        Operation::User(tag, _) => Completion::User(*tag, Err(StoreFailed)),
-        Operation::Register(tag, _) => Completion::Registered(*tag, Err(StoreFailed)),
-        Operation::Read { tag, .. } => Completion::Read(*tag, Err(StoreFailed)),
-        Operation::Fetch(tag, ..) => Completion::Fetched(*tag, Err(StoreFailed)),
-        Operation::Remove(tag, ..) => Completion::Removed(*tag, Err(StoreFailed)),
-        Operation::Reserve(_) => Completion::Reserved(Err(StoreFailed)),
+        Operation::Append(ticket, _) => Completion::Appended(*ticket, Err(StoreFailed)),
+        Operation::Recall(ticket, ..) => Completion::Recalled(*ticket, Err(StoreFailed)),
+        Operation::Open(ticket, _) => Completion::Opened(*ticket, Err(StoreFailed)),
+        Operation::User(ticket, _) => Completion::User(*ticket, Err(StoreFailed)),
+        Operation::Register(ticket, _) => Completion::Registered(*ticket, Err(StoreFailed)),
+        Operation::Read { ticket, .. } => Completion::Read(*ticket, Err(StoreFailed)),
+        Operation::Fetch(ticket, ..) => Completion::Fetched(*ticket, Err(StoreFailed)),
+        Operation::Remove(ticket, ..) => Completion::Removed(*ticket, Err(StoreFailed)),
+        Operation::Reserve(ticket, _) => Completion::Reserved(*ticket, Err(StoreFailed)),
         Operation::Trim(_) | Operation::Seen(..) => return None,
     })
 }
@@ -485,20 +499,10 @@ fn refusal(operation: &Operation) -> Option<Completion> {
 /// A promise that is not kept.
 fn broken(promised: Completion) -> Option<Completion> {
     Some(match promised {
-        Completion::Appended(tag, _) => Completion::Appended(tag, Err(StoreFailed)),
-        Completion::Recalled(tag, _) => Completion::Recalled(tag, Err(StoreFailed)),
-        Completion::Registered(tag, _) => Completion::Registered(tag, Err(StoreFailed)),
-        Completion::Removed(tag, _) => Completion::Removed(tag, Err(StoreFailed)),
+        Completion::Appended(ticket, _) => Completion::Appended(ticket, Err(StoreFailed)),
+        Completion::Recalled(ticket, _) => Completion::Recalled(ticket, Err(StoreFailed)),
+        Completion::Registered(ticket, _) => Completion::Registered(ticket, Err(StoreFailed)),
+        Completion::Removed(ticket, _) => Completion::Removed(ticket, Err(StoreFailed)),
         _ => return None,
     })
-}
-
-impl UserRecord {
-    /// Adds a device that is not there.
-    fn add(&mut self, device: DeviceId, now_ms: u64) {
-        let record = DeviceRecord { device, created_at_ms: now_ms, last_seen_at_ms: now_ms };
-        let at = self.devices.partition_point(|known| known.device < device);
-        self.devices.insert(at, record);
-        self.last_device = self.last_device.max(device.get());
-    }
 }

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use bytes::Bytes;
-use campanile_mailbox::{
-    Address, Append, Count, DedupKey, Expired, Mailbox, MailboxError, MailboxLimits, Page, PlacementKey,
-    Remembered, StorageStatus, Stored, Trim, UserRecord,
-};
 use campanile_protocol::ids::UserId;
 
 use super::faults::{Call, Fate, StoreFaults};
 use super::image::{Change, Image, Mortal};
+use crate::executor::{Expired, Mailbox, MailboxError, StorageStatus};
+use crate::{
+    Address, Append, Count, DedupKey, MailboxLimits, Page, PlacementKey, Remembered, Stored, Trim, UserRecord,
+};
 
 /// A mailbox with a live image, which is read, and a durable one.
 ///
@@ -20,7 +20,7 @@ use super::image::{Change, Image, Mortal};
 ///
 /// It panics when its user breaks the contract: on a number that does not grow, a device twice in an append, a
 /// deduplication id that is too long, and any use between an error and being opened anew.
-pub(crate) struct ModelMailbox {
+pub struct ModelMailbox {
     epoch: u64,
     limits: MailboxLimits,
     durable: Image,
@@ -36,11 +36,13 @@ pub(crate) struct ModelMailbox {
     highest: HashMap<UserId, u64>,
     /// Where expiry goes on.
     looked_at: Option<Mortal>,
+    /// Expired messages that made room, since the last expiry.
+    made_room: u64,
 }
 
 impl ModelMailbox {
     /// An empty mailbox on a disk that does what one hopes for.
-    pub(crate) fn new(epoch: u64, limits: MailboxLimits, seed: u64) -> ModelMailbox {
+    pub fn new(epoch: u64, limits: MailboxLimits, seed: u64) -> ModelMailbox {
         ModelMailbox {
             epoch,
             limits,
@@ -52,52 +54,53 @@ impl ModelMailbox {
             next_number: 1,
             highest: HashMap::new(),
             looked_at: None,
+            made_room: 0,
         }
     }
 
     /// How the disk behaves from now on.
-    pub(crate) fn set_faults(&mut self, faults: StoreFaults) {
+    pub fn set_faults(&mut self, faults: StoreFaults) {
         self.fate.faults = faults;
     }
 
     /// The next call of this kind fails, beside those that were to fail already.
-    pub(crate) fn fail_next(&mut self, call: Call) {
+    pub fn fail_next(&mut self, call: Call) {
         self.fate.demand(call);
     }
 
     /// The next so many calls fail, whatever they are.
-    pub(crate) fn fail_for(&mut self, calls: u32) {
+    pub fn fail_for(&mut self, calls: u32) {
         self.fate.begin_spell(calls);
     }
 
     /// The next so many messages find the storage full.
-    pub(crate) fn fill(&mut self, messages: u32) {
+    pub fn fill(&mut self, messages: u32) {
         self.fate.fill(messages);
     }
 
     /// What is left when the power comes back: what was synced, and a prefix of what was done since.
-    pub(crate) fn power_cut(mut self) -> ModelMailbox {
+    pub fn power_cut(mut self) -> ModelMailbox {
         self.survive();
         self
     }
 
     /// How many changes are not synced.
-    pub(crate) fn unsynced(&self) -> usize {
+    pub fn unsynced(&self) -> usize {
         self.journal.len()
     }
 
     /// The numbers of all that waits for a device, expired or not, durable or not.
-    pub(crate) fn waiting(&self, address: &Address) -> Vec<u64> {
+    pub fn waiting(&self, address: &Address) -> Vec<u64> {
         self.live.waiting(address)
     }
 
     /// The numbers of all that waits for a device and is durable.
-    pub(crate) fn waiting_durably(&self, address: &Address) -> Vec<u64> {
+    pub fn waiting_durably(&self, address: &Address) -> Vec<u64> {
         self.durable.waiting(address)
     }
 
     /// The lowest number that was never given out.
-    pub(crate) fn next_number(&self) -> u64 {
+    pub fn next_number(&self) -> u64 {
         self.next_number
     }
 
@@ -107,6 +110,7 @@ impl ModelMailbox {
         self.journal.clear();
         self.live = self.durable.clone();
         self.looked_at = None;
+        self.made_room = 0;
         self.broken = false;
     }
 
@@ -156,11 +160,15 @@ impl Mailbox for ModelMailbox {
         end.map(|()| first..first + count)
     }
 
-    fn append(&mut self, appends: &[Append], _now_ms: u64) -> Result<Vec<Vec<Stored>>, MailboxError> {
+    fn append(&mut self, appends: &[Append], now_ms: u64) -> Result<Vec<Vec<Stored>>, MailboxError> {
         appends.iter().for_each(|append| self.check(append));
         let (done, end) = self.attempt(Call::Append, appends.len());
         let mut outcomes = Vec::with_capacity(done);
         for append in &appends[..done] {
+            for room in self.live.make_room(append, &self.limits, now_ms) {
+                self.made_room += 1;
+                self.change(room);
+            }
             let full = self.fate.finds_full();
             let (stored, change) = self.live.decide(append, &self.limits, full);
             if let Some(change) = change {
@@ -237,7 +245,7 @@ impl Mailbox for ModelMailbox {
         let mortals = self.live.mortals(self.looked_at.as_ref(), looks_max);
         let (done, end) = self.attempt(Call::Other, mortals.len());
         self.looked_at = mortals.last().filter(|_| mortals.len() == looks_max).map(|(last, _)| last.clone());
-        let mut removed = 0;
+        let mut removed = std::mem::take(&mut self.made_room);
         for (mortal, _) in mortals.into_iter().take(done).filter(|&(_, over_at_ms)| over_at_ms <= now_ms) {
             match mortal {
                 Mortal::Message(address, seq) => {
