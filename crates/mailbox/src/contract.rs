@@ -1,8 +1,8 @@
 //! One suite for every store: what is asked through the port, and what must come of it.
 //!
-//! A test crate makes its store a [`Subject`] and writes `campanile_mailbox::contract_suite!(MyStore);`, which gives it one
-//! test for each promise. The suite knows nothing of what is behind the port. Order is only looked for among the operations
-//! of one user.
+//! A test crate makes its store a [`Subject`] and writes `campanile_mailbox::contract_suite!(MyStore);`, which gives it
+//! one test for each promise. The suite knows nothing of what is behind the port. Order is only looked for among the
+//! operations of one user.
 
 pub mod crashes;
 pub mod failures;

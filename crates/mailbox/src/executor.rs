@@ -1,7 +1,7 @@
 //! A store made of a synchronous [`Mailbox`]: it executes what the shards ask, and commits in groups.
 //!
-//! [`Executor`] does no waiting of its own: a thread or a simulation calls [`Executor::execute`] and [`Executor::commit`] in
-//! turns. All that came while the last sync was under way becomes durable with the next.
+//! [`Executor`] does no waiting of its own: a thread or a simulation calls [`Executor::execute`] and
+//! [`Executor::commit`] in turns. All that came while the last sync was under way becomes durable with the next.
 //!
 //! Only stores may use it: `crates/storage` and the [model](crate::model).
 

@@ -1,8 +1,8 @@
 //! The port of a store: what the shards ask of it, what they hear, and the queues in between.
 //!
 //! The operations of one user take effect in the order in which they were asked; a user is asked about through one port
-//! only. Answers that promise durability come when it is so; all others come as soon as they are known. Neither side ever
-//! waits: the shard bounds what it has asked for and refuses publishes beyond that.
+//! only. Answers that promise durability come when it is so; all others come as soon as they are known. Neither side
+//! ever waits: the shard bounds what it has asked for and refuses publishes beyond that.
 //!
 //! Every question has a [`Ticket`] that knows the type of its answer, so that an answer cannot be taken for another
 //! one's; [`Tickets`] keeps what the answers of one kind are for.
@@ -135,8 +135,8 @@ pub enum Completion {
     Removed(Ticket<bool>, Answer<bool>),
     /// To [`Operation::Reserve`].
     Reserved(Ticket<Range<u64>>, Answer<Range<u64>>),
-    /// A partition was begun anew: its registrations and messages that were not confirmed may be gone. Whatever is heard
-    /// afterwards of its users was done afterwards.
+    /// A partition was begun anew: its registrations and messages that were not confirmed may be gone. Whatever is
+    /// heard afterwards of its users was done afterwards.
     Reopened(Partition),
 }
 

@@ -16,8 +16,8 @@ impl Partition {
     }
 }
 
-/// How often each partition of a store was begun anew, as far as somebody has heard: what was read in an earlier life may
-/// have been lost since.
+/// How often each partition of a store was begun anew, as far as somebody has heard: what was read in an earlier life
+/// may have been lost since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lives([u32; Partition::COUNT]);
 

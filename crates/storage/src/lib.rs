@@ -10,11 +10,11 @@
 //!   entries.
 //! - A record that is damaged is reported, counted and passed over. It never stands in the way of others.
 //!
-//! A known limit: the database does not pass over a damaged block when it merges the table that holds it. Its own thread
-//! ends then, the mailbox fails and is reopened, and with the next merge the same happens: each time what was not yet
-//! confirmed is answered as failed, and the counter of failures goes up. The error that is logged each time says so. What
-//! waits can still be read and delivered: take the node out of service for publishers, let devices fetch what waits, and
-//! start it with an empty directory. Other stores are not concerned.
+//! A known limit: the database does not pass over a damaged block when it merges the table that holds it. Its own
+//! thread ends then, the mailbox fails and is reopened, and with the next merge the same happens: each time what was
+//! not yet confirmed is answered as failed, and the counter of failures goes up. The error that is logged each time
+//! says so. What waits can still be read and delivered: take the node out of service for publishers, let devices fetch
+//! what waits, and start it with an empty directory. Other stores are not concerned.
 //!
 //! Nobody else may touch the directory; a lock sees to it. Callers must `reopen` after an error.
 

@@ -1,8 +1,8 @@
 //! Reading a mailbox in order, although blocks of tables are damaged.
 //!
-//! A block that cannot be read makes the database fail every read of a range that the block may have a part in, and with
-//! it the message before. The block may be the first of a later table, in which case all reads up to the mailbox's end
-//! fail, wherever they begin, although the tables before it are intact:
+//! A block that cannot be read makes the database fail every read of a range that the block may have a part in, and
+//! with it the message before. The block may be the first of a later table, in which case all reads up to the mailbox's
+//! end fail, wherever they begin, although the tables before it are intact:
 //!
 //! ```text
 //! numbers   1 … 900 │ 901 … 940 │ 941 … 1300

@@ -289,9 +289,9 @@ pub(super) fn bearable(error: fjall::Error) -> Result<(), MailboxError> {
 pub(super) fn failed(error: fjall::Error) -> MailboxError {
     if matches!(error, fjall::Error::Poisoned) {
         tracing::error!(
-            "the database's own thread has ended with an error: the disk refuses or is full, or a table is damaged. If \
-             this comes again although the disk has room and works, a damaged table cannot be merged: let devices fetch \
-             what waits, and start the node with an empty data directory"
+            "the database's own thread has ended with an error: the disk refuses or is full, or a table is damaged. \
+             If this comes again although the disk has room and works, a damaged table cannot be merged: let devices \
+             fetch what waits, and start the node with an empty data directory"
         );
     }
     MailboxError::Storage(Box::new(error))

@@ -54,9 +54,9 @@ pub struct StoreThread {
 }
 
 impl StoreThread {
-    /// Starts a thread for the mailbox, which serves these ports. `waker` is the one that the ports wake the store with.
-    /// The process is aborted when the mailbox does not return for a minute: it never would, and a process that is
-    /// started anew recovers.
+    /// Starts a thread for the mailbox, which serves these ports. `waker` is the one that the ports wake the store
+    /// with. The process is aborted when the mailbox does not return for a minute: it never would, and a process that
+    /// is started anew recovers.
     ///
     /// # Errors
     /// When the kernel refuses a thread.

@@ -43,8 +43,8 @@ pub enum MailboxError {
 /// What always holds:
 /// - What was appended is read at once, and survives any crash after the next successful [`Mailbox::sync`].
 /// - A number that [`Mailbox::reserve`] gave out is never given out again, whatever crashes.
-/// - After an error nothing is known of what was not synced: the store [reopens](Mailbox::reopen) the mailbox and serves
-///   only what it reads back.
+/// - After an error nothing is known of what was not synced: the store [reopens](Mailbox::reopen) the mailbox and
+///   serves only what it reads back.
 ///
 /// Every method that returns an error leaves the mailbox in need of [`Mailbox::reopen`].
 pub trait Mailbox {
@@ -54,7 +54,8 @@ pub trait Mailbox {
     /// The key that places users: chosen when the store was made, the same for its whole life.
     fn placement_key(&self) -> PlacementKey;
 
-    /// The next `count` numbers, at most [`NUMBERS_RESERVED_MAX`]. Durable when it returns.
+    /// The next `count` numbers, at most [`NUMBERS_RESERVED_MAX`](crate::NUMBERS_RESERVED_MAX). Durable when it
+    /// returns.
     ///
     /// # Errors
     /// [`MailboxError`]; the range is then used up or not, but not given to anybody.
@@ -92,8 +93,8 @@ pub trait Mailbox {
     fn remove(&mut self, address: &Address, seq: u64, now_ms: u64) -> Result<bool, MailboxError>;
 
     /// What waits after `after` and after the watermark, oldest first: at most so many messages (up to
-    /// [`READ_MESSAGES_MAX`]), and no more once their bodies exceed so many bytes, but always one. Expired messages are
-    /// passed over.
+    /// [`READ_MESSAGES_MAX`](crate::READ_MESSAGES_MAX)), and no more once their bodies exceed so many bytes, but always
+    /// one. Expired messages are passed over.
     ///
     /// # Errors
     /// [`MailboxError`].

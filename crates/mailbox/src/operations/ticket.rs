@@ -55,8 +55,8 @@ impl<T> fmt::Debug for Ticket<T> {
     }
 }
 
-/// What the operations are for that are answered with a `T` and have not been answered. Nothing but such an answer's ticket
-/// takes anything out.
+/// What the operations are for that are answered with a `T` and have not been answered. Nothing but such an answer's
+/// ticket takes anything out.
 pub struct Tickets<T, W> {
     waiting: Slab<W>,
     answer: PhantomData<fn() -> T>,

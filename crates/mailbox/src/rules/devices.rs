@@ -12,7 +12,8 @@ pub const LAST_SEEN_GRAIN_MS: u64 = 600_000;
 /// down, if anything.
 ///
 /// # Errors
-/// [`RegisterError::Unknown`] when it is not registered and not to be, [`RegisterError::TooMany`] when there is no room.
+/// [`RegisterError::Unknown`] when it is not registered and not to be, [`RegisterError::TooMany`] when there
+/// is no room.
 pub fn admit(
     user: &UserRecord,
     device: DeviceId,
@@ -33,8 +34,8 @@ pub fn admit(
 /// Registers a device, or the next one that was never registered. Its number, and what is to be written down.
 ///
 /// # Errors
-/// [`RegisterError::Exists`] when the device is registered, [`RegisterError::TooMany`] when there is no room, or no number
-/// left.
+/// [`RegisterError::Exists`] when the device is registered, [`RegisterError::TooMany`] when there is no room,
+/// or no number left.
 pub fn register(
     user: &UserRecord,
     device: Option<DeviceId>,
@@ -49,8 +50,8 @@ pub fn register(
     add(user, device, devices_max, now_ms).map(|user| (device, user))
 }
 
-/// A device was connected until then. What is to be written down: nothing of a device that is not registered, nor of one
-/// that was seen later.
+/// A device was connected until then. What is to be written down: nothing of a device that is not registered, nor of
+/// one that was seen later.
 #[must_use]
 pub fn seen(user: &UserRecord, device: DeviceId, at_ms: u64) -> Option<UserRecord> {
     let mut user = user.clone();

@@ -50,8 +50,10 @@ impl Mailbox for Fragile {
     }
 
     fn append(&mut self, appends: &[Append], now_ms: u64) -> Result<Vec<Vec<Stored>>, MailboxError> {
-        while self.hangs {
-            std::thread::park();
+        if self.hangs {
+            loop {
+                std::thread::park();
+            }
         }
         self.attempt(Call::Append)?.append(appends, now_ms)
     }

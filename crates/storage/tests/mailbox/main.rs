@@ -1,5 +1,7 @@
 //! The embedded store: its contract, and what it survives.
 
+#![allow(clippy::print_stdout, reason = "failures say with which seed, and processes talk to each other")]
+
 mod contract;
 mod damage;
 mod expiry;

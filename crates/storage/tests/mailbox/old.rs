@@ -1,9 +1,9 @@
 //! Directories that the program of commit c51ac1f wrote, before there was a placement key: they open and deliver.
 //!
-//! `data/c51ac1f-killed.pack.z` is what a process leaves that is killed, `data/c51ac1f-closed.pack.z` what one leaves that
-//! has closed its store. [`make`] wrote both, run at that commit, and `zlib` packed them; nothing in them expires. A pack
-//! is a list of entries, numbers little-endian: the length of a path (2 bytes), the path, the length of the file (4
-//! bytes; all ones for a directory), the file.
+//! `data/c51ac1f-killed.pack.z` is what a process leaves that is killed, `data/c51ac1f-closed.pack.z` what one leaves
+//! that has closed its store. [`make`] wrote both, run at that commit, and `zlib` packed them; nothing in them expires.
+//! A pack is a list of entries, numbers little-endian: the length of a path (2 bytes), the path, the length of the file
+//! (4 bytes; all ones for a directory), the file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
