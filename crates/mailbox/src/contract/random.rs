@@ -1,6 +1,7 @@
 //! Random operations of several users, many at a time, and a plain map that knows what must come of them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::Write as _;
 
 use bytes::Bytes;
 use campanile_protocol::ids::UserId;
@@ -46,7 +47,7 @@ struct Run<S> {
 #[expect(clippy::print_stdout, reason = "a failure says with which seed")]
 pub fn a_store_does_what_a_map_does<S: Subject>() {
     for seed in 0..12 {
-        println!("seed {seed}");
+        let _seed = ToldOnPanic(seed);
         let tight = MailboxLimits { messages_per_device_max: 7, bytes_per_device_max: 900, ..ROOMY };
         let mut run = Run::<S>::new(seed, if seed % 2 == 0 { ROOMY } else { tight });
         for _ in 0..150 {
@@ -55,6 +56,17 @@ pub fn a_store_does_what_a_map_does<S: Subject>() {
         run.compare_everything();
         run.asker = run.asker.reopened(S::restart);
         run.compare_everything();
+    }
+}
+
+/// The seed of a run: told when the run fails, so that it can be repeated.
+struct ToldOnPanic(u64);
+
+impl Drop for ToldOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = writeln!(std::io::stderr(), "the seed was {}", self.0);
+        }
     }
 }
 
