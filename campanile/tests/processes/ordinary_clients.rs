@@ -85,7 +85,7 @@ fn python_websockets_receives_a_push_and_closes() {
 pub(crate) fn python(script: &str, node: &Node, token: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let output = Command::new(root.join(".venv/bin/python"))
-        .arg(root.join("gateway/tests/processes/clients").join(script))
+        .arg(root.join("campanile/tests/processes/clients").join(script))
         .args([&node.url(), &format!("http://{}", node.api), crate::node::KEY, token])
         .arg(format!("http://{}", node.admin))
         .output()
