@@ -5,7 +5,7 @@
 //! a terminal sends to all, so it is not ended together with us.
 //!
 //! A child must not run before the keeper knows it, or there is a moment in which it could be left behind. So children
-//! start as a shell that waits for a word ([`GATE`]), which is given once the keeper has been told ([`adopt`]).
+//! start as a shell that waits for a word (`GATE`), which is given once the keeper has been told (`adopt`).
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
