@@ -44,7 +44,6 @@ struct Run<S> {
 }
 
 /// Whatever is asked, many at a time, over restarts and crashes: the answers are those of a map.
-#[expect(clippy::print_stdout, reason = "a failure says with which seed")]
 pub fn a_store_does_what_a_map_does<S: Subject>() {
     for seed in 0..12 {
         let _seed = ToldOnPanic(seed);

@@ -1,5 +1,4 @@
 //! The embedded store: its contract, and what it survives.
-#![allow(clippy::print_stdout, reason = "what a failed test has printed says how to repeat it")]
 #![allow(clippy::print_stdout, reason = "failures say with which seed, and processes talk to each other")]
 
 mod contract;
