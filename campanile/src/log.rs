@@ -1,10 +1,13 @@
-//! The log, on standard error. What cannot be written there is lost, and nothing else: a disk that is full or a reader
-//! that has gone does not keep a gateway from serving, or from draining.
+//! The log, on standard error. What cannot be written there is lost, and nothing else: a disk that is full, a reader that
+//! has gone or one that stays and does not read keeps a gateway neither from serving nor from draining.
 
 use std::env::{self, VarError};
-use std::io::{self, IsTerminal as _};
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::AsFd as _;
 
 use anyhow::Context as _;
+use campanile_telemetry::log;
 use tracing_subscriber::EnvFilter;
 
 /// The environment variable with a filter that replaces the configured one. It is every program's, not ours alone.
@@ -13,15 +16,17 @@ const VARIABLE: &str = "RUST_LOG";
 /// Begins to log: as the flag says, or else the environment, or else the configuration.
 ///
 /// # Errors
-/// When the flag or the configuration is not a filter. What another program means by the environment is passed over,
-/// with a warning.
+/// When the flag or the configuration is not a filter, or there is no thread to write the log. What another program means
+/// by the environment is passed over, with a warning.
 pub(crate) fn begin(flag: Option<&str>, configured: &str) -> anyhow::Result<()> {
     let (filter, passed_over) = choose(flag, env::var(VARIABLE), configured)?;
+    // A descriptor of its own: the lock of the standard library's would be held while a write waits for who reads.
+    let log = log::begin(File::from(io::stderr().as_fd().try_clone_to_owned()?))?;
     // Fails only when a test has set another one.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr)
+        .with_writer(move || log)
         // It would say on standard error that it cannot write there, and panic over that.
         .log_internal_errors(false)
         .try_init();
@@ -29,6 +34,17 @@ pub(crate) fn begin(flag: Option<&str>, configured: &str) -> anyhow::Result<()> 
         tracing::warn!("{VARIABLE} is passed over, since it is not a filter: {why}");
     }
     Ok(())
+}
+
+/// Says why a program fails, where it would have logged. Where nothing can be printed, nothing can be said.
+pub(crate) fn say_error(error: &anyhow::Error) {
+    let text = format!("error: {error:#}\n");
+    match log::current() {
+        Some(log) => log.line(text.as_bytes()),
+        None => {
+            let _ = io::stderr().write_all(text.as_bytes());
+        }
+    }
 }
 
 /// The filter, and why the environment's is not it though there is one.

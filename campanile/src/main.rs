@@ -9,7 +9,6 @@ mod log;
 mod serve;
 mod token;
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -29,15 +28,16 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Load(options) => return campanile_load::main_with(*options),
     };
-    match result {
+    let code = match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match error.downcast_ref::<Early>() {
             Some(early) => early.exit_code(),
             None => {
-                // Where nothing can be printed, nothing can be said.
-                let _ = writeln!(io::stderr(), "error: {error:#}");
+                log::say_error(&error);
                 ExitCode::FAILURE
             }
         },
-    }
+    };
+    campanile_telemetry::log::flush();
+    code
 }

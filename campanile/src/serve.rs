@@ -1,8 +1,9 @@
 //! `campanile serve`
 
-use std::io::Write;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::thread;
 
 use anyhow::Context as _;
 use campanile_engine::DriverChoice;
@@ -114,11 +115,8 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     panics::end_the_process();
     let settings = config.validate()?;
     let node = Node::start(&settings)?;
-    let mut out = std::io::stdout();
-    // Whoever does not read it does not want it.
-    let _ = writeln!(
-        out,
-        "ready listen={} api={} admin={} devices={} driver={} shards={} max_connections={}",
+    let ready = format!(
+        "ready listen={} api={} admin={} devices={} driver={} shards={} max_connections={}\n",
         node.listen(),
         node.api_listen(),
         node.admin_listen(),
@@ -127,7 +125,11 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         node.plan().shards,
         node.plan().connections_max
     );
-    let _ = out.flush();
+    // Whoever does not read it does not want it; who has stopped to read must not keep the node from its signals.
+    thread::Builder::new().name("ready".into()).spawn(move || {
+        let mut out = io::stdout();
+        let _ = out.write_all(ready.as_bytes()).and_then(|()| out.flush());
+    })?;
     node.serve_until_signal().context("the node broke")
 }
 

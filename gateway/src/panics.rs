@@ -5,11 +5,14 @@
 //! nothing with another but counters.
 
 use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
 use std::process;
 use std::thread;
+
+use campanile_telemetry::log::{self, Log};
 
 // Without unwinding the first panic anywhere would end every connection.
 #[cfg(panic = "abort")]
@@ -32,11 +35,28 @@ pub fn are_caught_here() {
 pub fn end_the_process() {
     let report = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
-        report(panic);
+        match log::current() {
+            // What the standard library does would wait for whoever reads the log.
+            Some(log) => log_panic(log, panic),
+            None => report(panic),
+        }
         if !CAUGHT.get() {
+            log::flush();
             process::abort();
         }
     }));
+}
+
+/// Logs a panic in the words of the standard library, whatever the log's filter says.
+fn log_panic(log: &Log, panic: &panic::PanicHookInfo<'_>) {
+    let thread = thread::current();
+    let mut text = format!("thread '{}' {panic}\n", thread.name().unwrap_or("without a name"));
+    // Captured only if the environment says so.
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        text += &format!("stack backtrace:\n{backtrace}\n");
+    }
+    log.line(text.as_bytes());
 }
 
 /// Ends the process when the thread that holds it panics, for what must not go on without that thread.
@@ -72,19 +92,39 @@ fn words(panic: &(dyn Any + Send)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::io::{self, Write as _};
+    use std::os::fd::AsFd as _;
     use std::os::unix::process::ExitStatusExt as _;
     use std::process::{Command, ExitStatus, Stdio};
+    use std::time::{Duration, Instant};
 
     use super::*;
 
     /// Set in the process that a test starts, to what it is to do there.
     const PART: &str = "CAMPANILE_TEST_PANICS";
 
+    /// Only there to turn a hang into a failure.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    const SIGABRT: i32 = 6;
+
     /// Plays a part of `the_parts` in a process of its own: how that ends.
-    fn played(part: &str) -> ExitStatus {
+    fn played(part: &str, stderr: impl Into<Stdio>) -> ExitStatus {
         let mut program = Command::new(std::env::current_exe().unwrap());
-        program.args(["--exact", "panics::tests::the_parts", "--include-ignored"]).env(PART, part);
-        program.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap()
+        // Uncaught, since what is caught of the output is not written to standard error.
+        program.args(["--exact", "panics::tests::the_parts", "--include-ignored", "--nocapture"]);
+        let mut child = program.env(PART, part).stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status;
+            }
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     #[test]
@@ -106,6 +146,11 @@ mod tests {
                 end_the_process();
                 panicking(|| {});
             }
+            Ok("logged") => {
+                log::begin(File::from(io::stderr().as_fd().try_clone_to_owned().unwrap())).unwrap();
+                end_the_process();
+                panicking(|| {});
+            }
             Ok("guarded") => {
                 let thread = thread::spawn(|| {
                     let _abort = AbortOnPanic;
@@ -120,10 +165,26 @@ mod tests {
 
     #[test]
     fn a_panic_ends_the_process_where_nobody_catches_it() {
-        const SIGABRT: i32 = 6;
-        assert!(played("caught").success());
-        assert_eq!(played("elsewhere").signal(), Some(SIGABRT));
-        assert_eq!(played("guarded").signal(), Some(SIGABRT));
+        assert!(played("caught", Stdio::null()).success());
+        assert_eq!(played("elsewhere", Stdio::null()).signal(), Some(SIGABRT));
+        assert_eq!(played("guarded", Stdio::null()).signal(), Some(SIGABRT));
+    }
+
+    #[test]
+    fn the_last_words_of_the_process_are_in_its_log() {
+        let (log, stderr) = io::pipe().unwrap();
+        assert_eq!(played("logged", stderr).signal(), Some(SIGABRT));
+        let log = io::read_to_string(log).unwrap();
+        assert!(log.contains("panicked at ") && log.contains("a part of a test"), "{log}");
+    }
+
+    #[test]
+    fn a_log_that_nobody_reads_does_not_keep_a_panic_from_ending_the_process() {
+        let (_reader, mut stderr) = io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&stderr, true).unwrap();
+        while stderr.write(&[b'.'; 4096]).is_ok() {}
+        rustix::io::ioctl_fionbio(&stderr, false).unwrap();
+        assert_eq!(played("logged", stderr).signal(), Some(SIGABRT));
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! Programs whose output cannot be written: what they print is lost, and nothing else.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader, PipeReader, PipeWriter, Write as _};
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus, Stdio};
@@ -54,6 +54,64 @@ fn a_gateway_whose_log_cannot_be_written_serves_and_drains() {
         assert!(read_json(&mut device)["drain"].is_object(), "{nowhere:?}");
         assert!(node.wait().success(), "{nowhere:?}");
     }
+}
+
+/// A pipe that is full, with a reader that does not read.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    while writer.write(&[b'.'; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).unwrap();
+    (reader, writer)
+}
+
+/// Makes a gateway that logs everything log more than there is room for: each frame of HTTP/2 makes several lines.
+fn make_it_log(node: &Node) {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0whatever";
+    let mut stream = TcpStream::connect(node.api).unwrap();
+    stream.write_all(PREFACE).unwrap();
+    node.wait_until("a line that is lost", |node| {
+        stream.write_all(&PING.repeat(100)).unwrap();
+        node.metric("campanile_log_lines_lost_total") > 0
+    });
+}
+
+#[test]
+fn a_gateway_whose_log_nobody_reads_serves_and_drains() {
+    let (_reader, full) = full_pipe();
+    let (folder, addresses) = (folder(), Addresses::free());
+    let mut command = serve(&folder, addresses, &["--log", "trace"]);
+    command.stdin(Stdio::null()).stdout(full.try_clone().unwrap()).stderr(full);
+    let mut node = Node::of(command.spawn().unwrap(), addresses, folder);
+    node.wait_until("readiness", |node| node.get("/readyz").is_ok());
+    make_it_log(&node);
+    let mut device = node.connect("ada", 1, "campanile.v2+json");
+    assert!(read_json(&mut device)["welcome"].is_object());
+    node.post("/v2/push", &json!({"user": "ada", "payload": {"text": "unheard"}})).unwrap();
+    assert_eq!(read_json(&mut device)["deliver"]["payload"]["text"], "unheard");
+    node.terminate();
+    assert!(read_json(&mut device)["drain"].is_object());
+    assert!(node.wait().success());
+}
+
+#[test]
+fn a_log_that_is_read_again_tells_how_many_lines_are_lost() {
+    let (reader, full) = full_pipe();
+    let (folder, addresses) = (folder(), Addresses::free());
+    let mut command = serve(&folder, addresses, &["--log", "trace"]);
+    command.stdin(Stdio::null()).stderr(full);
+    let mut node = Node::of(command.spawn().unwrap(), addresses, folder);
+    // Its copy of the pipe would keep the log from ending.
+    drop(command);
+    node.wait_until("readiness", |node| node.get("/readyz").is_ok());
+    make_it_log(&node);
+    let log = std::thread::spawn(move || io::read_to_string(reader).unwrap());
+    node.terminate();
+    assert!(node.wait().success());
+    let log = log.join().unwrap();
+    assert!(log.contains(" ready ") && log.contains(" log_lines_lost="));
+    assert!(log.trim_end().ends_with("stopped"), "the last lines are written before the process ends");
 }
 
 #[test]

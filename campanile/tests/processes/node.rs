@@ -176,7 +176,7 @@ impl Node {
         values.iter().sum::<f64>() as u64
     }
 
-    pub(crate) fn wait_until(&self, what: &str, condition: impl Fn(&Node) -> bool) {
+    pub(crate) fn wait_until(&self, what: &str, mut condition: impl FnMut(&Node) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !condition(self) {
             assert!(Instant::now() < deadline, "{what} did not come true");

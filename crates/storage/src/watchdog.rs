@@ -69,6 +69,7 @@ fn watch(progress: &Progress, patience: Duration) {
                 seconds = patience.as_secs(),
                 "the store has stopped and does not come back: the process ends itself and is to be started again"
             );
+            campanile_telemetry::log::flush();
             std::process::abort();
         }
     }

@@ -1,4 +1,6 @@
-//! Counters with a single writer, read by the metrics page at any time.
+//! What a process tells of itself: counters with a single writer, read by the metrics page at any time, and the log.
+
+pub mod log;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

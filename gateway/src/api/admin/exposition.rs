@@ -63,6 +63,7 @@ struct Snapshot {
     ready: bool,
     started_at_seconds: f64,
     process: ProcessUsage,
+    log_lines_lost: u64,
 }
 
 impl Snapshot {
@@ -85,6 +86,7 @@ impl Snapshot {
             ready: node.phase() == Phase::Ready,
             started_at_seconds: started_at.as_secs_f64(),
             process: ProcessUsage::read(),
+            log_lines_lost: campanile_telemetry::log::lines_lost(),
         }
     }
 }
@@ -143,6 +145,9 @@ impl prometheus_client::collector::Collector for Snapshot {
             process.open_fds as f64,
         )?;
         gauge(&mut to, "process_start_time_seconds", "When the node was started.", self.started_at_seconds)?;
+        let help = "Lines of the log that are lost, since nobody reads it or it cannot be written.";
+        let metric = to.encode_descriptor("campanile_log_lines_lost", help, None, MetricType::Counter)?;
+        ConstCounter::new(self.log_lines_lost).encode(metric)?;
         let help = "Processor time of all threads, user and system.";
         let metric = to.encode_descriptor("process_cpu_seconds", help, None, MetricType::Counter)?;
         ConstCounter::new(process.cpu_seconds).encode(metric)
