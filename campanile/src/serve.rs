@@ -115,6 +115,8 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     panics::end_the_process();
     let settings = config.validate()?;
     let node = Node::start(&settings)?;
+    // Before it says that it is ready: from then on it may be asked to drain.
+    let signals = node.catch_signals().context("signals cannot be caught")?;
     let ready = format!(
         "ready listen={} api={} admin={} devices={} driver={} shards={} max_connections={}\n",
         node.listen(),
@@ -130,7 +132,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         let mut out = io::stdout();
         let _ = out.write_all(ready.as_bytes()).and_then(|()| out.flush());
     })?;
-    node.serve_until_signal().context("the node broke")
+    node.serve_until_signal(signals).context("the node broke")
 }
 
 #[cfg(test)]

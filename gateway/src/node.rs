@@ -200,16 +200,22 @@ impl Node {
         &self.status
     }
 
+    /// From now on SIGTERM and SIGINT do not end the process any more: they are for [`Node::serve_until_signal`].
+    ///
+    /// # Errors
+    /// When they cannot be caught.
+    pub fn catch_signals(&self) -> io::Result<CaughtSignals> {
+        let _inside = self.runtime.enter();
+        Ok(CaughtSignals { first: Signals::new()?, more: Signals::new()? })
+    }
+
     /// Serves until SIGTERM or SIGINT, then drains. A second signal ends it at once.
     ///
     /// # Errors
-    /// When signals cannot be caught, or a shard's driver no longer worked.
-    pub fn serve_until_signal(self) -> io::Result<()> {
-        let (mut signals, mut more) = {
-            let _inside = self.runtime.enter();
-            (Signals::new()?, Signals::new()?)
-        };
-        self.serve(async move { signals.next().await }, async move {
+    /// When a shard's driver no longer worked.
+    pub fn serve_until_signal(self, signals: CaughtSignals) -> io::Result<()> {
+        let CaughtSignals { mut first, mut more } = signals;
+        self.serve(async move { first.next().await }, async move {
             // The signal that began the drain arrives here too.
             more.next().await;
             more.next().await;
@@ -433,6 +439,12 @@ async fn ended(threads: &ShardThreads) {
 async fn stop_shards(threads: &ShardThreads) {
     threads.shards.stop();
     let _ = tokio::time::timeout(STOP_TIMEOUT, ended(threads)).await;
+}
+
+/// The signals that end a node, from when they were caught.
+pub struct CaughtSignals {
+    first: Signals,
+    more: Signals,
 }
 
 /// SIGTERM and SIGINT.

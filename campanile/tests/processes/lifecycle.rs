@@ -1,9 +1,11 @@
 //! Real gateway processes: start, refuse, hostile clients, drain.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::Stdio;
 
 use crate::node::{Addresses, Node, PATIENCE, campanile, folder, output, read_json, serve};
+use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message, WebSocket, protocol::Role};
@@ -44,6 +46,21 @@ fn a_drained_node_tells_its_clients_and_ends_well() {
         delays.dedup();
         assert!(delays.len() > 25, "clients would all come back together: {delays:?}");
         assert!(node.wait().success());
+    }
+}
+
+#[test]
+fn a_node_that_has_said_that_it_is_ready_drains_when_it_is_asked_to() {
+    for _ in 0..5 {
+        let folder = folder();
+        let mut child =
+            serve(&folder, Addresses::free(), &["--shards", "1"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        assert!(ready.starts_with("ready "), "{ready}");
+        rustix::process::kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        assert!(child.wait().unwrap().success());
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }
 
