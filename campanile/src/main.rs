@@ -20,7 +20,15 @@ use crate::early::Early;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // The load generator has exit codes of its own, for its arguments too.
+        Err(error) if std::env::args_os().nth(1).is_some_and(|command| command == "load") => {
+            return campanile_load::not_understood(&error);
+        }
+        Err(error) => error.exit(),
+    };
+    let result = match cli.command {
         Command::Serve(args) => serve::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Check(args) => check::run(&args),

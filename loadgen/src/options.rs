@@ -4,21 +4,23 @@ mod address;
 mod channels;
 mod threshold;
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use campanile_engine::DriverChoice;
+use campanile_engine::{DriverChoice, thread};
 use campanile_protocol::messages::Encoding;
 use clap::{Parser, ValueEnum};
 
+use self::address::sources;
 pub use self::address::{Endpoint, Sources};
-use self::address::{endpoint, sources};
 pub use self::channels::{ChannelOptions, ChannelPlan, PublishFrom};
 pub use self::threshold::Threshold;
 use crate::audience::{Audience, To};
 use crate::fleet::AckSettings;
 use crate::ledger::{LEDGER_BYTES_MAX, Ledger};
 use crate::payload::PAYLOAD_BYTES_MIN;
+use crate::quantity;
 use crate::schedule::Schedule;
 
 /// Most devices of one user.
@@ -27,6 +29,8 @@ const DEVICES_PER_USER_MAX: u32 = 1_000;
 const PORTS_PER_SOURCE: u32 = 28_000;
 /// Messages per second beyond which `--max` does not count: room for each is made beforehand.
 const MESSAGES_PER_SECOND_MAX: f64 = 500_000.0;
+/// The shortest and the longest time that pushes may wait for others of their request.
+const BATCH_TIME: RangeInclusive<Duration> = Duration::from_micros(50)..=Duration::from_secs(10);
 /// The largest payload, in bytes.
 const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 
@@ -36,11 +40,11 @@ const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 #[command(name = "campanile-load", version)]
 pub struct Options {
     /// Where devices connect; a loopback address
-    #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:8080/v2/connect")]
-    pub url: String,
+    #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:8080/v2/connect", value_parser = Endpoint::of_devices)]
+    pub url: Endpoint,
     /// Where pushes are published; a loopback address
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
-    pub api: String,
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081", value_parser = Endpoint::of_api)]
+    pub api: Endpoint,
     /// File with the API key (the first line that is neither empty nor a comment)
     #[arg(long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
@@ -68,9 +72,9 @@ pub struct Options {
     /// Connection attempts that may be under way at once, over all shards
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     pub attempts_max: u32,
-    /// How long one device may take to connect, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
-    pub connect_timeout: f64,
+    /// How long one device may take to connect
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = quantity::duration)]
+    pub connect_timeout: Duration,
     /// Ends once all devices have connected or failed
     #[arg(long, conflicts_with_all = ["hold", "rate", "max"])]
     pub connect_only: bool,
@@ -83,9 +87,9 @@ pub struct Options {
     /// A device whose connection ends connects again within a second, and says what it has processed
     #[arg(long)]
     pub reconnect: bool,
-    /// Each device ends its session after about so many seconds; with --reconnect it comes back
-    #[arg(long, value_name = "SECONDS")]
-    pub session_seconds: Option<f64>,
+    /// Each device ends its session after about this time; with --reconnect it comes back
+    #[arg(long, value_name = "TIME", value_parser = quantity::duration)]
+    pub session_seconds: Option<Duration>,
     /// So many in a hundred devices connect and never read again
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub stalled_percent: u32,
@@ -96,14 +100,14 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     pub ack_every: u32,
     /// … or so many milliseconds after the first that is not acknowledged, whichever comes first
-    #[arg(long, value_name = "MS", default_value_t = 50.0)]
-    pub ack_within_ms: f64,
-    /// Waits so many seconds between connecting and publishing
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
-    pub pause: f64,
-    /// Stays connected for so many seconds, after publishing if there is a rate
-    #[arg(long, value_name = "SECONDS")]
-    pub hold: Option<f64>,
+    #[arg(long, value_name = "MS", default_value = "50", value_parser = quantity::milliseconds)]
+    pub ack_within_ms: Duration,
+    /// Waits so long between connecting and publishing
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = quantity::duration)]
+    pub pause: Duration,
+    /// Stays connected for so long, after publishing if there is a rate
+    #[arg(long, value_name = "TIME", value_parser = quantity::duration)]
+    pub hold: Option<Duration>,
     /// Pushes per second, whether the gateway keeps up or not
     #[arg(long, value_name = "PER_SECOND")]
     pub rate: Option<f64>,
@@ -113,15 +117,15 @@ pub struct Options {
     /// Publishes no more than so many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub messages: Option<u64>,
-    /// For how many seconds pushes are published
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
-    pub duration: f64,
-    /// Size of each payload
-    #[arg(long, value_name = "BYTES", default_value_t = 128)]
+    /// For how long pushes are published: 10s, 2m, 1m30s; a plain number is one of seconds
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = quantity::duration)]
+    pub duration: Duration,
+    /// Size of each payload: 512, 64KiB, 1MB
+    #[arg(long, value_name = "BYTES", default_value = "128", value_parser = quantity::bytes)]
     pub payload_bytes: usize,
     /// Pushes that fall due within so many milliseconds go into one request
-    #[arg(long, value_name = "MS", default_value_t = 1.0)]
-    pub batch_ms: f64,
+    #[arg(long, value_name = "MS", default_value = "1", value_parser = quantity::milliseconds)]
+    pub batch_ms: Duration,
     /// Pushes in one request: with --max exactly, with --rate at most
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub batch: u32,
@@ -155,16 +159,16 @@ pub struct Options {
     /// What moves the bytes: auto, uring or epoll
     #[arg(long, value_name = "DRIVER", default_value_t)]
     pub driver: DriverChoice,
-    /// Writes the results to this file
+    /// Writes the results to this file; - is standard output, and the table then goes to standard error
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Writes a line for each arrival to this file: when it was due and how long it took, in nanoseconds
     #[arg(long, value_name = "FILE")]
     pub samples: Option<PathBuf>,
-    /// Fails (exit code 1) if a device could not connect or was disconnected, or a message was lost
+    /// Fails (exit code 99) if a device could not connect or was disconnected, or a message was lost
     #[arg(long)]
     pub fail_on_loss: bool,
-    /// Fails (exit code 1) if the latency is higher, as p95=250 in milliseconds: p50, p90, p95, p99, p99.9 or max.
+    /// Fails (exit code 99) if the latency is higher, as p95=250 in milliseconds: p50, p90, p95, p99, p99.9 or max.
     /// Repeatable
     #[arg(long, value_name = "QUANTILE=MS")]
     pub fail_above: Vec<Threshold>,
@@ -228,10 +232,6 @@ impl Publishing {
 pub struct Plan {
     /// The options.
     pub options: Options,
-    /// Where devices connect.
-    pub target: Endpoint,
-    /// Where pushes are published.
-    pub api: Endpoint,
     /// What is published, if anything.
     pub publishing: Option<Publishing>,
     /// How long everybody stays connected after that.
@@ -248,23 +248,20 @@ impl Options {
     /// # Errors
     /// In words for the operator.
     pub fn plan(self) -> Result<Plan, String> {
-        let target = endpoint("--url", &self.url, "ws", 80)?;
-        let api = endpoint("--api", &self.api, "http", 80)?;
         let publishing = self.publishing()?;
-        let at_least_zero = |name: &str, seconds: f64| match Duration::try_from_secs_f64(seconds) {
-            Ok(duration) => Ok(duration),
-            Err(_) => Err(format!("{name}: {seconds} is not a number of seconds")),
-        };
-        let hold = at_least_zero("--hold", self.hold.unwrap_or(0.0))?;
-        at_least_zero("--connect-timeout", self.connect_timeout)?;
-        at_least_zero("--pause", self.pause)?;
-        at_least_zero("--ack-within-ms", self.ack_within_ms)?;
-        at_least_zero("--session-seconds", self.session_seconds.unwrap_or(0.0))?;
+        let hold = self.hold.unwrap_or_default();
+        if self.connect_timeout.is_zero() {
+            return Err("--connect-timeout: nobody connects in no time".into());
+        }
+        if let Some(core) = self.core.filter(|core| !thread::allowed_cores().contains(core)) {
+            return Err(format!(
+                "--core: this program may not run on core {core}, only on {:?}",
+                thread::allowed_cores()
+            ));
+        }
         let connects = self.connect_only || self.offline || self.until_caught_up || self.hold.is_some();
         if !connects && publishing.is_none() {
-            return Err(
-                "nothing to do: give --connect-only, --hold SECONDS, --rate PER_SECOND, or --max".into()
-            );
+            return Err("nothing to do: give --connect-only, --hold TIME, --rate PER_SECOND, or --max".into());
         }
         if self.offline && self.api_key_file.is_none() {
             return Err("--offline needs --api-key-file".into());
@@ -283,7 +280,7 @@ impl Options {
             silent_percent: if self.offline { 100 } else { self.stalled_percent },
         };
         self.check_user_prefix(&audience)?;
-        self.check_sources(&target)?;
+        self.check_sources()?;
         let channels = self.channels.plan(&audience, publishing.is_some())?;
         if self.reconnect && self.channels.check_every > 1 {
             return Err("--check-every cannot be used with --reconnect: a device that comes back says what it has, so it \
@@ -306,13 +303,12 @@ impl Options {
                 ));
             }
         }
-        Ok(Plan { target, api, publishing, hold, audience, channels, options: self })
+        Ok(Plan { publishing, hold, audience, channels, options: self })
     }
 
     /// When devices acknowledge, if they do.
     pub fn acks(&self) -> Option<AckSettings> {
-        let within = Duration::from_secs_f64(self.ack_within_ms / 1_000.0);
-        (self.ack == Ack::On).then_some(AckSettings { every: self.ack_every, within })
+        (self.ack == Ack::On).then_some(AckSettings { every: self.ack_every, within: self.ack_within_ms })
     }
 
     fn publishing(&self) -> Result<Option<Publishing>, String> {
@@ -324,10 +320,9 @@ impl Options {
         {
             return Err(format!("--rate: {per_second} is not a rate above 0 and up to 10,000,000"));
         }
-        let duration = Duration::try_from_secs_f64(self.duration)
-            .map_err(|_| format!("--duration: {} is not a number of seconds", self.duration))?;
-        if !(0.05..=10_000.0).contains(&self.batch_ms) {
-            return Err(format!("--batch-ms: {} is not between 0.05 and 10,000", self.batch_ms));
+        let duration = self.duration;
+        if !BATCH_TIME.contains(&self.batch_ms) {
+            return Err(format!("--batch-ms: {:?} is not between {BATCH_TIME:?}", self.batch_ms));
         }
         if !(PAYLOAD_BYTES_MIN..=PAYLOAD_BYTES_MAX).contains(&self.payload_bytes) {
             return Err(format!(
@@ -343,7 +338,11 @@ impl Options {
             Some(_) => self.messages.unwrap_or(u64::MAX),
             None => self.messages.unwrap_or(u64::MAX).min(room),
         };
-        Ok(Some(Publishing { per_second: self.rate, duration, messages_max }))
+        let publishing = Publishing { per_second: self.rate, duration, messages_max };
+        match publishing.messages() {
+            0 => Err(format!("no message falls due within {duration:?}: raise --rate or --duration")),
+            _ => Ok(Some(publishing)),
+        }
     }
 
     fn check_user_prefix(&self, audience: &Audience) -> Result<(), String> {
@@ -353,9 +352,9 @@ impl Options {
             .map_err(|error| format!("--user-prefix: {error}"))
     }
 
-    fn check_sources(&self, target: &Endpoint) -> Result<(), String> {
+    fn check_sources(&self) -> Result<(), String> {
         let count = u32::try_from(self.sources.0.len()).unwrap_or(u32::MAX);
-        if target.address.is_ipv4() && self.connections > count.saturating_mul(PORTS_PER_SOURCE * 2) {
+        if self.url.address.is_ipv4() && self.connections > count.saturating_mul(PORTS_PER_SOURCE * 2) {
             return Err(format!(
                 "{count} source addresses do not have {} ports: give more --sources",
                 self.connections
@@ -406,6 +405,13 @@ mod tests {
             ("--rate 0 --api-key-file k", "not a rate"),
             ("--rate NaN --api-key-file k", "not a rate"),
             ("--hold=-1", "not a number of seconds"),
+            ("--hold 1e18", "longer than 366 days"),
+            ("--hold 1 --connect-timeout 0", "no time"),
+            ("--hold 1 --core 1024", "core 1024"),
+            ("--hold 1 --url ws://127.0.0.1:0/", "not a port"),
+            ("--hold 1 --api http://127.0.0.1:99999/", "not a port"),
+            ("--rate 0.1 --duration 1s --api-key-file k", "no message falls due"),
+            ("--max --duration 0 --api-key-file k", "no message falls due"),
             ("--hold 1 --ramp-rate inf", "not a rate"),
             ("--rate 1 --api-key-file k --payload-bytes 23", "not between 24"),
             ("--rate 1000000 --duration 10000 --api-key-file k --connections 9", "to note what arrives"),
@@ -416,7 +422,7 @@ mod tests {
             ("--max --rate 5 --api-key-file k", "cannot be used with"),
             ("--offline --until-caught-up --api-key-file k", "cannot be used with"),
             ("--connect-only --stalled-percent 101", "101"),
-            ("--connect-only --ack-within-ms=-1", "not a number of seconds"),
+            ("--connect-only --ack-within-ms=-1", "not a number of milliseconds"),
             ("--connect-only --tokens-file a --jwt-hs256-file b", "cannot be used with"),
             ("--connect-only --subscribe room:{n}", "needs --channels"),
             ("--connect-only --subscribe room:{n}{n}", "more than one"),
@@ -469,9 +475,10 @@ mod tests {
     #[test]
     fn the_defaults_are_the_gateways_own() {
         let plan = plan("--connect-only").unwrap();
-        assert_eq!(plan.target.address.to_string(), "127.0.0.1:8080");
-        assert_eq!((plan.target.host.as_str(), plan.target.path.as_str()), ("127.0.0.1:8080", "/v2/connect"));
-        assert_eq!(plan.api.address.to_string(), "127.0.0.1:8081");
+        let Options { url, api, .. } = &plan.options;
+        assert_eq!(url.address.to_string(), "127.0.0.1:8080");
+        assert_eq!((url.host.as_str(), url.path.as_str()), ("127.0.0.1:8080", "/v2/connect"));
+        assert_eq!(api.address.to_string(), "127.0.0.1:8081");
         assert_eq!(plan.options.sources.0.len(), 8);
     }
 }

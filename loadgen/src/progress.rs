@@ -1,11 +1,11 @@
 //! The line per second.
 
-use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use campanile_engine::Time;
 
+use crate::console;
 use crate::publish::PublishProgress;
 use crate::report::{Latency, grouped};
 use crate::stats::{Stats, histogram};
@@ -145,8 +145,7 @@ impl Progress {
         if totals.gaps > 0 {
             line += &format!(", {} gaps told", grouped(totals.gaps));
         }
-        // Whoever does not take it does without, and the run goes on.
-        let _ = writeln!(io::stderr(), "{line}");
+        console::progress(&line);
         (self.last, self.totals, self.sent) = (now, totals, sent);
     }
 }

@@ -6,7 +6,7 @@ mod table;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fs, io};
+use std::{fmt, fs, io};
 
 use campanile_engine::DriverKind;
 use hdrhistogram::Histogram;
@@ -82,6 +82,26 @@ pub struct Checked {
     pub value_ms: f64,
     /// Whether the limit was kept. Not if nothing was measured.
     pub kept: bool,
+}
+
+/// Something that went wrong, and how often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flaw {
+    /// What it was.
+    pub what: &'static str,
+    /// How often; not 0.
+    pub count: u64,
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, grouped(self.count))
+    }
+}
+
+/// Those that have occurred.
+fn occurred<const N: usize>(flaws: [(&'static str, u64); N]) -> impl Iterator<Item = Flaw> {
+    flaws.into_iter().filter(|(_, count)| *count > 0).map(|(what, count)| Flaw { what, count })
 }
 
 /// Devices and their connections.
@@ -176,8 +196,10 @@ pub struct Deliveries {
     pub lost: u64,
     /// Arrived though the gateway had not reported it.
     pub unreported: u64,
-    /// Arrived at a device that had it already.
+    /// Arrived at a device that had it from the same session, or that is never sent it again.
     pub duplicated: u64,
+    /// Arrived at a device that had it from an earlier session, as at-least-once delivery allows.
+    pub redelivered: u64,
     /// Arrived at a device that it was not for.
     pub astray: u64,
     /// Messages of somebody else or of an earlier run.
@@ -320,26 +342,54 @@ impl Report {
         }
     }
 
-    /// Whether every device connected and stayed, and every message arrived once, where it should.
-    pub fn is_flawless(&self) -> bool {
-        let connected = self.connections.failed == 0 && self.connections.ended_early == 0;
-        let accepted = self.pushes.as_ref().is_none_or(|pushes| pushes.failed == 0);
-        let arrived = self.deliveries.as_ref().is_none_or(|deliveries| {
-            let wrong = deliveries.duplicated + deliveries.astray + deliveries.undecodable;
-            deliveries.lost + wrong + deliveries.out_of_order == 0
-        });
-        let replayed = self
-            .replay
-            .as_ref()
-            .is_none_or(|replay| replay.caught_up >= self.connections.opened && replay.out_of_order == 0);
-        let fanned_out = self.channels.as_ref().is_none_or(Channels::is_flawless);
-        connected && accepted && arrived && replayed && fanned_out
+    /// What must not happen in any run, and has.
+    pub fn broken_promises(&self) -> Vec<Flaw> {
+        self.channels.iter().flat_map(Channels::broken_promises).collect()
     }
 
-    /// Whether what must not happen in any run has not happened, and every limit that was given was kept.
-    pub fn is_acceptable(&self) -> bool {
-        let promised = self.channels.as_ref().is_none_or(Channels::keeps_promise);
-        promised && self.thresholds.iter().all(|threshold| threshold.kept)
+    /// What has gone wrong: a device that could not connect or did not stay, and a message that did not arrive once, where
+    /// it should. What comes again in a later session is no loss: delivery is at least once.
+    pub fn losses(&self) -> Vec<Flaw> {
+        let mut losses: Vec<Flaw> = occurred([
+            ("attempts to connect that failed", self.connections.failed),
+            ("connections ended early", self.connections.ended_early),
+            ("messages not accepted", self.pushes.as_ref().map_or(0, |pushes| pushes.failed)),
+        ])
+        .collect();
+        if let Some(deliveries) = &self.deliveries {
+            losses.extend(occurred([
+                ("messages lost", deliveries.lost),
+                ("messages that came twice in one session", deliveries.duplicated),
+                ("messages that came to a device they were not for", deliveries.astray),
+                ("frames that cannot be decoded", deliveries.undecodable),
+                ("messages out of order", deliveries.out_of_order),
+            ]));
+        }
+        if let Some(replay) = &self.replay {
+            let left = self.connections.opened.saturating_sub(replay.caught_up);
+            let out_of_order = self.deliveries.as_ref().map_or(replay.out_of_order, |_| 0);
+            losses.extend(occurred([
+                ("replays that did not end", left),
+                ("messages of replays out of order", out_of_order),
+            ]));
+        }
+        losses.extend(self.channels.iter().flat_map(Channels::losses));
+        losses
+    }
+
+    /// Whether nobody was to connect.
+    pub fn expects_nobody(&self) -> bool {
+        self.connections.target == 0
+    }
+
+    /// How many arrivals were expected, if some were and there was none.
+    pub fn expected_in_vain(&self) -> Option<u64> {
+        let pushed = self.deliveries.as_ref().map(|found| (found.lost, found.received));
+        let fanned_out =
+            self.channels.as_ref().map(|found| (found.expected, found.frames + found.frames_late));
+        let replayed = self.replay.as_ref().map(|found| (found.waiting, found.messages));
+        let in_vain = |(expected, arrived): (u64, u64)| (expected > 0 && arrived == 0).then_some(expected);
+        [pushed, fanned_out, replayed].into_iter().flatten().find_map(in_vain)
     }
 }
 
@@ -365,6 +415,11 @@ fn sum(stats: &[Arc<Stats>], counter: impl Fn(&Stats) -> &Counter) -> u64 {
 }
 
 impl Connections {
+    /// Whether connections ended that were to stay, and devices that go by themselves are not why nobody is there.
+    pub fn has_lost_everybody(&self) -> bool {
+        self.ended_early > 0 && (self.left == 0 || self.failed > 0)
+    }
+
     fn new(plan: &Plan, stats: &[Arc<Stats>], moments: &Moments) -> Connections {
         let totals = Totals::of(stats);
         let (mut failed_by_reason, mut ended_early_by_reason) = (Reasons::new(), Reasons::new());
@@ -377,7 +432,7 @@ impl Connections {
             let _ = connecting.add(&details.connecting);
         }
         Connections {
-            target: plan.options.connections,
+            target: if plan.options.offline { 0 } else { plan.options.connections },
             users: plan.audience.users,
             opened: totals.opened,
             failed: totals.failed,
@@ -443,6 +498,7 @@ impl Deliveries {
             lost,
             unreported,
             duplicated: sum(stats, |stats| &stats.duplicated),
+            redelivered: sum(stats, |stats| &stats.redelivered),
             astray: sum(stats, |stats| &stats.astray),
             foreign: sum(stats, |stats| &stats.foreign),
             undecodable: sum(stats, |stats| &stats.undecodable),

@@ -2,7 +2,6 @@
 
 mod channels;
 
-use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,7 +23,6 @@ use crate::publish::{Pace, PublishProgress, PublishSettings, Published, publish,
 use crate::report::{Moments, Report};
 use crate::schedule::Schedule;
 use crate::shards::{self, Shards};
-use crate::stats::Stats;
 
 /// How often the control thread looks around.
 const TICK: Duration = Duration::from_millis(20);
@@ -37,12 +35,23 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long tokens hold beyond the planned length of the run.
 const TOKEN_MARGIN: Duration = Duration::from_secs(24 * 3_600);
 
+/// What a run has found.
+#[derive(Debug)]
+pub struct Finished {
+    /// The results.
+    pub report: Report,
+    /// Why the run did not go to its end, in words for the operator, if it did not.
+    pub broken_off: Option<String>,
+    /// When each arrival was due and how long it took, in nanoseconds, if that was kept.
+    pub samples: Vec<(u64, u64)>,
+}
+
 /// Does what the plan says. Blocks.
 ///
 /// # Errors
 /// In words for the operator: why it could not run. What went wrong with single devices or messages is in the
 /// report.
-pub fn run(plan: &Plan) -> Result<Report, String> {
+pub fn run(plan: &Plan) -> Result<Finished, String> {
     let options = &plan.options;
     shards::pin(options.core)?;
     let kind = probe::choose_with_sources(options.driver)?;
@@ -55,17 +64,17 @@ pub fn run(plan: &Plan) -> Result<Report, String> {
         connecting,
         acks: options.acks(),
         reconnect: options.reconnect,
-        session: options.session_seconds.map(Duration::from_secs_f64),
+        session: options.session_seconds,
         samples: options.samples.is_some(),
         credentials: credentials(options, plan)?.with_grants(channels::grants(plan)),
-        target: plan.target.address,
-        host: plan.target.host.clone(),
-        path: plan.target.path.clone(),
-        sources: if plan.target.address.is_ipv4() { options.sources.0.clone() } else { Vec::new() },
+        target: options.url.address,
+        host: options.url.host.clone(),
+        path: options.url.path.clone(),
+        sources: if options.url.address.is_ipv4() { options.sources.0.clone() } else { Vec::new() },
         encoding: options.encoding,
         ramp_per_second: options.ramp_rate,
         attempts_max: options.attempts_max.div_ceil(count) as usize,
-        connect_timeout: Duration::from_secs_f64(options.connect_timeout),
+        connect_timeout: options.connect_timeout,
         run: fastrand::u64(..),
         ledger: messages
             .filter(|_| plan.channels.targets.is_none())
@@ -77,6 +86,11 @@ pub fn run(plan: &Plan) -> Result<Report, String> {
         .enable_all()
         .build()
         .map_err(|error| format!("the event loop cannot be set up: {error}"))?;
+    // From here on a signal ends the run, and not the program.
+    let mut interrupts = {
+        let _entered = runtime.enter();
+        Interrupts::new()?
+    };
     let shards = Shards::start(kind, count, options.core, &settings, &control)?;
     let mut run = Run {
         plan,
@@ -87,19 +101,21 @@ pub fn run(plan: &Plan) -> Result<Report, String> {
         moments: Moments::default(),
         published: None,
         interrupted: false,
+        hurried: false,
     };
-    let result = runtime.block_on(run.phases(&api_key.unwrap_or_default()));
+    let result = runtime.block_on(run.phases(&api_key.unwrap_or_default(), &mut interrupts));
     let totals = Totals::of(&run.shards.stats);
     (run.moments.connected_at_end, run.moments.subscribed_at_end) = (totals.connected, totals.subscribed);
     run.control.close();
     run.shards.wake();
-    let joined = run.shards.join();
-    result.and(joined)?;
-    if let Some(file) = &options.samples {
-        write_samples(file, &run.shards.stats)
-            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
-    }
-    Ok(Report::new(plan, kind, &run.shards.stats, run.settings.ledger.as_ref(), run.published, run.moments))
+    run.shards.join()?;
+    run.moments.interrupted = run.interrupted;
+    let (stats, ledger) = (&run.shards.stats, run.settings.ledger.as_ref());
+    Ok(Finished {
+        report: Report::new(plan, kind, stats, ledger, run.published, run.moments),
+        broken_off: result.err(),
+        samples: stats.iter().flat_map(|stats| std::mem::take(&mut stats.details().samples)).collect(),
+    })
 }
 
 struct Run<'a> {
@@ -111,49 +127,54 @@ struct Run<'a> {
     moments: Moments,
     published: Option<Published>,
     interrupted: bool,
+    /// A second signal: nothing is waited for any more.
+    hurried: bool,
 }
 
 /// What asks us to end early.
-struct Interrupts([Signal; 2]);
+struct Interrupts([Signal; 3]);
 
 impl Interrupts {
     fn new() -> Result<Interrupts, String> {
         let on = |kind| signal(kind).map_err(|error| format!("signals cannot be caught: {error}"));
-        Ok(Interrupts([on(SignalKind::interrupt())?, on(SignalKind::terminate())?]))
+        // Whose terminal goes wants the results all the more.
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let [interrupt, terminate, hangup] = kinds.map(on);
+        Ok(Interrupts([interrupt?, terminate?, hangup?]))
     }
 
     /// Waits for a tick. Whether we are to end.
     async fn tick(&mut self) -> bool {
-        let [interrupt, terminate] = &mut self.0;
+        let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
             _ = interrupt.recv() => true,
             _ = terminate.recv() => true,
+            _ = hangup.recv() => true,
             () = sleep(TICK) => false,
         }
     }
 }
 
 impl Run<'_> {
-    async fn phases(&mut self, api_key: &str) -> Result<(), String> {
-        let mut interrupts = Interrupts::new()?;
-        match self.plan.options.offline {
-            true => self.register(api_key, &mut interrupts).await?,
-            false => self.ramp(&mut interrupts).await?,
+    async fn phases(&mut self, api_key: &str, interrupts: &mut Interrupts) -> Result<(), String> {
+        if self.plan.options.offline {
+            self.register(api_key, interrupts).await?;
+        } else {
+            self.ramp(interrupts).await?;
         }
         if self.plan.channels.subscriptions.is_some() {
-            self.subscribe(&mut interrupts).await?;
+            self.subscribe(interrupts).await?;
         }
         if self.plan.options.until_caught_up {
-            self.replay(&mut interrupts).await?;
+            self.replay(interrupts).await?;
         }
         if let Some(publishing) = self.plan.publishing {
-            self.wait("pause", Duration::from_secs_f64(self.plan.options.pause), &mut interrupts).await?;
+            self.wait("pause", self.plan.options.pause, interrupts).await?;
             if !self.interrupted {
-                self.publish(publishing, api_key, &mut interrupts).await?;
+                self.publish(publishing, api_key, interrupts).await?;
             }
         }
-        self.wait("hold", self.plan.hold, &mut interrupts).await?;
-        self.moments.interrupted = self.interrupted;
+        self.wait("hold", self.plan.hold, interrupts).await?;
         Ok(())
     }
 
@@ -196,7 +217,10 @@ impl Run<'_> {
         publishing: Option<&PublishProgress>,
         interrupts: &mut Interrupts,
     ) -> Result<(), String> {
-        self.interrupted |= interrupts.tick().await;
+        if interrupts.tick().await {
+            self.hurried = self.interrupted;
+            self.interrupted = true;
+        }
         if self.shards.any_ended() {
             // The others would go on without the one that has failed.
             self.control.close();
@@ -268,7 +292,8 @@ impl Run<'_> {
         let expected = pushed + channels::expected_frames(self.plan, &published.positions);
         self.moments.expected_frames = expected - pushed;
         let (mut before, mut until) = (0, Time::monotonic() + GRACE);
-        while !self.interrupted && Time::monotonic() < until {
+        // Who interrupts a run still wants to know whether what was under way has arrived.
+        while !self.hurried && Time::monotonic() < until {
             let totals = Totals::of(&self.shards.stats);
             // What came twice does not stand for another.
             let frames = (totals.frames + totals.frames_late).saturating_sub(totals.duplicates);
@@ -308,13 +333,13 @@ impl Run<'_> {
     fn publish_settings(&self, api_key: &str) -> PublishSettings {
         let options = &self.plan.options;
         PublishSettings {
-            api: self.plan.api.clone(),
+            api: options.api.clone(),
             api_key: api_key.to_owned(),
             audience: self.plan.audience,
             user_prefix: options.user_prefix.clone(),
             run: self.settings.run,
             payload_bytes: options.payload_bytes,
-            batch: Duration::from_secs_f64(options.batch_ms / 1_000.0),
+            batch: options.batch_ms,
             batch_pushes_max: options.batch,
             single: options.single,
             durability: options.durability,
@@ -335,17 +360,6 @@ fn spawn<T: Send + 'static>(
 
 fn joined<T>(thread: JoinHandle<Result<T, String>>) -> Result<T, String> {
     thread.join().unwrap_or_else(|_| Err("the publishing thread has panicked".into()))
-}
-
-/// A line for each arrival: when it was due, and how long it took.
-fn write_samples(file: &Path, stats: &[Arc<Stats>]) -> std::io::Result<()> {
-    let mut out = BufWriter::new(std::fs::File::create(file)?);
-    for stats in stats {
-        for (due, took) in &stats.details().samples {
-            writeln!(out, "{due} {took}")?;
-        }
-    }
-    out.flush()
 }
 
 fn credentials(options: &Options, plan: &Plan) -> Result<Credentials, String> {

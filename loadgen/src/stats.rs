@@ -98,8 +98,10 @@ pub struct Stats {
     pub last_caught_up: Counter,
     /// Messages of this run that arrived where they should, once each.
     pub received: Counter,
-    /// Messages that arrived at a device that had them.
+    /// Messages that arrived at a device that had them from the same session, or that are never sent again.
     pub duplicated: Counter,
+    /// Messages that arrived at a device that had them from an earlier session, as at-least-once delivery allows.
+    pub redelivered: Counter,
     /// Messages of this run that arrived at a device that they were not for.
     pub astray: Counter,
     /// Messages that are not of this run.

@@ -9,6 +9,7 @@ use anyhow::{Context, ensure};
 use campanile_harness::gateway::End;
 use campanile_harness::{GatewayOptions, Launch, Process, programs, usage};
 use campanile_load::report::Report;
+use campanile_load::verdict::Code;
 
 use super::Setup;
 
@@ -102,7 +103,7 @@ impl Gateway {
             launch = launch.arg("--core").arg(core.to_string());
         }
         let process = launch.args(arguments).on_core(core).giving_way(gives_way).start()?;
-        Ok(Load { process, json })
+        Ok(Load { process, json, is_ending: false })
     }
 
     /// A file that is removed at the end.
@@ -146,17 +147,24 @@ impl Gateway {
 pub(super) struct Load {
     process: Process,
     json: PathBuf,
+    /// It is to end before it would by itself.
+    is_ending: bool,
 }
 
 impl Load {
     /// Asks it to end; it says what it has found until now.
     pub(super) fn terminate(&mut self) -> anyhow::Result<()> {
+        self.is_ending = true;
         self.process.terminate()
     }
 
     /// Waits for its end, and gives what it found.
     pub(super) fn finish(mut self, patience: Duration) -> anyhow::Result<Report> {
-        self.process.finish(patience)?;
+        let status = self.process.wait(patience)?;
+        let is_interrupted = self.is_ending && status.code() == Some(Code::Interrupted.number().into());
+        // As many as possible is what the load generator itself can do where the gateway takes more.
+        let is_limit = status.code() == Some(Code::Bottleneck.number().into());
+        ensure!(status.success() || is_interrupted || is_limit, "the load generator ended with {status}");
         Report::read(&self.json).context("the load generator's report")
     }
 }

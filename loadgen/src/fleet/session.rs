@@ -140,7 +140,9 @@ impl Fleet {
             Ok(ServerFrame::Deliver(deliver)) => {
                 self.delivered(now, number, deliver.seq, data_of(deliver.payload.as_ref()));
             }
-            Ok(ServerFrame::Event(event)) => self.arrived(now, number, data_of(event.payload.as_ref())),
+            Ok(ServerFrame::Event(event)) => {
+                self.arrived(now, number, data_of(event.payload.as_ref()), false);
+            }
             Ok(ServerFrame::Welcome(welcome)) => self.welcomed(now, conn, number, &welcome),
             Ok(ServerFrame::CaughtUp(_)) => {
                 self.stats.caught_up.add(1);
@@ -179,15 +181,18 @@ impl Fleet {
     }
 
     fn delivered(&mut self, now: Time, number: u32, seq: u64, data: Option<&[u8]>) {
-        if self.acks.delivered(self.place(number), seq) == Order::OutOfOrder {
+        let order = self.acks.delivered(self.place(number), seq);
+        if order == Order::OutOfOrder {
             self.stats.out_of_order.add(1);
         }
         self.stats.delivered.add(1);
         self.stats.payload_bytes.add(data.map_or(0, <[u8]>::len) as u64);
-        self.arrived(now, number, data);
+        // What is new in this session and was in an earlier one has not been acknowledged in time.
+        self.arrived(now, number, data, seq > 0 && order == Order::InOrder);
     }
 
-    fn arrived(&mut self, now: Time, number: u32, data: Option<&[u8]>) {
+    /// A message has arrived; it `may_repeat` what an earlier session was sent.
+    fn arrived(&mut self, now: Time, number: u32, data: Option<&[u8]>, may_repeat: bool) {
         let stamp = data.and_then(Stamp::read).filter(|stamp| stamp.run == self.settings.run);
         let ours = stamp.zip(self.settings.ledger.as_ref());
         let Some((stamp, ledger)) = ours else { return self.stats.foreign.add(1) };
@@ -196,6 +201,7 @@ impl Fleet {
                 self.stats.received.add(1);
                 self.recorder.arrived(now, stamp.due);
             }
+            Arrival::Duplicate if may_repeat => self.stats.redelivered.add(1),
             Arrival::Duplicate => self.stats.duplicated.add(1),
             Arrival::Astray => self.stats.astray.add(1),
         }

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use crate::quantity;
 use crate::report::Latency;
 
 /// A quantile of the latency, and what it may be at most.
@@ -40,8 +41,7 @@ impl FromStr for Threshold {
         if Threshold::read(quantile, &Latency::default()).is_none() {
             return Err(format!("`{quantile}` is none of p50, p90, p95, p99, p99.9 and max"));
         }
-        let ms_max = ms.parse().ok().filter(|ms: &f64| *ms >= 0.0);
-        let ms_max = ms_max.ok_or_else(|| format!("`{ms}` is not a number of milliseconds"))?;
+        let ms_max = quantity::milliseconds(ms)?.as_secs_f64() * 1e3;
         Ok(Threshold { quantile: quantile.into(), ms_max })
     }
 }
@@ -55,6 +55,7 @@ mod tests {
         let threshold: Threshold = "p99.9=12.5".parse().unwrap();
         assert_eq!(threshold, Threshold { quantile: "p99.9".into(), ms_max: 12.5 });
         assert_eq!(threshold.value(&Latency { p99_9: 3.0, max: 9.0, ..Latency::default() }), 3.0);
+        assert_eq!("max=1.5s".parse::<Threshold>().unwrap().ms_max, 1_500.0);
         for (text, word) in [
             ("p95", "QUANTILE=MS"),
             ("p42=1", "none of"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Latency, Moments, per_second, sum};
+use super::{Flaw, Latency, Moments, occurred, per_second, sum};
 use crate::channels::{Subscriptions, Targets};
 use crate::options::Plan;
 use crate::stats::{ChannelStats, Counter, Reasons, Stats, histogram, merge};
@@ -140,13 +140,23 @@ impl Channels {
         })
     }
 
-    /// Whether each subscriber saw each message once and in order, or was told of its gap: what is always promised.
-    pub fn keeps_promise(&self) -> bool {
-        self.gaps_not_told + self.duplicated + self.out_of_order + self.astray == 0
+    /// What breaks the promise that each subscriber sees each message once and in order, or is told of its gap.
+    pub(super) fn broken_promises(&self) -> impl Iterator<Item = Flaw> {
+        occurred([
+            ("gaps that no subscriber was told of", self.gaps_not_told),
+            ("messages of channels that came twice", self.duplicated),
+            ("messages of channels out of order", self.out_of_order),
+            ("messages of channels that came to a device they were not for", self.astray),
+        ])
     }
 
-    /// Whether, moreover, nobody who reads missed anything.
-    pub(super) fn is_flawless(&self) -> bool {
-        self.keeps_promise() && self.refused + self.not_recovered + self.gaps_told + self.lost == 0
+    /// What, moreover, those who read have missed.
+    pub(super) fn losses(&self) -> impl Iterator<Item = Flaw> {
+        occurred([
+            ("subscriptions refused", self.refused),
+            ("subscriptions not recovered", self.not_recovered),
+            ("gaps that subscribers were told of", self.gaps_told),
+            ("messages of channels lost", self.lost),
+        ])
     }
 }

@@ -35,6 +35,13 @@ impl fmt::Display for Latency {
     }
 }
 
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Checked { quantile, limit_ms, value_ms, .. } = self;
+        write!(f, "{quantile} {value_ms:.2} of at most {limit_ms} ms")
+    }
+}
+
 impl Channels {
     fn rows(&self, row: &mut impl FnMut(&str, String) -> fmt::Result) -> fmt::Result {
         row(
@@ -130,11 +137,12 @@ impl fmt::Display for Report {
             row(
                 "deliveries",
                 format!(
-                    "{} received ({}/s), {} lost, {} duplicated, {} astray, {} out of order",
+                    "{} received ({}/s), {} lost, {} duplicated, {} redelivered, {} astray, {} out of order",
                     grouped(deliveries.received),
                     grouped(deliveries.received_per_second as u64),
                     grouped(deliveries.lost),
                     grouped(deliveries.duplicated),
+                    grouped(deliveries.redelivered),
                     grouped(deliveries.astray),
                     grouped(deliveries.out_of_order)
                 ),
@@ -144,9 +152,9 @@ impl fmt::Display for Report {
         if let Some(channels) = &self.channels {
             channels.rows(&mut row)?;
         }
-        for Checked { quantile, limit_ms, value_ms, kept } in &self.thresholds {
-            let verdict = if *kept { "kept" } else { "not kept" };
-            row("threshold", format!("{quantile} {value_ms:.2} of at most {limit_ms} ms: {verdict}"))?;
+        for checked in &self.thresholds {
+            let verdict = if checked.kept { "kept" } else { "not kept" };
+            row("threshold", format!("{checked}: {verdict}"))?;
         }
         if let Some(replay) = &self.replay {
             row(

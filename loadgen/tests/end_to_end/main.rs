@@ -1,7 +1,9 @@
 //! The whole load generator, on both drivers, against a small gateway whose faults it must find.
 
 mod channels;
+mod failures;
 mod gateway;
+mod processes;
 mod real;
 
 use std::ffi::OsString;
@@ -142,7 +144,7 @@ fn losses_duplicates_and_strays_are_found() {
         ..Faults::default()
     };
     let (code, report) = load("faults", faults, "--driver epoll --rate 400 --duration 0.5 --to random-user");
-    assert!(is(code, 1), "{report:#}");
+    assert!(is(code, 99), "{report:#}");
     let found = &report["deliveries"];
     // 200 pushes to three devices each: 20 lost, and 28 sent twice but for the two that were lost.
     assert_eq!(found["lost"], 20 * 3);
@@ -154,7 +156,7 @@ fn losses_duplicates_and_strays_are_found() {
 fn devices_that_are_refused_or_disconnected_are_counted_by_reason() {
     let faults = Faults { refused_user: Some("U1"), replaced_user: Some("U2"), ..Faults::default() };
     let (code, report) = load("refused", faults, "--hold 0.3");
-    assert!(is(code, 1), "{report:#}");
+    assert!(is(code, 99), "{report:#}");
     let connections = &report["connections"];
     assert_eq!(connections["failed_by_reason"], serde_json::json!({"http_403": 3}));
     assert_eq!(connections["ended_early_by_reason"], serde_json::json!({"4409": 3}));
@@ -176,10 +178,14 @@ fn a_stall_is_seen_by_every_message_that_fell_into_it() {
 
 #[test]
 fn what_makes_no_sense_is_refused_before_anything_happens() {
-    let (code, report) = load("usage", Faults::default(), "--rate 0");
-    assert!(is(code, 2) && report.is_null());
-    let (code, report) = load("payload", Faults::default(), "--rate 1 --payload-bytes 3");
-    assert!(is(code, 2) && report.is_null());
-    let (code, report) = load("core", Faults::default(), "--hold 1 --core 1000");
-    assert!(is(code, 3) && report.is_null());
+    for (name, arguments) in [
+        ("usage", "--rate 0"),
+        ("payload", "--rate 1 --payload-bytes 3"),
+        ("core", "--hold 1 --core 1024"),
+        ("flag", "--hold 1 --no-such-flag"),
+        ("endless", "--hold 1e18"),
+    ] {
+        let (code, report) = load(name, Faults::default(), arguments);
+        assert!(is(code, 104) && report.is_null(), "{arguments}: {code:?}");
+    }
 }
