@@ -247,6 +247,16 @@ fn a_page_makes_nobody_live_when_something_was_assigned_after_it_was_asked_for()
 }
 
 #[test]
+fn whoever_reads_is_live_no_more() {
+    let mut alone = Alone::new();
+    let who = alone.open(0, 0);
+    // A live session reads when it has dropped a page that reached the end.
+    assert!(alone.read(0, &who).is_some());
+    alone.push();
+    assert_eq!(alone.deliveries(), 0);
+}
+
+#[test]
 fn what_is_for_another_device_does_not_make_a_session_read_again() {
     let mut alone = Alone::new();
     let who = alone.open(0, 1);
