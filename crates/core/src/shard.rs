@@ -151,6 +151,7 @@ impl Shard {
         users.check_directory(net, counters)?;
         users.check_parking()?;
         users.check_watermarks(store)?;
+        store.check_waiting()?;
         users.check_windows(net)?;
         delivery.check_windows(net)?;
         channels.check_subscriptions(net, counters)?;

@@ -4,6 +4,8 @@
 //! has asked for: beyond that, publishes are refused. Acknowledgements cannot be refused; they are kept as one watermark
 //! per device, and go before anything that must see them.
 
+mod check;
+
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,7 +23,6 @@ use campanile_protocol::ids::{DeviceId, UserId};
 use rustc_hash::FxBuildHasher;
 
 use crate::control::jobs::Asker;
-use crate::invariants::{Broken, holds};
 use crate::seam::ReadOn;
 use crate::users::appending::Appending;
 use crate::users::who::Who;
@@ -59,6 +60,16 @@ enum ReadFor {
     Session { reader: Reader, bytes: usize },
     /// The control plane.
     Asker(Asker),
+}
+
+impl ReadFor {
+    /// The bytes that a session waits for.
+    fn bytes(&self) -> usize {
+        match self {
+            ReadFor::Session { bytes, .. } => *bytes,
+            ReadFor::Asker(_) => 0,
+        }
+    }
 }
 
 /// What the store was asked and has not answered, by what it answers with.
@@ -375,13 +386,6 @@ impl Store {
     /// The devices, each with its user's number, of which the store has yet to hear what they confirmed.
     pub(crate) fn watermarks(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
         self.trims.keys().copied()
-    }
-
-    /// Everything is passed on: what is asked of the store does not wait for a turn that may be far away.
-    pub(crate) fn check_passed_on(&self) -> Result<(), Broken> {
-        holds("the store is asked in the same turn", self.operations.is_empty(), || {
-            format!("the store is not asked: {:?}", self.operations)
-        })
     }
 
     /// When acknowledgements are to be passed on.

@@ -231,6 +231,19 @@ fn a_hello_with_a_new_token_prolongs_the_session() {
 }
 
 #[test]
+fn a_hello_with_a_token_that_ends_sooner_shortens_the_session() {
+    let mut gateway = Setup::shards(1).start();
+    let ada = gateway.device("ada", 1);
+    let token = gateway.token("ada", 1, 3);
+    gateway[ada].say_hello(&token);
+    gateway.wait(Duration::from_secs(2));
+    assert!(gateway[ada].is_connected());
+    gateway.wait(Duration::from_millis(1_500));
+    assert_eq!(gateway[ada].code(), Some(4401));
+    gateway.ends_empty();
+}
+
+#[test]
 fn nobody_renews_a_session_with_another_devices_token() {
     for (name, number) in [("ada", 2), ("bob", 1)] {
         let mut gateway = Setup::shards(1).start();

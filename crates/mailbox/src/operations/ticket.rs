@@ -79,6 +79,11 @@ impl<T, W> Tickets<T, W> {
         self.waiting.try_remove(ticket.number as usize)
     }
 
+    /// What the operations are for that are not answered.
+    pub fn awaited(&self) -> impl Iterator<Item = &W> {
+        self.waiting.iter().map(|(_, what_for)| what_for)
+    }
+
     /// How many operations are not answered.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -109,6 +114,7 @@ mod tests {
         assert_ne!(one, other);
         assert_eq!((tickets.redeem(other), tickets.redeem(other)), (Some("other"), None));
         assert_eq!((tickets.len(), tickets.is_empty()), (1, false));
+        assert!(tickets.awaited().eq(&["one"]));
         assert_eq!(tickets.redeem(one), Some("one"));
         assert_eq!(tickets.redeem(Ticket::new(77)), None);
         assert!(tickets.is_empty());
