@@ -1,6 +1,5 @@
 //! What the API counts about itself, whoever is answered.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,12 +7,8 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use campanile_telemetry::registry::{Family, Histograms, SharedCounter, SharedGauge};
+use campanile_telemetry::{Registry, labels};
 use tonic::Code;
 
 use super::grpc;
@@ -26,52 +21,43 @@ const BUCKETS: [f64; 12] =
 /// What the API counts about itself.
 pub struct ApiMetrics {
     registry: Registry,
-    requests: Family<RequestLabels, Counter>,
-    durations: Family<RouteLabels, Histogram>,
-    keys_refused: Counter,
-    panics: Counter,
-    connections: Family<ListenerLabel, Gauge>,
+    requests: Family<RequestLabels, SharedCounter>,
+    durations: Histograms<RouteLabels>,
+    keys_refused: SharedCounter,
+    panics: SharedCounter,
+    connections: Family<ListenerLabel, SharedGauge>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    method: &'static str,
-    route: String,
-    status: u16,
+labels! {
+    /// What answered requests are counted by.
+    RequestLabels { method: &'static str, route: String, status: u16 }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RouteLabels {
-    route: String,
+labels! {
+    /// What requests are timed by.
+    RouteLabels { route: String }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ListenerLabel {
-    listener: &'static str,
+labels! {
+    /// What connections are counted by.
+    ListenerLabel { listener: &'static str }
 }
 
 impl Default for ApiMetrics {
     fn default() -> Self {
-        let requests = Family::default();
-        let durations = Family::<RouteLabels, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS));
-        let keys_refused = Counter::default();
-        let panics = Counter::default();
-        let connections = Family::default();
-        let mut registry = Registry::with_prefix("campanile_api");
-        registry.register("requests", "Requests answered", requests.clone());
-        registry.register(
-            "request_duration_seconds",
-            "From a request's head to its answer",
-            durations.clone(),
-        );
-        registry.register("keys_refused", "Requests without a valid key", keys_refused.clone());
-        registry.register("panics", "Requests and connections lost since the API panicked", panics.clone());
-        registry.register(
-            "connections",
-            "Connections, by the listener that they came to",
-            connections.clone(),
-        );
-        ApiMetrics { registry, requests, durations, keys_refused, panics, connections }
+        let mut registry = Registry::new("campanile_api");
+        ApiMetrics {
+            requests: registry.counters("requests", "Requests answered"),
+            durations: registry.histograms(
+                "request_duration_seconds",
+                "From a request's head to its answer",
+                &BUCKETS,
+            ),
+            keys_refused: registry.counter("keys_refused", "Requests without a valid key"),
+            panics: registry.counter("panics", "Requests and connections lost since the API panicked"),
+            connections: registry.gauges("connections", "Connections, by the listener that they came to"),
+            registry,
+        }
     }
 }
 
@@ -93,14 +79,14 @@ impl ApiMetrics {
         ConnectionGuard(connections)
     }
 
-    /// Writes all of it in the OpenMetrics text format, and the end of the page.
-    pub(super) fn encode(&self, text: &mut String) -> fmt::Result {
-        prometheus_client::encoding::text::encode(text, &self.registry)
+    /// All of it, for the page that operators read.
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
     }
 }
 
 /// Counts a connection as long as it lives.
-pub(super) struct ConnectionGuard(Gauge);
+pub(super) struct ConnectionGuard(SharedGauge);
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
