@@ -141,7 +141,7 @@ fn figures(
     json!({
         "devices": devices,
         "users": users,
-        "connected": load["connections"]["opened"],
+        "connected": load["connections"]["connected"],
         "connects_per_second": load["connections"]["opened_per_second"],
         "pushes": pushes["accepted"],
         "received": deliveries["received"],

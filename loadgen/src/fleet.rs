@@ -41,6 +41,7 @@ use crate::audience::Audience;
 use crate::channels::{Subscriptions, Targets};
 use crate::credentials::Credentials;
 use crate::ledger::Ledger;
+use crate::roster::Roster;
 use crate::stats::{Position, Stats};
 
 /// Attempts begun and goodbyes said in one turn, so that input does not wait behind them.
@@ -78,8 +79,12 @@ pub struct FleetSettings {
     pub ramp_per_second: f64,
     /// Attempts under way in one fleet.
     pub attempts_max: usize,
-    /// From connect to the 101 answer.
+    /// From connect to the session.
     pub connect_timeout: Duration,
+    /// Whether a session begins with the server's `welcome`; otherwise with the 101 answer.
+    pub is_welcomed: bool,
+    /// Who has connected.
+    pub roster: Roster,
     /// Which run the payloads are of.
     pub run: u64,
     /// What has arrived, if anything is pushed.
@@ -129,6 +134,8 @@ enum State {
     Free,
     /// The upgrade request is sent; `attempts` knows more.
     Upgrading,
+    /// The upgrade is answered; the session has yet to begin.
+    Opening,
     Open,
     /// We have sent a close frame.
     Closing,
@@ -305,8 +312,13 @@ impl Fleet {
         let (state, number) = (device.state, device.number);
         match state {
             State::Upgrading => {
-                let reason = error.map_or("closed_before_answer".into(), reason_of);
+                let refusal = self.attempts.get(&number).and_then(Attempt::refusal);
+                let reason =
+                    refusal.unwrap_or_else(|| error.map_or("closed_before_answer".into(), reason_of));
                 self.failed(now, number, reason);
+            }
+            State::Opening => {
+                self.failed(now, number, error.map_or("closed_before_welcome".into(), reason_of))
             }
             State::Open => {
                 // 1006 is how RFC 6455 §7.1.5 calls an end without a close frame.
@@ -398,7 +410,7 @@ impl Core for Fleet {
                 self.stats.bytes.add(data.len() as u64);
                 match self.tenant(conn).map(|device| device.state) {
                     Some(State::Upgrading) => self.upgrade_input(now.time, conn, data, commands),
-                    Some(State::Open | State::Closing) => self.input(now.time, conn, data),
+                    Some(State::Opening | State::Open | State::Closing) => self.input(now.time, conn, data),
                     Some(State::Free) | None => {}
                 }
             }

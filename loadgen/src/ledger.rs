@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::audience::Audience;
+use crate::roster::Roster;
 
 /// Memory that a ledger may take, in bytes.
 pub const LEDGER_BYTES_MAX: u64 = 1 << 30;
@@ -29,7 +30,9 @@ pub struct Ledger {
 /// What became of the messages that the gateway said it had sent.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Balance {
-    /// Deliveries that the gateway reported and that arrived nowhere.
+    /// Deliveries that the gateway reported to devices that have connected and read.
+    pub expected: u64,
+    /// Of those, what arrived nowhere.
     pub lost: u64,
     /// Deliveries that arrived though the gateway had not reported them: a publish that failed on the way back.
     pub unreported: u64,
@@ -78,19 +81,21 @@ impl Ledger {
     }
 
     /// Compares what the gateway reported, message by message, with what arrived. Nothing arrives where nobody reads.
-    pub fn balance(&self, reported: &[u32]) -> Balance {
+    pub fn balance(&self, reported: &[u32], roster: &Roster) -> Balance {
         let mut balance = Balance::default();
         for (number, &reported) in (0..).zip(reported) {
-            let (expected, arrived) = (self.expected(number, reported), self.arrivals(number));
+            let (expected, arrived) = (self.expected(number, reported, roster), self.arrivals(number));
+            balance.expected += expected;
             balance.lost += expected.saturating_sub(arrived);
             balance.unreported += arrived.saturating_sub(reported.into());
         }
         balance
     }
 
-    /// At how many devices a message will arrive that the gateway has taken for so many.
-    pub fn expected(&self, number: u64, reported: u32) -> u64 {
-        reported.min(self.audience.readers(self.audience.recipients(number))).into()
+    /// At how many devices a message will arrive that the gateway has taken for so many. It may wait for others, who have
+    /// not connected.
+    pub fn expected(&self, number: u64, reported: u32, roster: &Roster) -> u64 {
+        reported.min(roster.readers(self.audience.recipients(number))).into()
     }
 }
 
@@ -101,6 +106,13 @@ mod tests {
 
     fn ledger(to: To) -> Ledger {
         Ledger::new(Audience { to, devices: 20, users: 5, seed: 1, silent_percent: 0 }, 3)
+    }
+
+    /// These devices have connected.
+    fn roster(audience: &Audience, devices: impl IntoIterator<Item = u32>) -> Roster {
+        let roster = Roster::new(audience.devices);
+        devices.into_iter().for_each(|device| roster.connected(device, !audience.is_silent(device)));
+        roster
     }
 
     #[test]
@@ -123,7 +135,19 @@ mod tests {
         for device in (0..20).filter(|&device| !audience.is_silent(device)).skip(1) {
             ledger.arrived(0, device);
         }
-        assert_eq!(ledger.balance(&[20]), Balance { lost: 1, unreported: 0 });
+        let balance = ledger.balance(&[20], &roster(&audience, 0..20));
+        assert_eq!(balance, Balance { expected: 18, lost: 1, unreported: 0 });
+    }
+
+    #[test]
+    fn nothing_is_expected_of_those_who_never_connected() {
+        let ledger = ledger(To::Broadcast);
+        for device in 0..5 {
+            ledger.arrived(0, device);
+        }
+        let balance = |devices| ledger.balance(&[20], &roster(&ledger.audience, devices));
+        assert_eq!(balance(0..6), Balance { expected: 6, lost: 1, unreported: 0 });
+        assert_eq!(balance(0..0), Balance { expected: 0, lost: 0, unreported: 0 });
     }
 
     #[test]
@@ -133,7 +157,8 @@ mod tests {
             ledger.arrived(0, device);
         }
         ledger.arrived(2, 5);
-        assert_eq!(ledger.balance(&[20, 0, 0]), Balance { lost: 1, unreported: 1 });
+        let balance = ledger.balance(&[20, 0, 0], &roster(&ledger.audience, 0..20));
+        assert_eq!(balance, Balance { expected: 20, lost: 1, unreported: 1 });
         assert_eq!(Ledger::bytes(&ledger.audience, 3), 9);
     }
 }

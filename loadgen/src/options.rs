@@ -54,6 +54,10 @@ pub struct Options {
     /// File with one token per line, for device 0, 1, and so on
     #[arg(long, value_name = "FILE")]
     pub tokens_file: Option<PathBuf>,
+    /// Devices connect without a token, and count as connected when their upgrade is answered: for servers that have no
+    /// sessions
+    #[arg(long, conflicts_with_all = ["jwt_hs256_file", "tokens_file"])]
+    pub anonymous: bool,
     /// How many devices connect
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
     pub connections: u32,
@@ -263,6 +267,12 @@ impl Options {
         if !connects && publishing.is_none() {
             return Err("nothing to do: give --connect-only, --hold TIME, --rate PER_SECOND, or --max".into());
         }
+        let has_tokens = self.jwt_hs256_file.is_some() || self.tokens_file.is_some();
+        if !(has_tokens || self.anonymous || self.offline) {
+            return Err("devices need tokens: give --jwt-hs256-file or --tokens-file, or --anonymous for a server that \
+                        has no sessions"
+                .into());
+        }
         if self.offline && self.api_key_file.is_none() {
             return Err("--offline needs --api-key-file".into());
         }
@@ -377,7 +387,10 @@ mod tests {
     use super::*;
 
     fn plan(arguments: &str) -> Result<Plan, String> {
-        let arguments = ["campanile-load"].into_iter().chain(arguments.split_whitespace());
+        let has_tokens =
+            ["--tokens-file", "--jwt-hs256-file", "--offline"].iter().any(|o| arguments.contains(o));
+        let anonymous = (!has_tokens).then_some("--anonymous");
+        let arguments = ["campanile-load"].into_iter().chain(arguments.split_whitespace()).chain(anonymous);
         Options::try_parse_from(arguments).map_err(|error| error.to_string())?.plan()
     }
 
@@ -447,6 +460,16 @@ mod tests {
         ] {
             let error = plan(arguments).expect_err(arguments);
             assert!(error.contains(word), "{arguments}: {error}");
+        }
+    }
+
+    #[test]
+    fn without_tokens_there_would_be_no_sessions() {
+        let plan = |line: &str| Options::try_parse_from(line.split(' ')).unwrap().plan();
+        let error = plan("load --connect-only").unwrap_err();
+        assert!(error.contains("devices need tokens"), "{error}");
+        for tokens in ["--anonymous", "--tokens-file t", "--jwt-hs256-file s"] {
+            assert!(plan(&format!("load --connect-only {tokens}")).is_ok(), "{tokens}");
         }
     }
 

@@ -15,11 +15,11 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// The sum over all shards.
 #[derive(Copy, Clone, Debug, Default)]
 pub struct Totals {
-    /// Devices that are connected now.
+    /// Devices that have a session now.
     pub connected: u64,
-    /// Upgrades that succeeded.
+    /// Connections that became sessions.
     pub opened: u64,
-    /// Devices that could not connect.
+    /// Attempts to connect that failed.
     pub failed: u64,
     /// Connections that ended before we wanted it.
     pub ended: u64,

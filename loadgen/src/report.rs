@@ -19,7 +19,17 @@ use crate::options::{Durability, Plan, Threshold};
 use crate::process;
 use crate::progress::Totals;
 use crate::publish::Published;
+use crate::roster::Roster;
 use crate::stats::{Counter, Reasons, Stats, histogram, merge};
+
+/// What is known device by device.
+#[derive(Copy, Clone)]
+pub struct Known<'a> {
+    /// What has arrived, if anything was pushed to devices.
+    pub ledger: Option<&'a Ledger>,
+    /// Who has connected.
+    pub roster: &'a Roster,
+}
 
 /// What the control thread has noted.
 #[derive(Debug, Default)]
@@ -28,6 +38,8 @@ pub struct Moments {
     pub ramp: Duration,
     /// CPU time of this process in it.
     pub ramp_cpu: Duration,
+    /// Connections that became sessions in it.
+    pub ramp_opened: u64,
     /// From the first message until the last answer.
     pub publish: Duration,
     /// CPU time of this process in it.
@@ -111,9 +123,11 @@ pub struct Connections {
     pub target: u32,
     /// Their users.
     pub users: u32,
-    /// Devices that connected.
+    /// Devices that had a session, however often.
+    pub connected: u64,
+    /// Connections that became sessions: more than devices if some came back.
     pub opened: u64,
-    /// Devices that did not.
+    /// Attempts to connect that failed: more than devices if some tried again.
     pub failed: u64,
     /// Why: `http_503`, `timed_out`, `connection_refused`, …
     pub failed_by_reason: Reasons,
@@ -129,6 +143,8 @@ pub struct Connections {
     pub opened_per_second: f64,
     /// From connect to the 101 answer.
     pub connect_latency_ms: Latency,
+    /// From connect to the session.
+    pub session_latency_ms: Latency,
     /// WebSocket pings answered.
     pub pings_answered: u64,
     /// Welcome frames received.
@@ -189,10 +205,11 @@ pub struct Pushes {
 pub struct Deliveries {
     /// Devices for which the gateway took a message: sent, stored or confirmed.
     pub reported: u64,
+    /// Of these, devices that have connected and read: the others are not expected to get anything.
+    pub expected: u64,
     /// Deliveries that arrived, each counted once.
     pub received: u64,
-    /// Reported, and not arrived when nothing had arrived for 2 s after the last answer. Devices that are offline or do
-    /// not read are not expected to get anything.
+    /// Expected, and not arrived when nothing had arrived for 2 s after the last answer.
     pub lost: u64,
     /// Arrived though the gateway had not reported it.
     pub unreported: u64,
@@ -310,14 +327,15 @@ impl Report {
         plan: &Plan,
         driver: DriverKind,
         stats: &[Arc<Stats>],
-        ledger: Option<&Ledger>,
+        known: Known<'_>,
         published: Option<Published>,
         moments: Moments,
     ) -> Report {
+        let Known { ledger, roster } = known;
         let (rss_bytes, rss_max_bytes) = process::resident_bytes();
         let deliveries = ledger
             .zip(published.as_ref())
-            .map(|(ledger, published)| Deliveries::new(stats, ledger, published, &moments));
+            .map(|(ledger, published)| Deliveries::new(stats, ledger, roster, published, &moments));
         let channels = Channels::new(plan, stats, &moments);
         let pushed = deliveries.as_ref().map(|deliveries| &deliveries.latency_ms);
         let latency = pushed.or(channels.as_ref().map(|channels| &channels.latency_ms));
@@ -326,7 +344,7 @@ impl Report {
             driver: driver.to_string(),
             shards: stats.len(),
             interrupted: moments.interrupted,
-            connections: Connections::new(plan, stats, &moments),
+            connections: Connections::new(plan, stats, roster, &moments),
             pushes: published.map(|published| Pushes::new(plan, published, &moments)),
             deliveries,
             channels,
@@ -384,7 +402,7 @@ impl Report {
 
     /// How many arrivals were expected, if some were and there was none.
     pub fn expected_in_vain(&self) -> Option<u64> {
-        let pushed = self.deliveries.as_ref().map(|found| (found.lost, found.received));
+        let pushed = self.deliveries.as_ref().map(|found| (found.expected, found.received));
         let fanned_out =
             self.channels.as_ref().map(|found| (found.expected, found.frames + found.frames_late));
         let replayed = self.replay.as_ref().map(|found| (found.waiting, found.messages));
@@ -420,20 +438,22 @@ impl Connections {
         self.ended_early > 0 && (self.left == 0 || self.failed > 0)
     }
 
-    fn new(plan: &Plan, stats: &[Arc<Stats>], moments: &Moments) -> Connections {
+    fn new(plan: &Plan, stats: &[Arc<Stats>], roster: &Roster, moments: &Moments) -> Connections {
         let totals = Totals::of(stats);
         let (mut failed_by_reason, mut ended_early_by_reason) = (Reasons::new(), Reasons::new());
-        let mut connecting = histogram();
+        let (mut connecting, mut opening) = (histogram(), histogram());
         for stats in stats {
             let details = stats.details();
             merge(&mut failed_by_reason, &details.failures);
             merge(&mut ended_early_by_reason, &details.endings);
             // All have the same bounds, so there is nothing that could fail.
             let _ = connecting.add(&details.connecting);
+            let _ = opening.add(&details.opening);
         }
         Connections {
             target: if plan.options.offline { 0 } else { plan.options.connections },
             users: plan.audience.users,
+            connected: roster.devices_connected(),
             opened: totals.opened,
             failed: totals.failed,
             failed_by_reason,
@@ -441,8 +461,9 @@ impl Connections {
             ended_early_by_reason,
             connected_at_end: moments.connected_at_end,
             ramp_seconds: moments.ramp.as_secs_f64(),
-            opened_per_second: per_second(totals.opened, moments.ramp),
+            opened_per_second: per_second(moments.ramp_opened, moments.ramp),
             connect_latency_ms: Latency::of(&connecting),
+            session_latency_ms: Latency::of(&opening),
             pings_answered: sum(stats, |stats| &stats.pings),
             welcomes_received: sum(stats, |stats| &stats.welcomes),
             left: sum(stats, |stats| &stats.left),
@@ -484,16 +505,23 @@ impl Pushes {
 }
 
 impl Deliveries {
-    fn new(stats: &[Arc<Stats>], ledger: &Ledger, published: &Published, moments: &Moments) -> Deliveries {
+    fn new(
+        stats: &[Arc<Stats>],
+        ledger: &Ledger,
+        roster: &Roster,
+        published: &Published,
+        moments: &Moments,
+    ) -> Deliveries {
         let mut latency = histogram();
         for stats in stats {
             // As above.
             let _ = latency.add(&stats.details().latency);
         }
-        let Balance { lost, unreported } = ledger.balance(&published.delivered);
+        let Balance { expected, lost, unreported } = ledger.balance(&published.delivered, roster);
         let received = sum(stats, |stats| &stats.received);
         Deliveries {
             reported: published.delivered.iter().copied().map(u64::from).sum(),
+            expected,
             received,
             lost,
             unreported,

@@ -20,7 +20,8 @@ use crate::options::{Options, Plan, Publishing};
 use crate::process;
 use crate::progress::{Progress, Totals};
 use crate::publish::{Pace, PublishProgress, PublishSettings, Published, publish, register};
-use crate::report::{Moments, Report};
+use crate::report::{Known, Moments, Report};
+use crate::roster::Roster;
 use crate::schedule::Schedule;
 use crate::shards::{self, Shards};
 
@@ -75,6 +76,8 @@ pub fn run(plan: &Plan) -> Result<Finished, String> {
         ramp_per_second: options.ramp_rate,
         attempts_max: options.attempts_max.div_ceil(count) as usize,
         connect_timeout: options.connect_timeout,
+        is_welcomed: !options.anonymous,
+        roster: Roster::new(connecting),
         run: fastrand::u64(..),
         ledger: messages
             .filter(|_| plan.channels.targets.is_none())
@@ -110,9 +113,10 @@ pub fn run(plan: &Plan) -> Result<Finished, String> {
     run.shards.wake();
     run.shards.join()?;
     run.moments.interrupted = run.interrupted;
-    let (stats, ledger) = (&run.shards.stats, run.settings.ledger.as_ref());
+    let stats = &run.shards.stats;
+    let known = Known { ledger: run.settings.ledger.as_ref(), roster: &run.settings.roster };
     Ok(Finished {
-        report: Report::new(plan, kind, stats, ledger, run.published, run.moments),
+        report: Report::new(plan, kind, stats, known, run.published, run.moments),
         broken_off: result.err(),
         samples: stats.iter().flat_map(|stats| std::mem::take(&mut stats.details().samples)).collect(),
     })
@@ -242,7 +246,9 @@ impl Run<'_> {
             let totals = Totals::of(&self.shards.stats);
             self.moments.ramp = Time::monotonic().since(start);
             self.moments.ramp_cpu = process::cpu().saturating_sub(cpu);
-            if totals.opened + totals.failed >= self.plan.options.connections.into() || self.interrupted {
+            self.moments.ramp_opened = totals.opened;
+            let settled = self.settings.roster.devices_settled();
+            if settled >= self.settings.connecting.into() || self.interrupted {
                 return Ok(());
             }
         }
@@ -286,10 +292,11 @@ impl Run<'_> {
 
     /// Until everything that the gateway has taken has arrived, or nothing more comes.
     async fn drain(&mut self, published: &Published, interrupts: &mut Interrupts) -> Result<(), String> {
-        let ledger = self.settings.ledger.as_ref();
-        let expected = |(number, &reported)| ledger.map_or(0, |ledger| ledger.expected(number, reported));
+        let (ledger, roster) = (self.settings.ledger.as_ref(), &self.settings.roster);
+        let expected =
+            |(number, &reported)| ledger.map_or(0, |ledger| ledger.expected(number, reported, roster));
         let pushed: u64 = (0..).zip(&published.delivered).map(expected).sum();
-        let expected = pushed + channels::expected_frames(self.plan, &published.positions);
+        let expected = pushed + channels::expected_frames(self.plan, roster, &published.positions);
         self.moments.expected_frames = expected - pushed;
         let (mut before, mut until) = (0, Time::monotonic() + GRACE);
         // Who interrupts a run still wants to know whether what was under way has arrived.

@@ -60,11 +60,11 @@ impl Counter {
 /// What one shard counts.
 #[derive(Debug, Default)]
 pub struct Stats {
-    /// Devices that are connected now.
+    /// Devices that have a session now.
     pub connected: Counter,
-    /// Upgrades that succeeded.
+    /// Connections that became sessions.
     pub opened: Counter,
-    /// Devices that could not connect.
+    /// Attempts to connect that failed.
     pub failed: Counter,
     /// Connections that ended before we wanted it.
     pub ended: Counter,
@@ -204,12 +204,14 @@ impl Position {
 /// What a shard writes rarely.
 #[derive(Debug)]
 pub struct Details {
-    /// Why devices could not connect.
+    /// Why attempts to connect failed.
     pub failures: Reasons,
     /// How connections ended before we wanted it: close codes, or what broke.
     pub endings: Reasons,
     /// From connect to the 101 answer.
     pub connecting: Histogram<u64>,
+    /// From connect to the session.
+    pub opening: Histogram<u64>,
     /// From when a message was due to its arrival.
     pub latency: Histogram<u64>,
     /// When each was due and how long it took, in nanoseconds, if that is kept.
@@ -243,6 +245,7 @@ impl Default for Details {
             failures: Reasons::new(),
             endings: Reasons::new(),
             connecting: histogram(),
+            opening: histogram(),
             latency: histogram(),
             samples: Vec::new(),
             refusals: Reasons::new(),

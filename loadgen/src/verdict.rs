@@ -205,7 +205,7 @@ impl Verdict {
         let connections = &report.connections;
         if report.expects_nobody() {
             // Whoever is registered over the API does not connect.
-        } else if connections.opened == 0 && !(report.interrupted && connections.failed == 0) {
+        } else if connections.connected == 0 && !(report.interrupted && connections.failed == 0) {
             let why = connections.failed_by_reason.clone();
             self.add(Reason::NothingConnected { devices: connections.target, why });
         } else if connections.connected_at_end == 0 && connections.has_lost_everybody() {

@@ -1,4 +1,4 @@
-//! From the connect to the 101 answer.
+//! From the connect to the session: the 101 answer and, where there are sessions, the `welcome`.
 
 use campanile_engine::{CloseMode, Command, Commands, Conn, Time};
 use campanile_protocol::upgrade::{
@@ -6,6 +6,10 @@ use campanile_protocol::upgrade::{
 };
 
 use super::{Device, Fleet, PER_TURN_MAX, State};
+use crate::refusal;
+
+/// The longest body of a refusal that is waited for, in bytes.
+const REFUSAL_BYTES_MAX: usize = 4_096;
 
 /// A connection on its way.
 pub(super) struct Attempt {
@@ -15,8 +19,41 @@ pub(super) struct Attempt {
     /// The request, until it is sent.
     request: Vec<u8>,
     answer: HeadReader,
+    /// Once the server has said no.
+    refused: Option<Refused>,
     /// Once TCP has connected.
     conn: Option<Conn>,
+}
+
+impl Attempt {
+    /// Why the server has said no, as far as it has said it; `None` if it has not.
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.refused.as_ref().map(|refused| refusal::reason(refused.status, &refused.body))
+    }
+}
+
+/// A refusal, whose body says why.
+struct Refused {
+    status: u16,
+    /// How long the body is to be.
+    length: usize,
+    body: Vec<u8>,
+}
+
+impl Refused {
+    fn new(status: u16, head: &[u8]) -> Refused {
+        let head = String::from_utf8_lossy(head);
+        let length = head.lines().filter_map(|line| line.split_once(':')).find_map(|(name, value)| {
+            if name.eq_ignore_ascii_case("content-length") { value.trim().parse().ok() } else { None }
+        });
+        Refused { status, length: length.unwrap_or(0).min(REFUSAL_BYTES_MAX), body: Vec::new() }
+    }
+
+    /// Takes what has come. Whether that is all.
+    fn take(&mut self, data: &[u8]) -> bool {
+        self.body.extend_from_slice(&data[..data.len().min(self.length - self.body.len())]);
+        self.body.len() == self.length
+    }
 }
 
 impl Fleet {
@@ -72,7 +109,8 @@ impl Fleet {
             }
         };
         commands.push(Command::Connect { tag: number.into(), from, to: settings.target });
-        let attempt = Attempt { started: now, key, request, answer: HeadReader::new(), conn: None };
+        let attempt =
+            Attempt { started: now, key, request, answer: HeadReader::new(), refused: None, conn: None };
         self.deadlines.push_back((now + self.settings.connect_timeout, number));
         self.attempts.insert(number, attempt);
     }
@@ -105,12 +143,13 @@ impl Fleet {
         commands.push(Command::Watch { conn });
     }
 
-    /// Counts a device that could not connect.
+    /// Counts an attempt that has failed.
     pub(super) fn failed(&mut self, now: Time, number: u32, reason: String) {
         // One that has failed by its deadline fails only once.
         if self.attempts.remove(&number).is_some() {
             self.will_return(now, number);
             self.stats.failed.add(1);
+            self.settings.roster.failed(number);
             *self.stats.details().failures.entry(reason).or_default() += 1;
         }
     }
@@ -125,12 +164,23 @@ impl Fleet {
         let Some(number) = self.tenant(conn).map(|device| device.number) else { return };
         let Some(mut attempt) = self.attempts.remove(&number) else { return };
         let mut rest = &*data;
+        if let Some(refused) = &mut attempt.refused {
+            let is_whole = refused.take(rest);
+            self.attempts.insert(number, attempt);
+            return self.upgrade_refused(now, conn, number, is_whole, commands);
+        }
         let answer = match attempt.answer.next(&mut rest) {
             Ok(None) => {
                 self.attempts.insert(number, attempt);
                 return;
             }
-            Ok(Some(head)) => parse_response(head, &self.request(&attempt.key, None)),
+            Ok(Some(head)) => {
+                let answer = parse_response(head, &self.request(&attempt.key, None));
+                if let Err(ResponseError::Refused { status, .. }) = answer {
+                    attempt.refused = Some(Refused::new(status, head));
+                }
+                answer
+            }
             Err(_) => Err(ResponseError::Malformed),
         };
         let reason = match answer {
@@ -138,29 +188,67 @@ impl Fleet {
             Ok(_) => {
                 let used = data.len() - rest.len();
                 self.recorder.connected(now, now.since(attempt.started));
-                self.stats.opened.add(1);
-                self.stats.connected.add(1);
+                self.attempts.insert(number, attempt);
                 if let Some(device) = self.tenant(conn) {
-                    device.state = State::Open;
+                    device.state = State::Opening;
                 }
-                self.will_go(now, conn);
-                // Those that subscribe stop reading when they have.
-                if self.settings.audience.is_silent(number) && !self.subscribes() {
-                    self.stats.stalled.add(1);
-                    commands.push(Command::Pause { conn });
+                if !self.settings.is_welcomed {
+                    self.opened(now, conn, number);
                 }
                 return self.input(now, conn, &mut data[used..]);
             }
-            Err(ResponseError::Refused { status, .. }) => format!("http_{status}"),
+            Err(ResponseError::Refused { .. }) => {
+                let is_whole = attempt.refused.as_mut().is_none_or(|refused| refused.take(rest));
+                self.attempts.insert(number, attempt);
+                return self.upgrade_refused(now, conn, number, is_whole, commands);
+            }
             Err(ResponseError::Malformed) => "malformed_answer".into(),
             Err(ResponseError::NotUpgrade) => "not_an_upgrade".into(),
             Err(ResponseError::AcceptKey) => "wrong_accept_key".into(),
             Err(ResponseError::NotOffered) => "not_offered".into(),
         };
         self.attempts.insert(number, attempt);
+        self.give_up(now, conn, number, reason, commands);
+    }
+
+    /// The server has said no. Once it has said why, `is_whole`, that is counted.
+    fn upgrade_refused(
+        &mut self,
+        now: Time,
+        conn: Conn,
+        number: u32,
+        is_whole: bool,
+        commands: &mut Commands<()>,
+    ) {
+        let reason = self.attempts.get(&number).and_then(Attempt::refusal);
+        if let Some(reason) = reason.filter(|_| is_whole) {
+            self.give_up(now, conn, number, reason, commands);
+        }
+    }
+
+    fn give_up(&mut self, now: Time, conn: Conn, number: u32, reason: String, commands: &mut Commands<()>) {
         self.failed(now, number, reason);
         self.forget(conn.slot);
         commands.close(conn, CloseMode::Abort);
+    }
+
+    /// A session has begun.
+    pub(super) fn opened(&mut self, now: Time, conn: Conn, number: u32) {
+        if let Some(attempt) = self.attempts.remove(&number) {
+            self.recorder.opened(now, now.since(attempt.started));
+        }
+        let is_silent = self.settings.audience.is_silent(number);
+        self.stats.opened.add(1);
+        self.stats.connected.add(1);
+        self.settings.roster.connected(number, !is_silent);
+        if let Some(device) = self.tenant(conn) {
+            device.state = State::Open;
+        }
+        self.will_go(now, conn);
+        // Those that subscribe stop reading when they have.
+        if is_silent && !self.subscribes() {
+            self.subscribers.pausing.push(conn);
+        }
     }
 
     /// Gives up the attempts whose time is over.
@@ -169,7 +257,7 @@ impl Fleet {
             // A deadline of an attempt that has ended is passed over as soon as it is the oldest.
             let patience = self.settings.connect_timeout;
             let attempt = self.attempts.get(&number).filter(|attempt| attempt.started + patience == deadline);
-            let Some(conn) = attempt.map(|attempt| attempt.conn) else {
+            let Some((conn, refusal)) = attempt.map(|attempt| (attempt.conn, attempt.refusal())) else {
                 self.deadlines.pop_front();
                 continue;
             };
@@ -177,7 +265,10 @@ impl Fleet {
                 return;
             }
             self.deadlines.pop_front();
-            self.failed(now, number, "timed_out".into());
+            let is_opening =
+                conn.and_then(|conn| self.tenant(conn)).is_some_and(|device| device.state == State::Opening);
+            let silence = if is_opening { "no_welcome" } else { "timed_out" };
+            self.failed(now, number, refusal.unwrap_or_else(|| silence.into()));
             if let Some(conn) = conn {
                 self.forget(conn.slot);
                 commands.close(conn, CloseMode::Abort);

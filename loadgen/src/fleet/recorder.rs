@@ -13,6 +13,7 @@ const HAND_OVER: Duration = Duration::from_millis(250);
 /// Records without a lock; hands over under one.
 pub(super) struct Recorder {
     connecting: Histogram<u64>,
+    opening: Histogram<u64>,
     latency: Histogram<u64>,
     /// When each message was due and how long it took, in nanoseconds, if that is kept.
     samples: Option<Vec<(u64, u64)>>,
@@ -23,11 +24,18 @@ pub(super) struct Recorder {
 impl Recorder {
     pub(super) fn new(samples: bool) -> Recorder {
         let samples = samples.then(Vec::new);
-        Recorder { connecting: histogram(), latency: histogram(), samples, due: None }
+        Recorder { connecting: histogram(), opening: histogram(), latency: histogram(), samples, due: None }
     }
 
+    /// A connection has been upgraded.
     pub(super) fn connected(&mut self, now: Time, took: Duration) {
         record(&mut self.connecting, took);
+        self.due.get_or_insert(now + HAND_OVER);
+    }
+
+    /// A connection has become a session.
+    pub(super) fn opened(&mut self, now: Time, took: Duration) {
+        record(&mut self.opening, took);
         self.due.get_or_insert(now + HAND_OVER);
     }
 
@@ -46,9 +54,11 @@ impl Recorder {
         if self.due.is_some_and(|due| at_once || due <= now) {
             self.due = None;
             let details = &mut *stats.details();
-            for (own, shared) in
-                [(&mut self.connecting, &mut details.connecting), (&mut self.latency, &mut details.latency)]
-            {
+            for (own, shared) in [
+                (&mut self.connecting, &mut details.connecting),
+                (&mut self.opening, &mut details.opening),
+                (&mut self.latency, &mut details.latency),
+            ] {
                 if !own.is_empty() {
                     // Both have the same bounds, so there is nothing that could fail.
                     let added = shared.add(&*own);

@@ -52,9 +52,16 @@ impl Fleet {
                 Ok(Some(message)) => self.message(now, conn, number, &message),
                 Err(error) => {
                     self.count_channel_frames(now, number);
-                    if self.tenant(conn).is_some_and(|device| device.state == State::Open) {
-                        self.ended(now, number, "protocol_error".into());
-                        self.close(conn, error.close_code(), error.reason());
+                    match self.tenant(conn).map(|device| device.state) {
+                        Some(State::Open) => {
+                            self.ended(now, number, "protocol_error".into());
+                            self.close(conn, error.close_code(), error.reason());
+                        }
+                        Some(State::Opening) => {
+                            self.failed(now, number, "protocol_error".into());
+                            self.close(conn, error.close_code(), error.reason());
+                        }
+                        _ => {}
                     }
                     self.close_after_sends(conn);
                     return;
@@ -62,15 +69,16 @@ impl Fleet {
             }
         }
         self.count_channel_frames(now, number);
-        let open = self.tenant(conn).map(|device| {
+        let state = self.tenant(conn).map(|device| {
             (device.decoder, device.skimming) = (decoder, skimming);
-            device.state == State::Open
+            device.state
         });
+        let answers = matches!(state, Some(State::Open | State::Opening));
         // A pong that the gateway does not read is not worth queueing another behind it.
-        if let (Some(true), Some(pong), false) = (open, pong, self.unsent.contains_key(&conn.slot)) {
+        if let (true, Some(pong), false) = (answers, pong, self.unsent.contains_key(&conn.slot)) {
             self.post(conn, pong);
         }
-        if open == Some(true) && self.acks.is_due(self.place(number), conn.slot, now) {
+        if state == Some(State::Open) && self.acks.is_due(self.place(number), conn.slot, now) {
             self.acknowledge(conn);
         }
     }
@@ -113,10 +121,18 @@ impl Fleet {
 
     /// The gateway's close frame: the answer to ours, or its own, which is answered in kind.
     fn closed_by_peer(&mut self, now: Time, conn: Conn, code: Option<u16>) {
-        if let Some(number) = self.tenant(conn).filter(|d| d.state == State::Open).map(|d| d.number) {
-            // 1005 is how RFC 6455 §7.1.5 calls a close frame without a code.
-            self.ended(now, number, code.unwrap_or(1005).to_string());
-            self.close(conn, code.unwrap_or(1000), "");
+        // 1005 is how RFC 6455 §7.1.5 calls a close frame without a code.
+        let how = code.unwrap_or(1005);
+        match self.tenant(conn).map(|device| (device.state, device.number)) {
+            Some((State::Open, number)) => {
+                self.ended(now, number, how.to_string());
+                self.close(conn, code.unwrap_or(1000), "");
+            }
+            Some((State::Opening, number)) => {
+                self.failed(now, number, format!("closed_{how}"));
+                self.close(conn, code.unwrap_or(1000), "");
+            }
+            _ => {}
         }
         self.close_after_sends(conn);
     }
@@ -169,6 +185,9 @@ impl Fleet {
     }
 
     fn welcomed(&mut self, now: Time, conn: Conn, number: u32, welcome: &Welcome) {
+        if self.tenant(conn).is_some_and(|device| device.state == State::Opening) {
+            self.opened(now, conn, number);
+        }
         self.stats.welcomes.add(1);
         self.stats.waiting.add(welcome.waiting);
         self.stats.first_welcome.lower(now.as_nanos());

@@ -23,13 +23,17 @@ enum Script {
     Answer(&'static str),
     /// Consents for another key.
     WrongKey,
-    /// Consents, and closes with this code.
+    /// Consents, and closes with this code before there is a session.
+    CloseAtOnce(u16),
+    /// Consents, and nothing follows.
+    NoWelcome,
+    /// Consents and welcomes, and closes with this code.
     Close(u16),
-    /// Consents, and hangs up without a close frame.
+    /// Consents and welcomes, and hangs up without a close frame.
     HangUp,
     /// Says nothing.
     Silence,
-    /// Consents, pings, and delivers message 0 once and message 1 twice.
+    /// Consents, pings, welcomes, and delivers message 0 once and message 1 twice.
     Deliver,
     /// Consents and welcomes, and delivers messages 1 to 40 of somebody else a while later.
     Stream,
@@ -86,16 +90,18 @@ impl Server {
             Script::Silence => return,
             _ => write_switching_protocols(out, key, request.protocols().next(), None),
         }
+        if self.script == Script::Deliver {
+            frame::encode_frame(frame::Opcode::Ping, b"one", out);
+            frame::encode_frame(frame::Opcode::Ping, b"two", out);
+        }
+        if !matches!(self.script, Script::CloseAtOnce(_) | Script::NoWelcome) {
+            let welcome = Welcome { epoch: EPOCH, waiting: STREAM, ..Welcome::default() };
+            ServerFrame::Welcome(welcome).encode_frame(Encoding::Protobuf, out).unwrap();
+        }
         match self.script {
-            Script::Close(code) => frame::encode_close(code, "reason", out),
+            Script::Close(code) | Script::CloseAtOnce(code) => frame::encode_close(code, "reason", out),
             Script::HangUp => peer.end = true,
-            Script::Stream | Script::Channels(_) => {
-                let welcome = Welcome { epoch: EPOCH, waiting: STREAM, ..Welcome::default() };
-                ServerFrame::Welcome(welcome).encode_frame(Encoding::Protobuf, out).unwrap();
-            }
             Script::Deliver => {
-                frame::encode_frame(frame::Opcode::Ping, b"one", out);
-                frame::encode_frame(frame::Opcode::Ping, b"two", out);
                 for (number, run) in [(0, RUN), (1, RUN), (1, RUN), (2, RUN), (0, RUN + 1)] {
                     let mut payload = Vec::new();
                     Stamp { run, number, due: now }.write(40, &mut payload);
@@ -114,7 +120,7 @@ impl Server {
                 frame::Message::Pong(content) => self.pongs.push(content.to_vec()),
                 frame::Message::Close(code) => {
                     self.close_codes.push(code.map(|(code, _)| code));
-                    if !matches!(self.script, Script::Close(_)) {
+                    if !matches!(self.script, Script::Close(_) | Script::CloseAtOnce(_)) {
                         frame::encode_close(1000, "", &mut peer.out);
                     }
                     peer.end = true;
@@ -233,6 +239,7 @@ struct Simulation {
     world: World<Node>,
     control: Arc<Control>,
     stats: Arc<Stats>,
+    settings: Arc<FleetSettings>,
 }
 
 impl Simulation {
@@ -279,19 +286,22 @@ impl Simulation {
             ramp_per_second: 0.0,
             attempts_max: 7,
             connect_timeout: Duration::from_secs(5),
+            is_welcomed: true,
+            roster: Roster::new(DEVICES),
             run: RUN,
             ledger: Some(Ledger::new(audience, 2)),
             channels: None,
         };
         change(&mut settings);
         let (control, stats) = (Arc::new(Control::default()), Arc::new(Stats::default()));
+        let settings = Arc::new(settings);
         let fleet =
-            Fleet::new(0, 1, Arc::new(settings), Arc::clone(&control), Arc::clone(&stats), seed).unwrap();
+            Fleet::new(0, 1, Arc::clone(&settings), Arc::clone(&control), Arc::clone(&stats), seed).unwrap();
         // The server accepts before anybody comes.
         world.steps(3);
         world.add_node(Node::Fleet(Box::new(fleet)), 64);
         control.connect(world.time());
-        Simulation { world, control, stats }
+        Simulation { world, control, stats, settings }
     }
 
     /// Lets the fleet connect, and then say goodbye to its end.
@@ -359,6 +369,48 @@ fn all_end(script: Script, how: &str) -> Simulation {
 fn a_refusal_is_counted_by_its_status() {
     all_fail(Script::Answer("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"), "http_401");
     all_fail(Script::Answer("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 3\r\n\r\n"), "http_503");
+}
+
+#[test]
+fn a_refusal_is_counted_by_the_code_of_its_answer_however_it_comes() {
+    let answer = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 54\r\n\r\n\
+                  {\"error\":{\"code\":\"token_invalid\",\"message\":\"not you\"}}";
+    all_fail(Script::Answer(answer), "token_invalid");
+    // In pieces, but never reset.
+    for seed in 0..20 {
+        let faults = Faults { reset: 0, ..Faults::HOSTILE };
+        let mut simulation = Simulation::new(seed, faults, Script::Answer(answer), 0.0);
+        simulation.run();
+        let failures = simulation.stats.details().failures.clone();
+        assert_eq!(failures, [("token_invalid".to_owned(), u64::from(DEVICES))].into(), "seed {seed}");
+    }
+    // The server hangs up in the middle of what it says.
+    let cut = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5000\r\n\r\n{\"error\":";
+    let mut simulation = Simulation::new(1, Faults::NONE, Script::Answer(cut), 0.0);
+    simulation.world.steps(200);
+    simulation.world.advance(Duration::from_secs(5));
+    simulation.world.steps(200);
+    assert_eq!(simulation.stats.details().failures, [("http_503".into(), 7)].into());
+}
+
+#[test]
+fn consent_alone_is_no_session() {
+    all_fail(Script::CloseAtOnce(4401), "closed_4401");
+    let mut simulation = Simulation::new(3, Faults::NONE, Script::NoWelcome, 0.0);
+    simulation.world.steps(200);
+    assert_eq!((simulation.stats.opened.value(), simulation.stats.failed.value()), (0, 0));
+    simulation.world.advance(Duration::from_secs(5));
+    simulation.world.steps(200);
+    assert_eq!(simulation.stats.details().failures, [("no_welcome".into(), 7)].into());
+    assert_eq!(simulation.settings.roster.devices_connected(), 0);
+}
+
+#[test]
+fn where_there_are_no_sessions_consent_is_enough() {
+    let anonymous = |settings: &mut FleetSettings| settings.is_welcomed = false;
+    let mut simulation = Simulation::with(3, Faults::NONE, Script::NoWelcome, anonymous);
+    simulation.run();
+    assert_eq!((simulation.stats.opened.value(), simulation.stats.failed.value()), (u64::from(DEVICES), 0));
 }
 
 #[test]
@@ -523,5 +575,10 @@ fn devices_come_back_from_a_gateway_that_hangs_up() {
     }
     let stats = &simulation.stats;
     assert!(stats.opened.value() >= 3 * u64::from(DEVICES), "{}", stats.opened.value());
+    assert_eq!(
+        simulation.settings.roster.devices_connected(),
+        u64::from(DEVICES),
+        "and are no more for that"
+    );
     assert_eq!(stats.ended.value(), stats.opened.value() - stats.connected.value());
 }

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use crate::options::Endpoint;
+use crate::refusal;
 
 /// The largest answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -17,8 +18,8 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Why a request has no answer that tells about its messages.
 #[derive(Debug)]
 pub(super) enum ApiError {
-    /// The gateway refused it.
-    Status(StatusCode),
+    /// The gateway refused it, with this status and for this reason.
+    Refused(StatusCode, String),
     /// The connection could not be made, or broke. Whether the request had its effect is not known.
     Broken(String),
 }
@@ -27,8 +28,7 @@ impl ApiError {
     /// As a word for reports.
     pub(super) fn reason(&self) -> String {
         match self {
-            ApiError::Status(status) => format!("http_{}", status.as_u16()),
-            ApiError::Broken(reason) => reason.clone(),
+            ApiError::Refused(_, reason) | ApiError::Broken(reason) => reason.clone(),
         }
     }
 }
@@ -93,7 +93,10 @@ impl<'a> Api<'a> {
         let content = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
         let content = content.map_err(|_| ApiError::Broken("connection_broken".into()))?.to_bytes();
         self.connection = Some(connection);
-        if status.is_success() { Ok(content) } else { Err(ApiError::Status(status)) }
+        if status.is_success() {
+            return Ok(content);
+        }
+        Err(ApiError::Refused(status, refusal::reason(status.as_u16(), &content)))
     }
 
     async fn connect(&self) -> Result<Connection, ApiError> {

@@ -35,7 +35,7 @@ async fn one_after_another(settings: &PublishSettings, next: &Cell<u32>, failure
         let body = Bytes::from(format!(r#"{{"device":{id}}}"#));
         let answer = tokio::time::timeout(settings.timeout, api.post(&path, body)).await;
         let reason = match answer {
-            Ok(Ok(_) | Err(ApiError::Status(StatusCode::CONFLICT))) => continue,
+            Ok(Ok(_) | Err(ApiError::Refused(StatusCode::CONFLICT, _))) => continue,
             Ok(Err(error)) => error.reason(),
             Err(_) => "timed_out".into(),
         };

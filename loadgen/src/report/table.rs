@@ -92,10 +92,11 @@ impl fmt::Display for Report {
         row(
             "connections",
             format!(
-                "{} of {} ({} users), {} failed{}",
-                grouped(connections.opened),
+                "{} of {} devices ({} users), {} connections opened, {} attempts failed{}",
+                grouped(connections.connected),
                 grouped(connections.target.into()),
                 grouped(connections.users.into()),
+                grouped(connections.opened),
                 grouped(connections.failed),
                 reasons(&connections.failed_by_reason)
             ),
@@ -113,6 +114,7 @@ impl fmt::Display for Report {
             ),
         )?;
         row("  connect latency", connections.connect_latency_ms.to_string())?;
+        row("  session latency", connections.session_latency_ms.to_string())?;
         row("  pings answered", grouped(connections.pings_answered))?;
         if let Some(pushes) = &self.pushes {
             row(

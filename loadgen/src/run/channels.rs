@@ -14,6 +14,7 @@ use crate::options::{Plan, Publishing};
 use crate::process;
 use crate::progress::Totals;
 use crate::publish::Published;
+use crate::roster::Roster;
 use crate::stats::{Position, Reasons, Refusal, histogram, merge};
 
 /// How long the next confirmation of a subscription may be on its way.
@@ -81,12 +82,16 @@ fn refusal(first: &Refusal, count: u64, credentials: &Credentials) -> String {
     format!("the gateway refuses {count} subscriptions, first to `{channel}`: {reason}{message}; {hint}")
 }
 
-/// How many frames are to come of what was published: of each channel its messages, for each device that reads.
-pub(super) fn expected_frames(plan: &Plan, positions: &[Position]) -> u64 {
+/// How many frames are to come of what was published: of each channel its messages, for each device that has connected and
+/// reads.
+pub(super) fn expected_frames(plan: &Plan, roster: &Roster, positions: &[Position]) -> u64 {
     let (Some(subscriptions), Some(targets)) = (&plan.channels.subscriptions, &plan.channels.targets) else {
         return 0;
     };
-    let reads = |device: &u32| plan.options.channels.stalled_resume || !plan.audience.is_silent(*device);
+    let reads = |device: &u32| {
+        let is_to_read = plan.options.channels.stalled_resume || !plan.audience.is_silent(*device);
+        is_to_read && roster.has_connected(*device)
+    };
     let subscribers = subscriptions.subscribers((0..plan.options.connections).filter(reads));
     let each = |(channel, position): (u32, &Position)| {
         position.accepted * u64::from(subscribers_of(channel, targets, subscriptions, &subscribers))

@@ -40,6 +40,8 @@ pub(crate) struct Faults {
     pub(crate) stall: Duration,
     /// Users whose devices are refused with 403.
     pub(crate) refused_user: Option<&'static str>,
+    /// The gateway is gone after so many pushes, and answers none of the last request.
+    pub(crate) dies_after: Option<u64>,
     /// Users whose devices are closed with 4409 at once.
     pub(crate) replaced_user: Option<&'static str>,
     /// A channel that nobody may subscribe to.
@@ -129,10 +131,14 @@ impl Gateway {
         socket.get_ref().set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         socket.send(Message::Ping(b"are you there"[..].into())).unwrap();
         if Some(user) == self.faults.replaced_user {
+            socket.send(Message::text(String::from_utf8(frames.recv().unwrap()).unwrap())).unwrap();
             let frame = CloseFrame { code: CloseCode::from(4409), reason: "replaced".into() };
             socket.close(Some(frame)).unwrap();
         }
         loop {
+            if self.is_dead() {
+                return;
+            }
             match socket.read() {
                 Err(tungstenite::Error::Io(error))
                     if matches!(
@@ -181,9 +187,17 @@ impl Gateway {
                     break;
                 }
             }
-            assert!(authorized, "no API key in the request");
             let mut body = vec![0; length];
             reader.read_exact(&mut body).unwrap();
+            if !authorized {
+                let answer = json!({"error": {"code": "key_refused", "message": "not you"}}).to_string();
+                let head = format!("HTTP/1.1 401 Unauthorized\r\nContent-Length: {}\r\n\r\n", answer.len());
+                stream.write_all((head + &answer).as_bytes()).unwrap();
+                continue;
+            }
+            if self.is_dead() {
+                return;
+            }
             let first = *self.first_request.lock().unwrap().get_or_insert_with(Instant::now);
             let stall = (Duration::from_millis(200), Duration::from_millis(200) + self.faults.stall);
             if first.elapsed() >= stall.0 && first.elapsed() < stall.1 {
@@ -195,6 +209,10 @@ impl Gateway {
                 return;
             }
         }
+    }
+
+    fn is_dead(&self) -> bool {
+        self.faults.dies_after.is_some_and(|pushes| *self.pushes.lock().unwrap() >= pushes)
     }
 
     fn answer(&self, path: &str, body: &[u8]) -> Value {

@@ -64,6 +64,10 @@ fn flawless(driver: &str, arguments: &str, deliveries: u64) {
     assert_eq!((&connections["opened"], &connections["connected_at_end"]), (&12.into(), &12.into()));
     assert_eq!(connections["pings_answered"], 12);
     assert_eq!(connections["connect_latency_ms"]["count"], 12);
+    assert_eq!(
+        (&connections["connected"], &connections["session_latency_ms"]["count"]),
+        (&12.into(), &12.into())
+    );
     let pushes = &report["pushes"];
     assert_eq!((&pushes["offered"], &pushes["accepted"]), (&150.into(), &150.into()));
     let found = &report["deliveries"];

@@ -95,7 +95,7 @@ fn the_report_may_go_to_standard_output_alone() {
     ends_with(&mut process, 0);
     let report: Value = serde_json::from_str(&written).unwrap();
     assert_eq!(report["connections"]["opened"], 12);
-    assert!(said.contains("connections        12 of 12"), "the table is elsewhere: {said}");
+    assert!(said.contains("connections        12 of 12 devices"), "the table is elsewhere: {said}");
 }
 
 #[test]
