@@ -232,7 +232,7 @@ fn start_load(gateway: &Gateway, devices: u32, users: u32, seconds: u32) -> anyh
     Launch::new(programs::this()?)
         .arg("load")
         .args(gateway.load_arguments())
-        .args(["--connections", &devices.to_string(), "--users", &users.to_string()])
+        .args(["--connections", &devices.to_string(), "--users", &users.to_string(), "--user-prefix", "U"])
         .args(["--to", "random-user", "--rate", &PUSHES_PER_SECOND.to_string()])
         .args(["--duration", &seconds.to_string(), "--json"])
         .arg(gateway.folder().join(REPORT))

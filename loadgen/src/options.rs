@@ -25,6 +25,10 @@ use crate::schedule::Schedule;
 
 /// Most devices of one user.
 const DEVICES_PER_USER_MAX: u32 = 1_000;
+/// What users' names begin with.
+const USER_PREFIX: &str = "U";
+/// Random letters behind it, which tell the users of one run from those of others.
+const RUN_NAME_LENGTH: usize = 8;
 /// Local ports that the kernel gives out for one source address, at its default settings.
 const PORTS_PER_SOURCE: u32 = 28_000;
 /// Messages per second beyond which `--max` does not count: room for each is made beforehand.
@@ -67,9 +71,10 @@ pub struct Options {
     /// How many users the devices are divided among, instead of --devices-per-user
     #[arg(long, value_name = "N", conflicts_with = "devices_per_user", value_parser = clap::value_parser!(u32).range(1..))]
     pub users: Option<u32>,
-    /// What users' names begin with; their number follows
-    #[arg(long, value_name = "TEXT", default_value = "U")]
-    pub user_prefix: String,
+    /// What users' names begin with; their number follows. By default a random one, so that two runs do not throw each
+    /// other's devices out; U with --tokens-file
+    #[arg(long, value_name = "TEXT")]
+    pub user_prefix: Option<String>,
     /// Connections begun per second; 0 for as fast as the gateway answers
     #[arg(long, value_name = "PER_SECOND", default_value_t = 0.0)]
     pub ramp_rate: f64,
@@ -236,6 +241,8 @@ impl Publishing {
 pub struct Plan {
     /// The options.
     pub options: Options,
+    /// What users' names begin with; their number follows.
+    pub user_prefix: String,
     /// What is published, if anything.
     pub publishing: Option<Publishing>,
     /// How long everybody stays connected after that.
@@ -289,7 +296,7 @@ impl Options {
             seed: fastrand::u64(..),
             silent_percent: if self.offline { 100 } else { self.stalled_percent },
         };
-        self.check_user_prefix(&audience)?;
+        let user_prefix = self.user_prefix(&audience)?;
         self.check_sources()?;
         let channels = self.channels.plan(&audience, publishing.is_some())?;
         if self.reconnect && self.channels.check_every > 1 {
@@ -313,7 +320,7 @@ impl Options {
                 ));
             }
         }
-        Ok(Plan { publishing, hold, audience, channels, options: self })
+        Ok(Plan { user_prefix, publishing, hold, audience, channels, options: self })
     }
 
     /// When devices acknowledge, if they do.
@@ -355,10 +362,19 @@ impl Options {
         }
     }
 
-    fn check_user_prefix(&self, audience: &Audience) -> Result<(), String> {
-        let longest = format!("{}{}", self.user_prefix, audience.users);
-        campanile_protocol::ids::UserId::try_from(longest.as_str())
-            .map(drop)
+    fn user_prefix(&self, audience: &Audience) -> Result<String, String> {
+        let prefix = match &self.user_prefix {
+            Some(prefix) => prefix.clone(),
+            // Whoever has issued the tokens has named the users.
+            None if self.tokens_file.is_some() => USER_PREFIX.into(),
+            None => {
+                let random: String =
+                    std::iter::repeat_with(fastrand::alphanumeric).take(RUN_NAME_LENGTH).collect();
+                format!("{USER_PREFIX}{random}-")
+            }
+        };
+        campanile_protocol::ids::UserId::try_from(format!("{prefix}{}", audience.users).as_str())
+            .map(|_| prefix)
             .map_err(|error| format!("--user-prefix: {error}"))
     }
 
@@ -493,6 +509,15 @@ mod tests {
         assert_eq!(publishing("--max --messages 70 --duration 2").messages(), 70);
         assert_eq!(publishing("--rate 50 --messages 70 --duration 2").messages(), 70);
         assert_eq!(publishing("--rate 50 --duration 1").messages(), 50);
+    }
+
+    #[test]
+    fn each_run_has_users_of_its_own_unless_they_are_named() {
+        let prefix = |arguments: &str| plan(&format!("--connect-only {arguments}")).unwrap().user_prefix;
+        assert_ne!(prefix(""), prefix(""));
+        assert_eq!(prefix("--user-prefix someone-"), "someone-");
+        assert_eq!(prefix("--tokens-file t"), "U", "the tokens name them");
+        assert!(plan("--connect-only --user-prefix a\u{7f}").unwrap_err().contains("--user-prefix"));
     }
 
     #[test]

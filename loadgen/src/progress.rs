@@ -133,14 +133,14 @@ impl Progress {
                 // All have the same bounds, so there is nothing that could fail.
                 let _ = latency.add(&stats.details().latency);
             }
-            let latency = Latency::of(&latency);
             line += &format!(
-                "; {} published/s, {} received/s, p50 {:.2} ms, p99 {:.2} ms",
+                "; {} published/s, {} received/s",
                 per_second(sent, self.sent),
                 per_second(totals.received + totals.frames, self.totals.received + self.totals.frames),
-                latency.p50,
-                latency.p99,
             );
+            if let Some(latency) = Latency::of(&latency) {
+                line += &format!(", p50 {:.2} ms, p99 {:.2} ms", latency.p50, latency.p99);
+            }
         }
         if totals.gaps > 0 {
             line += &format!(", {} gaps told", grouped(totals.gaps));

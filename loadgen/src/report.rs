@@ -1,4 +1,4 @@
-//! The results: as JSON, with units in the names, and as a table.
+//! The results: as JSON, with units in the names, and as a table. What was not measured is null, and never 0.
 
 mod channels;
 mod table;
@@ -90,8 +90,8 @@ pub struct Checked {
     pub quantile: String,
     /// What it may be at most, in milliseconds.
     pub limit_ms: f64,
-    /// What it was, in milliseconds.
-    pub value_ms: f64,
+    /// What it was, in milliseconds; null if nothing was measured.
+    pub value_ms: Option<f64>,
     /// Whether the limit was kept. Not if nothing was measured.
     pub kept: bool,
 }
@@ -123,6 +123,8 @@ pub struct Connections {
     pub target: u32,
     /// Their users.
     pub users: u32,
+    /// What users' names begin with; their number follows.
+    pub user_prefix: String,
     /// Devices that had a session, however often.
     pub connected: u64,
     /// Connections that became sessions: more than devices if some came back.
@@ -137,14 +139,14 @@ pub struct Connections {
     pub ended_early_by_reason: Reasons,
     /// Devices connected at the end of the run.
     pub connected_at_end: u64,
-    /// From the first connect until every device had connected or failed.
-    pub ramp_seconds: f64,
+    /// From the first connect until every device had connected or failed; null if nobody was to connect.
+    pub ramp_seconds: Option<f64>,
     /// Connections per second in that time.
-    pub opened_per_second: f64,
+    pub opened_per_second: Option<f64>,
     /// From connect to the 101 answer.
-    pub connect_latency_ms: Latency,
+    pub connect_latency_ms: Option<Latency>,
     /// From connect to the session.
-    pub session_latency_ms: Latency,
+    pub session_latency_ms: Option<Latency>,
     /// WebSocket pings answered.
     pub pings_answered: u64,
     /// Welcome frames received.
@@ -166,8 +168,8 @@ pub struct Pushes {
     pub to: String,
     /// `open`: each message was due at a fixed time; `closed`: as fast as the gateway answered.
     pub model: String,
-    /// What was asked for; 0 in the closed model.
-    pub rate_per_second: f64,
+    /// What was asked for; null in the closed model.
+    pub rate_per_second: Option<f64>,
     /// `durable` or `ephemeral`, or `default` if nothing was said about it.
     pub durability: String,
     /// Connections to the API.
@@ -195,9 +197,9 @@ pub struct Pushes {
     /// HTTP requests.
     pub requests: u64,
     /// Accepted messages per second.
-    pub accepted_per_second: f64,
+    pub accepted_per_second: Option<f64>,
     /// From when a message was due to the answer of its request.
-    pub answer_latency_ms: Latency,
+    pub answer_latency_ms: Option<Latency>,
 }
 
 /// What arrived.
@@ -226,9 +228,9 @@ pub struct Deliveries {
     /// Arrivals whose number was not higher than all before it in their session.
     pub out_of_order: u64,
     /// Arrivals per second while messages were published.
-    pub received_per_second: f64,
+    pub received_per_second: Option<f64>,
     /// From when a message was due to its arrival.
-    pub latency_ms: Latency,
+    pub latency_ms: Option<Latency>,
 }
 
 /// What had waited for the devices.
@@ -242,33 +244,33 @@ pub struct Replay {
     pub messages: u64,
     /// Bytes of their payloads.
     pub payload_bytes: u64,
-    /// From the first welcome to the last end of a replay.
-    pub seconds: f64,
+    /// From the first welcome to the last end of a replay; null if there was none.
+    pub seconds: Option<f64>,
     /// Messages per second in that time.
-    pub messages_per_second: f64,
+    pub messages_per_second: Option<f64>,
     /// Bytes of payloads per second in that time.
-    pub payload_bytes_per_second: f64,
+    pub payload_bytes_per_second: Option<f64>,
     /// Messages whose number was not higher than all before it in their session.
     pub out_of_order: u64,
     /// The first welcome, in nanoseconds on the machine's monotonic clock.
-    pub began_monotonic_ns: u64,
+    pub began_monotonic_ns: Option<u64>,
     /// The last end of a replay, likewise.
-    pub ended_monotonic_ns: u64,
+    pub ended_monotonic_ns: Option<u64>,
 }
 
 /// What the load generator itself cost.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Process {
     /// CPU time of the ramp.
-    pub cpu_ramp_seconds: f64,
+    pub cpu_ramp_seconds: Option<f64>,
     /// CPU time while messages were published.
-    pub cpu_publish_seconds: f64,
+    pub cpu_publish_seconds: Option<f64>,
     /// CPU time of the whole process.
     pub cpu_seconds: f64,
     /// Resident memory at the end.
-    pub rss_bytes: u64,
+    pub rss_bytes: Option<u64>,
     /// Resident memory at its highest.
-    pub rss_max_bytes: u64,
+    pub rss_max_bytes: Option<u64>,
 }
 
 /// A distribution of times, in milliseconds.
@@ -293,14 +295,14 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// Of times in nanoseconds.
-    pub fn of(nanos: &Histogram<u64>) -> Latency {
+    /// Of times in nanoseconds; `None` of none.
+    pub fn of(nanos: &Histogram<u64>) -> Option<Latency> {
         if nanos.is_empty() {
-            return Latency::default();
+            return None;
         }
         let ms = |nanos: u64| nanos as f64 / 1e6;
         let quantile = |quantile| ms(nanos.value_at_quantile(quantile));
-        Latency {
+        Some(Latency {
             count: nanos.len(),
             mean: nanos.mean() / 1e6,
             p50: quantile(0.5),
@@ -309,7 +311,7 @@ impl Latency {
             p99: quantile(0.99),
             p99_9: quantile(0.999),
             max: ms(nanos.max()),
-        }
+        })
     }
 }
 
@@ -337,9 +339,9 @@ impl Report {
             .zip(published.as_ref())
             .map(|(ledger, published)| Deliveries::new(stats, ledger, roster, published, &moments));
         let channels = Channels::new(plan, stats, &moments);
-        let pushed = deliveries.as_ref().map(|deliveries| &deliveries.latency_ms);
-        let latency = pushed.or(channels.as_ref().map(|channels| &channels.latency_ms));
-        let thresholds = thresholds(&plan.options.fail_above, latency.copied().unwrap_or_default());
+        let pushed = deliveries.as_ref().map(|deliveries| deliveries.latency_ms);
+        let latency = pushed.or(channels.as_ref().map(|channels| channels.latency_ms)).flatten();
+        let thresholds = thresholds(&plan.options.fail_above, latency);
         Report {
             driver: driver.to_string(),
             shards: stats.len(),
@@ -351,8 +353,9 @@ impl Report {
             thresholds,
             replay: plan.options.until_caught_up.then(|| Replay::new(stats)),
             process: Process {
-                cpu_ramp_seconds: moments.ramp_cpu.as_secs_f64(),
-                cpu_publish_seconds: moments.publish_cpu.as_secs_f64(),
+                cpu_ramp_seconds: (!moments.ramp.is_zero()).then_some(moments.ramp_cpu.as_secs_f64()),
+                cpu_publish_seconds: (!moments.publish.is_zero())
+                    .then_some(moments.publish_cpu.as_secs_f64()),
                 cpu_seconds: process::cpu().as_secs_f64(),
                 rss_bytes,
                 rss_max_bytes,
@@ -411,21 +414,26 @@ impl Report {
     }
 }
 
-fn thresholds(limits: &[Threshold], latency: Latency) -> Vec<Checked> {
+fn thresholds(limits: &[Threshold], latency: Option<Latency>) -> Vec<Checked> {
     let check = |limit: &Threshold| {
-        let value_ms = limit.value(&latency);
+        let value_ms = latency.map(|latency| limit.value(&latency));
         Checked {
             quantile: limit.quantile.clone(),
             limit_ms: limit.ms_max,
             value_ms,
-            kept: latency.count > 0 && value_ms <= limit.ms_max,
+            kept: value_ms.is_some_and(|value_ms| value_ms <= limit.ms_max),
         }
     };
     limits.iter().map(check).collect()
 }
 
-fn per_second(count: u64, duration: Duration) -> f64 {
-    if duration.is_zero() { 0.0 } else { count as f64 / duration.as_secs_f64() }
+/// A time in seconds; `None` if there was none.
+fn seconds(time: Duration) -> Option<f64> {
+    (!time.is_zero()).then_some(time.as_secs_f64())
+}
+
+fn per_second(count: u64, time: Duration) -> Option<f64> {
+    seconds(time).map(|seconds| count as f64 / seconds)
 }
 
 fn sum(stats: &[Arc<Stats>], counter: impl Fn(&Stats) -> &Counter) -> u64 {
@@ -453,6 +461,7 @@ impl Connections {
         Connections {
             target: if plan.options.offline { 0 } else { plan.options.connections },
             users: plan.audience.users,
+            user_prefix: plan.user_prefix.clone(),
             connected: roster.devices_connected(),
             opened: totals.opened,
             failed: totals.failed,
@@ -460,7 +469,7 @@ impl Connections {
             ended_early: totals.ended,
             ended_early_by_reason,
             connected_at_end: moments.connected_at_end,
-            ramp_seconds: moments.ramp.as_secs_f64(),
+            ramp_seconds: seconds(moments.ramp),
             opened_per_second: per_second(moments.ramp_opened, moments.ramp),
             connect_latency_ms: Latency::of(&connecting),
             session_latency_ms: Latency::of(&opening),
@@ -484,7 +493,7 @@ impl Pushes {
                 None => plan.audience.to.to_string(),
             },
             model: if plan.options.max { "closed" } else { "open" }.into(),
-            rate_per_second: plan.publishing.and_then(|publishing| publishing.per_second).unwrap_or(0.0),
+            rate_per_second: plan.publishing.and_then(|publishing| publishing.per_second),
             durability: plan.options.durability.map_or("default", Durability::name).into(),
             publishers: plan.options.publishers,
             batch: if plan.options.single { 1 } else { plan.options.batch },
@@ -539,10 +548,13 @@ impl Deliveries {
 
 impl Replay {
     fn new(stats: &[Arc<Stats>]) -> Replay {
-        let moments = stats.iter().map(|stats| stats.first_welcome.value()).filter(|&moment| moment > 0);
-        let began = moments.min().unwrap_or(0);
-        let ended = stats.iter().map(|stats| stats.last_caught_up.value()).max().unwrap_or(0);
-        let time = Duration::from_nanos(ended.saturating_sub(began));
+        let noted = |moment: fn(&Stats) -> &Counter| {
+            stats.iter().map(move |stats| moment(stats).value()).filter(|&moment| moment > 0)
+        };
+        let began = noted(|stats| &stats.first_welcome).min();
+        let ended = noted(|stats| &stats.last_caught_up).max();
+        let nanos = ended.zip(began).map_or(0, |(ended, began)| ended.saturating_sub(began));
+        let time = Duration::from_nanos(nanos);
         let messages = sum(stats, |stats| &stats.delivered);
         let payload_bytes = sum(stats, |stats| &stats.payload_bytes);
         Replay {
@@ -550,7 +562,7 @@ impl Replay {
             waiting: sum(stats, |stats| &stats.waiting),
             messages,
             payload_bytes,
-            seconds: time.as_secs_f64(),
+            seconds: seconds(time),
             messages_per_second: per_second(messages, time),
             payload_bytes_per_second: per_second(payload_bytes, time),
             out_of_order: sum(stats, |stats| &stats.out_of_order),
@@ -575,8 +587,10 @@ mod tests {
         let limits = ["p95=3".parse().unwrap(), "max=9".parse().unwrap()];
         let kept =
             |latency| thresholds(&limits, latency).iter().map(|checked| checked.kept).collect::<Vec<_>>();
-        assert_eq!(kept(Latency { count: 1, p95: 3.0, max: 9.5, ..Latency::default() }), [true, false]);
-        assert_eq!(kept(Latency::default()), [false, false]);
+        assert_eq!(kept(Some(Latency { count: 1, p95: 3.0, max: 9.5, ..Latency::default() })), [true, false]);
+        assert_eq!(kept(None), [false, false]);
+        let nothing = serde_json::to_value(thresholds(&limits, None)).unwrap();
+        assert_eq!(nothing[0]["value_ms"], serde_json::Value::Null, "and nothing is not 0");
     }
 
     #[test]
@@ -585,10 +599,10 @@ mod tests {
         for ms in 1..=1_000u64 {
             nanos.saturating_record(ms * 1_000_000);
         }
-        let latency = Latency::of(&nanos);
+        let latency = Latency::of(&nanos).unwrap();
         for (value, expected) in [(latency.p50, 500.0), (latency.p99, 990.0), (latency.max, 1_000.0)] {
             assert!((value - expected).abs() <= expected * 0.002, "{value} is not {expected}");
         }
-        assert_eq!(Latency::of(&histogram()).to_string(), "nothing measured");
+        assert!(Latency::of(&histogram()).is_none());
     }
 }

@@ -343,7 +343,7 @@ impl Run<'_> {
             api: options.api.clone(),
             api_key: api_key.to_owned(),
             audience: self.plan.audience,
-            user_prefix: options.user_prefix.clone(),
+            user_prefix: self.plan.user_prefix.clone(),
             run: self.settings.run,
             payload_bytes: options.payload_bytes,
             batch: options.batch_ms,
@@ -374,7 +374,7 @@ fn credentials(options: &Options, plan: &Plan) -> Result<Credentials, String> {
         (Some(file), _) => {
             let publishing = plan.publishing.map_or(Duration::ZERO, |publishing| publishing.duration);
             let lifetime = plan.hold.saturating_add(publishing).saturating_add(TOKEN_MARGIN);
-            Credentials::hs256(file, options.user_prefix.clone(), lifetime)
+            Credentials::hs256(file, plan.user_prefix.clone(), lifetime)
         }
         (None, Some(file)) => Credentials::listed(file, options.connections),
         (None, None) => Ok(Credentials::None),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::process::Gateway;
-use super::{Setup, floor};
+use super::{Setup, floor, measured};
 use crate::report::{Asked, Findings};
 
 /// Connect, upgrade, token and hand-off, against bare accepts of as many connections. Two shards on one core, so that
@@ -42,10 +42,10 @@ impl Connect {
         let bare = floor::run(&self.setup, &arguments)?;
 
         let sessions = f64::from(self.connections);
-        let rate = found.connections.opened_per_second;
+        let rate = measured(found.connections.opened_per_second)?;
         let accepts = floor::figure(&bare, "accepts_per_second")?;
         let gateway_usec = cpu * 1e6 / sessions;
-        let client_usec = found.process.cpu_ramp_seconds * 1e6 / sessions;
+        let client_usec = measured(found.process.cpu_ramp_seconds)? * 1e6 / sessions;
         let mut report = Findings::new();
         report.add("connections", sessions);
         report.add("shards", self.shards.into());

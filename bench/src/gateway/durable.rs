@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::process::Gateway;
-use super::{Setup, deliveries, pushes, words};
+use super::{Setup, deliveries, measured, pushes, words};
 use crate::report::{Asked, Findings};
 
 /// Each measurement has a gateway of its own, with an empty store.
@@ -100,6 +100,8 @@ impl Durable {
         gateway.stop()?;
         let (pushes, deliveries) = (pushes(&found)?, deliveries(&found)?);
         let accepted = pushes.accepted as f64;
+        let accepted_per_second = measured(pushes.accepted_per_second)?;
+        let answer = measured(pushes.answer_latency_ms)?;
         let (name, asked_rate, asked_p99) = match part {
             Part::Batches => ("batches", Some(50_000.0), None),
             Part::Half => ("half", Some(f64::from(self.half_rate) * 0.99), Some(25.0)),
@@ -110,34 +112,27 @@ impl Durable {
         let named = |what: &str| format!("{name}_{what}");
         match asked_rate {
             Some(asked) => {
-                report.add_target(
-                    named("accepted_per_second"),
-                    Asked::AtLeast(asked),
-                    pushes.accepted_per_second,
-                );
+                report.add_target(named("accepted_per_second"), Asked::AtLeast(asked), accepted_per_second);
             }
-            None => report.add(named("accepted_per_second"), pushes.accepted_per_second),
+            None => report.add(named("accepted_per_second"), accepted_per_second),
         }
         report.add(named("accepted"), accepted);
         report.add(named("failed"), pushes.failed as f64);
-        report.add(named("answer_p50_msec"), pushes.answer_latency_ms.p50);
+        report.add(named("answer_p50_msec"), answer.p50);
         match asked_p99 {
-            Some(asked) => report.add_target(
-                named("answer_p99_msec"),
-                Asked::AtMost(asked),
-                pushes.answer_latency_ms.p99,
-            ),
-            None => report.add(named("answer_p99_msec"), pushes.answer_latency_ms.p99),
+            Some(asked) => report.add_target(named("answer_p99_msec"), Asked::AtMost(asked), answer.p99),
+            None => report.add(named("answer_p99_msec"), answer.p99),
         }
-        report.add(named("answer_max_msec"), pushes.answer_latency_ms.max);
+        report.add(named("answer_max_msec"), answer.max);
         for state in ["confirmed", "sent", "stored", "failed"] {
             let count = pushes.devices_by_state.get(state).copied().unwrap_or(0);
             report.add(named(&format!("state_{state}")), count as f64);
         }
         let none = Asked::AtMost(0.0);
         if part != Part::Offline {
-            report.add(named("delivery_p50_msec"), deliveries.latency_ms.p50);
-            report.add(named("delivery_p99_msec"), deliveries.latency_ms.p99);
+            let delivery = measured(deliveries.latency_ms)?;
+            report.add(named("delivery_p50_msec"), delivery.p50);
+            report.add(named("delivery_p99_msec"), delivery.p99);
             report.add(named("duplicated"), deliveries.duplicated as f64);
             report.add_promise(named("out_of_order"), none, deliveries.out_of_order as f64);
         }
@@ -145,7 +140,10 @@ impl Durable {
         report.add_promise(named("lost"), none, lost as f64);
         report.must(lost == 0, || format!("{lost} messages that the gateway had accepted were not received"));
         report.add(named("gateway_cpu_usec_per_message"), cpu * 1e6 / accepted);
-        report.add(named("load_cpu_usec_per_message"), found.process.cpu_publish_seconds * 1e6 / accepted);
+        report.add(
+            named("load_cpu_usec_per_message"),
+            measured(found.process.cpu_publish_seconds)? * 1e6 / accepted,
+        );
         report.add(named("messages_per_commit"), accepted / commits.max(1) as f64);
         report.add(named("writes_spared_percent"), spared as f64 * 100.0 / accepted);
         report.add(named("disk_bytes_per_message"), data_bytes as f64 / accepted);

@@ -137,3 +137,8 @@ fn deliveries(found: &load::Report) -> anyhow::Result<&load::Deliveries> {
 fn replay(found: &load::Report) -> anyhow::Result<&load::Replay> {
     found.replay.as_ref().context("the load generator has replayed nothing")
 }
+
+/// A figure of the load generator, which it must have measured.
+fn measured<T>(figure: Option<T>) -> anyhow::Result<T> {
+    figure.context("the load generator has measured nothing")
+}

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::process::Gateway;
-use super::{Setup, deliveries, pushes, words};
+use super::{Setup, deliveries, measured, pushes, words};
 use crate::report::{Asked, Findings};
 
 /// Open loop: pushes are due at fixed times whatever the gateway does, and their latency counts from then.
@@ -49,7 +49,7 @@ impl PushBench {
         gateway.stop()?;
 
         let (pushes, deliveries) = (pushes(&found)?, deliveries(&found)?);
-        let latency = &deliveries.latency_ms;
+        let latency = measured(deliveries.latency_ms)?;
         let mut report = Findings::new();
         report.add("connections", self.connections.into());
         report.add("rate_pushes_per_second", self.rate.into());

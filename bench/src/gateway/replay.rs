@@ -9,7 +9,7 @@ use campanile_load::report as load;
 use clap::Args;
 
 use super::process::Gateway;
-use super::{Setup, deliveries, pushes, replay, words};
+use super::{Setup, deliveries, measured, pushes, replay, words};
 use crate::report::{Asked, Findings, Spread};
 
 /// One shard. Messages are stored for one device after another, none of which is connected. Then, while other devices
@@ -176,10 +176,10 @@ impl ReplayBench {
                 found.out_of_order,
                 found.caught_up
             );
-            series.messages_per_second.push(found.messages_per_second);
-            series.bytes_per_second.push(found.payload_bytes_per_second);
-            series.seconds.push(found.seconds);
-            series.periods.push((found.began_monotonic_ns, found.ended_monotonic_ns));
+            series.messages_per_second.push(measured(found.messages_per_second)?);
+            series.bytes_per_second.push(measured(found.payload_bytes_per_second)?);
+            series.seconds.push(measured(found.seconds)?);
+            series.periods.push((measured(found.began_monotonic_ns)?, measured(found.ended_monotonic_ns)?));
         }
         Ok(series)
     }

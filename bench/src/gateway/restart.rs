@@ -6,7 +6,7 @@ use campanile_harness::gateway::End;
 use clap::Args;
 
 use super::process::Gateway;
-use super::{Setup, pushes, replay, words};
+use super::{Setup, measured, pushes, replay, words};
 use crate::report::{Asked, Findings};
 
 /// The gateway is ended and started again with what it has stored: once asked to end, once killed. Then every device
@@ -62,7 +62,7 @@ impl Restart {
         report.add("devices", (*devices).into());
         report.add("payload_bytes", (*bytes).into());
         report.add_promise("stored", Asked::AtLeast(*messages as f64), accepted);
-        report.add("stored_per_second", stored.accepted_per_second);
+        report.add("stored_per_second", measured(stored.accepted_per_second)?);
         report.add("data_bytes", data_bytes as f64);
         report.add("ready_when_empty_seconds", empty.as_secs_f64());
         report.add_promise("ready_after_sigterm_seconds", Asked::AtMost(1.0), asked);
@@ -72,7 +72,7 @@ impl Restart {
             let delivered = replay.messages as f64;
             report.add_promise("delivered_afterwards", Asked::AtLeast(accepted), delivered);
             report.add_promise("delivered_out_of_order", Asked::AtMost(0.0), replay.out_of_order as f64);
-            report.add("delivered_per_second", replay.messages_per_second);
+            report.add("delivered_per_second", measured(replay.messages_per_second)?);
             report.must(delivered >= accepted, || {
                 format!("of {accepted} messages that were stored {delivered} were delivered")
             });

@@ -7,7 +7,7 @@ use campanile_load::report as load;
 use clap::Args;
 
 use super::process::Gateway;
-use super::{Setup, deliveries, pushes, words};
+use super::{Setup, deliveries, measured, pushes, words};
 use crate::kernel_memory::KernelMemory;
 use crate::report::{Asked, Findings};
 
@@ -102,18 +102,20 @@ impl Stalled {
         report.add_target("bytes_per_stalled", Asked::AtMost(65_536.0), resident + sockets);
         for (name, run) in [("without", &without), ("with", &with)] {
             let (pushes, deliveries) = (pushes(&run.found)?, deliveries(&run.found)?);
+            let (latency, answer) = (measured(deliveries.latency_ms)?, measured(pushes.answer_latency_ms)?);
+            let accepted_per_second = measured(pushes.accepted_per_second)?;
             let mut add = |what: &str, value: f64| report.add(format!("{name}_{what}"), value);
-            add("accepted_per_second", pushes.accepted_per_second);
+            add("accepted_per_second", accepted_per_second);
             add("failed", pushes.failed as f64);
             add("received", deliveries.received as f64);
-            add("latency_p50_msec", deliveries.latency_ms.p50);
-            add("latency_p99_msec", deliveries.latency_ms.p99);
-            add("answer_p99_msec", pushes.answer_latency_ms.p99);
+            add("latency_p50_msec", latency.p50);
+            add("latency_p99_msec", latency.p99);
+            add("answer_p99_msec", answer.p99);
             let lost = deliveries.lost;
             report.add_promise(format!("{name}_lost"), Asked::AtMost(0.0), lost as f64);
             report.must(lost == 0, || format!("{lost} messages for devices that read were not received"));
         }
-        let p99 = |run: &Run| Ok::<_, anyhow::Error>(deliveries(&run.found)?.latency_ms.p99);
+        let p99 = |run: &Run| Ok::<_, anyhow::Error>(measured(deliveries(&run.found)?.latency_ms)?.p99);
         report.add_target("healthy_p99_ratio", Asked::AtMost(1.1), p99(&with)? / p99(&without)?);
         report.leaves_out("what a stalled device's messages take in the store, where they wait for it");
         Ok(report)

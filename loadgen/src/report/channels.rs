@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Flaw, Latency, Moments, occurred, per_second, sum};
+use super::{Flaw, Latency, Moments, occurred, per_second, seconds, sum};
 use crate::channels::{Subscriptions, Targets};
 use crate::options::Plan;
 use crate::stats::{ChannelStats, Counter, Reasons, Stats, histogram, merge};
@@ -24,8 +24,8 @@ pub struct Channels {
     pub subscriptions_per_device: u32,
     /// Devices that had all of theirs at the end of the run.
     pub subscribed_at_end: u64,
-    /// From the end of the ramp until all were subscribed.
-    pub subscribe_seconds: f64,
+    /// From the end of the ramp until all were subscribed; null if nobody subscribes.
+    pub subscribe_seconds: Option<f64>,
     /// Subscriptions that were refused, or ended by the gateway.
     pub refused: u64,
     /// Why: `channel_forbidden`, `too_many_subscriptions`, …
@@ -44,10 +44,10 @@ pub struct Channels {
     pub frames_late: u64,
     /// Bytes of the former, as WebSocket messages.
     pub bytes: u64,
-    /// From the first message until the last frame.
-    pub seconds: f64,
+    /// From the first message until the last frame; null if there was none.
+    pub seconds: Option<f64>,
     /// Frames per second in that time.
-    pub frames_per_second: f64,
+    pub frames_per_second: Option<f64>,
     /// Messages that checked devices have looked at.
     pub checked: u64,
     /// Of these, those that devices which came back had missed.
@@ -74,7 +74,7 @@ pub struct Channels {
     /// without having been told, or, where nobody left and no gap was told, what was missing of all.
     pub lost: u64,
     /// From when a message was due until a checked device that reads had it; without what was recovered.
-    pub latency_ms: Latency,
+    pub latency_ms: Option<Latency>,
 }
 
 impl Channels {
@@ -112,7 +112,7 @@ impl Channels {
             publish_from: targets.as_ref().map(|_| plan.options.channels.publish_from.name().to_owned()),
             subscriptions_per_device: subscriptions.as_ref().map_or(0, Subscriptions::of_each),
             subscribed_at_end: moments.subscribed_at_end,
-            subscribe_seconds: moments.subscribe.as_secs_f64(),
+            subscribe_seconds: seconds(moments.subscribe),
             refused: count(|channels| &channels.refused),
             refused_by_reason,
             recovered: count(|channels| &channels.recovered),
@@ -122,7 +122,7 @@ impl Channels {
             frames,
             frames_late: count(|channels| &channels.frames_late),
             bytes: count(|channels| &channels.bytes),
-            seconds: time.as_secs_f64(),
+            seconds: seconds(time),
             frames_per_second: per_second(frames, time),
             checked: count(|channels| &channels.checked),
             replayed: count(|channels| &channels.replayed),

@@ -18,6 +18,26 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// A distribution, or that there is none.
+fn latency(latency: Option<&Latency>) -> String {
+    latency.map_or_else(|| "nothing measured".into(), Latency::to_string)
+}
+
+/// A rate, rounded, or that there is none.
+fn rate(per_second: Option<f64>) -> String {
+    per_second.map_or_else(|| "-/s".into(), |per_second| grouped(per_second as u64) + "/s")
+}
+
+/// A time in seconds, or that there is none.
+fn time(seconds: Option<f64>) -> String {
+    seconds.map_or_else(|| "- s".into(), |seconds| format!("{seconds:.3} s"))
+}
+
+/// Millions of bytes, or that nobody knows how many.
+fn megabytes(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "- MB".into(), |bytes| format!("{:.1} MB", bytes as f64 / 1e6))
+}
+
 /// Reasons with their counts in brackets, or nothing.
 fn reasons(reasons: &Reasons) -> String {
     let list: Vec<String> =
@@ -27,9 +47,6 @@ fn reasons(reasons: &Reasons) -> String {
 
 impl fmt::Display for Latency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.count == 0 {
-            return f.write_str("nothing measured");
-        }
         let Latency { p50, p90, p95, p99, p99_9, max, .. } = self;
         write!(f, "p50 {p50:.2}  p90 {p90:.2}  p95 {p95:.2}  p99 {p99:.2}  p99.9 {p99_9:.2}  max {max:.2} ms")
     }
@@ -38,7 +55,10 @@ impl fmt::Display for Latency {
 impl fmt::Display for Checked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Checked { quantile, limit_ms, value_ms, .. } = self;
-        write!(f, "{quantile} {value_ms:.2} of at most {limit_ms} ms")
+        match value_ms {
+            Some(value_ms) => write!(f, "{quantile} {value_ms:.2} of at most {limit_ms} ms"),
+            None => write!(f, "{quantile} not measured, at most {limit_ms} ms"),
+        }
     }
 }
 
@@ -60,11 +80,11 @@ impl Channels {
         row(
             "  frames",
             format!(
-                "{} of {} expected ({}/s for {:.1} s), {} late, {} lost",
+                "{} of {} expected ({} for {}), {} late, {} lost",
                 grouped(self.frames),
                 grouped(self.expected),
-                grouped(self.frames_per_second as u64),
-                self.seconds,
+                rate(self.frames_per_second),
+                time(self.seconds),
                 grouped(self.frames_late),
                 grouped(self.lost)
             ),
@@ -81,7 +101,7 @@ impl Channels {
                 grouped(self.astray)
             ),
         )?;
-        row("  latency", self.latency_ms.to_string())
+        row("  latency", latency(self.latency_ms.as_ref()))
     }
 }
 
@@ -92,10 +112,11 @@ impl fmt::Display for Report {
         row(
             "connections",
             format!(
-                "{} of {} devices ({} users), {} connections opened, {} attempts failed{}",
+                "{} of {} devices ({} users, {}0 and so on), {} connections opened, {} attempts failed{}",
                 grouped(connections.connected),
                 grouped(connections.target.into()),
                 grouped(connections.users.into()),
+                connections.user_prefix,
                 grouped(connections.opened),
                 grouped(connections.failed),
                 reasons(&connections.failed_by_reason)
@@ -107,30 +128,26 @@ impl fmt::Display for Report {
         )?;
         row(
             "  connect rate",
-            format!(
-                "{}/s for {:.1} s",
-                grouped(connections.opened_per_second as u64),
-                connections.ramp_seconds
-            ),
+            format!("{} for {}", rate(connections.opened_per_second), time(connections.ramp_seconds)),
         )?;
-        row("  connect latency", connections.connect_latency_ms.to_string())?;
-        row("  session latency", connections.session_latency_ms.to_string())?;
+        row("  connect latency", latency(connections.connect_latency_ms.as_ref()))?;
+        row("  session latency", latency(connections.session_latency_ms.as_ref()))?;
         row("  pings answered", grouped(connections.pings_answered))?;
         if let Some(pushes) = &self.pushes {
             row(
                 "pushes",
                 format!(
-                    "{} offered to {}, {} sent, {} accepted ({}/s), {} failed{}",
+                    "{} offered to {}, {} sent, {} accepted ({}), {} failed{}",
                     grouped(pushes.offered),
                     pushes.to,
                     grouped(pushes.sent),
                     grouped(pushes.accepted),
-                    grouped(pushes.accepted_per_second as u64),
+                    rate(pushes.accepted_per_second),
                     grouped(pushes.failed),
                     reasons(&pushes.failed_by_reason)
                 ),
             )?;
-            row("  answer latency", pushes.answer_latency_ms.to_string())?;
+            row("  answer latency", latency(pushes.answer_latency_ms.as_ref()))?;
             if !pushes.devices_by_state.is_empty() {
                 row("  devices", reasons(&pushes.devices_by_state).trim().to_owned())?;
             }
@@ -139,9 +156,9 @@ impl fmt::Display for Report {
             row(
                 "deliveries",
                 format!(
-                    "{} received ({}/s), {} lost, {} duplicated, {} redelivered, {} astray, {} out of order",
+                    "{} received ({}), {} lost, {} duplicated, {} redelivered, {} astray, {} out of order",
                     grouped(deliveries.received),
-                    grouped(deliveries.received_per_second as u64),
+                    rate(deliveries.received_per_second),
                     grouped(deliveries.lost),
                     grouped(deliveries.duplicated),
                     grouped(deliveries.redelivered),
@@ -149,7 +166,7 @@ impl fmt::Display for Report {
                     grouped(deliveries.out_of_order)
                 ),
             )?;
-            row("  latency", deliveries.latency_ms.to_string())?;
+            row("  latency", latency(deliveries.latency_ms.as_ref()))?;
         }
         if let Some(channels) = &self.channels {
             channels.rows(&mut row)?;
@@ -162,11 +179,11 @@ impl fmt::Display for Report {
             row(
                 "replay",
                 format!(
-                    "{} messages in {:.3} s ({}/s, {:.1} MB/s), {} of {} sessions caught up, {} out of order",
+                    "{} messages in {} ({}, {}/s), {} of {} sessions caught up, {} out of order",
                     grouped(replay.messages),
-                    replay.seconds,
-                    grouped(replay.messages_per_second as u64),
-                    replay.payload_bytes_per_second / 1e6,
+                    time(replay.seconds),
+                    rate(replay.messages_per_second),
+                    megabytes(replay.payload_bytes_per_second.map(|bytes| bytes as u64)),
                     grouped(replay.caught_up),
                     grouped(connections.opened),
                     grouped(replay.out_of_order)
@@ -177,14 +194,14 @@ impl fmt::Display for Report {
         row(
             "load generator",
             format!(
-                "{} driver, {} shards; CPU {:.1} s (ramp {:.1}, publish {:.1}); RSS {:.1} MB, at most {:.1} MB",
+                "{} driver, {} shards; CPU {:.1} s (ramp {}, publish {}); RSS {}, at most {}",
                 self.driver,
                 self.shards,
                 process.cpu_seconds,
-                process.cpu_ramp_seconds,
-                process.cpu_publish_seconds,
-                process.rss_bytes as f64 / 1e6,
-                process.rss_max_bytes as f64 / 1e6
+                time(process.cpu_ramp_seconds),
+                time(process.cpu_publish_seconds),
+                megabytes(process.rss_bytes),
+                megabytes(process.rss_max_bytes)
             ),
         )?;
         if self.interrupted { row("interrupted", "yes".into()) } else { Ok(()) }

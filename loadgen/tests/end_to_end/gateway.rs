@@ -112,7 +112,10 @@ impl Gateway {
         let (sender, frames) = channel();
         let welcome = ServerFrame::Welcome(Welcome { epoch: 1, ..Welcome::default() });
         sender.send(encoded(&welcome)).unwrap();
-        self.devices.lock().unwrap().insert((user.clone(), device), sender.clone());
+        if let Some(older) = self.devices.lock().unwrap().insert((user.clone(), device), sender.clone()) {
+            // What is empty says that it is replaced; it may have gone by itself.
+            let _ = older.send(Vec::new());
+        }
         self.hold(socket, &user, &frames, &|frame| {
             assert!(may_publish || !matches!(frame, ClientFrame::Publish(_)), "the token does not allow it");
             let answer = self.channels.lock().unwrap().serve(&self.faults, frame, &sender);
@@ -154,6 +157,12 @@ impl Gateway {
                 Err(_) => return,
             }
             for frame in frames.try_iter() {
+                if frame.is_empty() {
+                    let frame = CloseFrame { code: CloseCode::from(4409), reason: "replaced".into() };
+                    // Whoever is gone hears nothing.
+                    let _ = socket.close(Some(frame));
+                    continue;
+                }
                 let message = match std::str::from_utf8(&frame) {
                     Ok(text) if text.starts_with('{') => Message::text(text),
                     _ => Message::binary(frame),

@@ -42,7 +42,7 @@ fn command_line(name: &str, faults: Faults, arguments: &str) -> (Vec<OsString>, 
     let json = file(&format!("{name}.json"), "");
     let options = format!(
         "load --url ws://{socket}/v2/connect --api http://{api} --encoding json --sources 127.0.0.1-3 --quiet \
-         --connections 12 --devices-per-user 3 {arguments}"
+         --user-prefix U --connections 12 --devices-per-user 3 {arguments}"
     );
     let files = [("--jwt-hs256-file", secret), ("--api-key-file", key), ("--json", json.clone())];
     let files = files.into_iter().flat_map(|(option, path)| [option.into(), path.into_os_string()]);
@@ -166,6 +166,47 @@ fn devices_that_are_refused_or_disconnected_are_counted_by_reason() {
     assert_eq!(connections["ended_early_by_reason"], serde_json::json!({"4409": 3}));
     assert_eq!((&connections["opened"], &connections["connected_at_end"]), (&9.into(), &6.into()));
     assert_eq!((&report["pushes"], &report["deliveries"]), (&Value::Null, &Value::Null));
+}
+
+#[test]
+fn what_was_not_measured_is_null_and_not_nothing() {
+    let faults = Faults { lose_every: Some(1), ..Faults::default() };
+    let (_, report) = load("null", faults, "--max --messages 20 --fail-above p95=1");
+    let (deliveries, pushes) = (&report["deliveries"], &report["pushes"]);
+    assert_eq!((&deliveries["received"], &deliveries["latency_ms"]), (&0.into(), &Value::Null));
+    assert_eq!(
+        (&pushes["rate_per_second"], &report["thresholds"][0]["value_ms"]),
+        (&Value::Null, &Value::Null)
+    );
+    let arguments = "--driver epoll --offline --max --messages 300 --batch 100 --durability durable";
+    let (_, report) = load("null-offline", Faults::default(), arguments);
+    let connections = &report["connections"];
+    for name in ["ramp_seconds", "opened_per_second", "connect_latency_ms", "session_latency_ms"] {
+        assert_eq!(connections[name], Value::Null, "{name}");
+    }
+    assert_eq!(report["process"]["cpu_ramp_seconds"], Value::Null);
+    assert!(report["process"]["cpu_publish_seconds"].is_number());
+}
+
+#[test]
+fn two_runs_at_once_do_not_throw_each_others_devices_out() {
+    let (named, json) = command_line("two", Faults::default(), "--hold 0.8");
+    let others_json = file("two-others.json", "");
+    let ended_early = |arguments: &[OsString]| {
+        let mut others = arguments.to_vec();
+        *others.last_mut().unwrap() = others_json.clone().into();
+        let others = std::thread::spawn(|| campanile_load::main_from(others.into_iter()));
+        let codes = [campanile_load::main_from(arguments.iter().cloned()), others.join().unwrap()];
+        let ended = [&json, &others_json].map(|json| {
+            let report: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+            report["connections"]["ended_early"].as_u64().unwrap()
+        });
+        (codes.into_iter().all(|code| is(code, 0)), ended.into_iter().sum::<u64>())
+    };
+    let at = named.iter().position(|argument| argument == "--user-prefix").unwrap();
+    let unnamed = [&named[..at], &named[at + 2..]].concat();
+    assert_eq!(ended_early(&unnamed), (true, 0));
+    assert!(ended_early(&named).1 > 0, "the same users have the same devices");
 }
 
 #[test]

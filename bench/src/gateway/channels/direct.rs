@@ -8,7 +8,7 @@ use super::publisher::Publisher;
 use super::subscribers::{Subscribers, Wanted};
 use super::{ChannelSetup, QUIET};
 use crate::gateway::process::Gateway;
-use crate::gateway::{deliveries, words};
+use crate::gateway::{deliveries, measured, words};
 use crate::report::{Asked, Findings};
 
 /// Direct pushes at a steady rate: with nothing else, while a message goes to all subscribers of a channel again and
@@ -133,10 +133,11 @@ impl Direct {
         let cpu = (gateway.cpu_seconds()? - cpu) / start.elapsed().as_secs_f64();
         let found = load.finish(Duration::from_secs(60))?;
         let found = deliveries(&found)?;
+        let latency = measured(found.latency_ms)?;
         Ok(Found {
-            p50_msec: found.latency_ms.p50,
-            p99_msec: found.latency_ms.p99,
-            max_msec: found.latency_ms.max,
+            p50_msec: latency.p50,
+            p99_msec: latency.p99,
+            max_msec: latency.max,
             lost: found.lost as f64,
             broadcasts: count,
             broadcast_msec,
