@@ -1,16 +1,17 @@
-//! What the programs are made of: licences that Apache-2.0 may be given away with, and each library once.
+//! What the programs are made of: licences that Apache-2.0 may be given away with, each library once, and the database
+//! whose journals the store can read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
+use campanile_storage::KNOWN_VERSIONS;
 use serde_json::Value;
 
 /// Licences that are allowed, by their names in the SPDX list.
 const LICENCES: [&str; 7] = ["0BSD", "Apache-2.0", "BSD-3-Clause", "BSL-1.0", "MIT", "Unicode-3.0", "Zlib"];
 
 /// Libraries that are there in several versions, and why that is so.
-const SEVERAL: [(&str, usize, &str); 6] = [
-    ("base64", 2, "ureq, which only bench and tests use, is ahead of jsonwebtoken, pbjson and tonic"),
+const SEVERAL: [(&str, usize, &str); 5] = [
     ("getrandom", 2, "locked for an option of rand_core 0.6, not compiled"),
     ("hashbrown", 4, "the core has the newest, fjall two older ones, prost-build one"),
     ("rand_core", 2, "locked for an option of signature 2, not compiled"),
@@ -123,4 +124,23 @@ fn each_library_is_there_once_unless_there_is_a_reason() {
         assert_eq!(found.len(), count, "{name} {found:?}: {reason}");
     }
     assert!(versions.is_empty(), "there several times, without a reason: {versions:?}");
+}
+
+/// A newer version of the database may write what the store's reader of journals takes for a torn tail.
+#[test]
+fn the_database_is_the_version_whose_journals_the_store_reads() {
+    let found = packages();
+    for (name, version) in KNOWN_VERSIONS {
+        let versions: Vec<&str> = found
+            .iter()
+            .filter(|package| package["name"] == name)
+            .map(|package| package["version"].as_str().unwrap())
+            .collect();
+        assert_eq!(versions, [version], "read how {name} writes, then change both");
+    }
+    let (name, version) = KNOWN_VERSIONS[0];
+    let store = found.iter().find(|package| package["name"] == "campanile-storage").unwrap();
+    let mut needed = store["dependencies"].as_array().unwrap().iter();
+    let database = needed.find(|dependency| dependency["name"] == name).unwrap();
+    assert_eq!(database["req"], format!("={version}"), "Cargo may take another one");
 }

@@ -9,4 +9,3 @@ pub mod panics;
 pub mod shards;
 pub mod status;
 pub mod threads;
-pub mod usage;

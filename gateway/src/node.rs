@@ -32,7 +32,6 @@ use crate::host_limits::{Machine, raise_nofile};
 use crate::panics;
 pub use crate::status::{NodeStatus, Phase};
 use crate::threads::{ShardThreads, ThreadOptions, ThreadsError};
-pub use crate::usage::ProcessUsage;
 
 /// Threads of the control plane, beside the shards'; no more than there are cores.
 pub const CONTROL_THREADS_MAX: usize = 2;
@@ -421,8 +420,8 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Until a shard, the thread of the answers or the store ends, which they do by themselves only when what they wait with
-/// no longer works.
+/// Until a shard, the thread of the answers or the store ends, which they do by themselves only when what they wait
+/// with no longer works.
 async fn broken(threads: &ShardThreads, store: &StoreThread) {
     while !threads.any_has_ended() && !store.has_ended() {
         sleep(DRAIN_TICK).await;

@@ -43,7 +43,7 @@ impl Server {
 
     /// CPU and memory of the process and all that it has started.
     pub(super) fn usage(&self) -> anyhow::Result<Usage> {
-        Usage::of_all_of(self.pid)
+        Ok(Usage::of_all_of(self.pid)?)
     }
 
     fn wait_until_it_listens(&mut self, command: &str, address: SocketAddrV4) -> anyhow::Result<()> {

@@ -1,5 +1,5 @@
-//! Ordinary clients subscribe to a channel of a real gateway, come back and miss nothing, with the compression that they
-//! offer by themselves: Python's `websockets`, and a browser. They need what `scripts/test` installs.
+//! Ordinary clients subscribe to a channel of a real gateway, come back and miss nothing, with the compression that
+//! they offer by themselves: Python's `websockets`, and a browser. They need what `scripts/test` installs.
 
 use campanile_core::tokens::{Grants, Pattern};
 use serde_json::json;

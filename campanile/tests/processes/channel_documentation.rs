@@ -1,9 +1,9 @@
-//! What `docs/channels.md` shows is what happens: its configuration, commands and frames, from the first to the last, on a
-//! real node.
+//! What `docs/channels.md` shows is what happens: its configuration, commands and frames, from the first to the last,
+//! on a real node.
 //!
-//! A block of ```` ```json client NAME ```` is sent by that client, one of `json server NAME` is what it receives next, `json
-//! answer` is what the commands before it print. Epochs and times are the node's own, but the same where the text says the
-//! same.
+//! A block of ```` ```json client NAME ```` is sent by that client, one of `json server NAME` is what it receives next,
+//! `json answer` is what the commands before it print. Epochs and times are the node's own, but the same where the text
+//! says the same.
 
 use std::collections::HashMap;
 use std::fs;
@@ -180,8 +180,8 @@ fn publish_too_much(node: &Node, channel: &str) -> u64 {
     publish()["offset"].as_str().unwrap().parse().unwrap()
 }
 
-/// What a subscriber reads that has not read for a while: the frames up to and with the message of this number, or up to the
-/// close.
+/// What a subscriber reads that has not read for a while: the frames up to and with the message of this number, or up
+/// to the close.
 fn read_late(socket: &mut Socket, last: u64) -> (Vec<Value>, Option<CloseCode>) {
     let (mut frames, last) = (Vec::new(), json!(last.to_string()));
     loop {

@@ -4,14 +4,17 @@ use std::fs;
 use std::io::BufReader;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::node::{PATIENCE, folder, free_address};
+use campanile_harness::Folder;
+use campanile_harness::ports::free_address;
 use campanile_protocol::frame::Message;
 use campanile_protocol::messages::{ClientFrame, Encoding, ServerFrame};
 use serde_json::{Deserializer, Value, json};
+
+use crate::node::{PATIENCE, folder};
 
 const README: &str = include_str!("../../../README.md");
 const FRAMES: [(&str, &str); 3] = [
@@ -36,7 +39,7 @@ fn blocks<'a>(text: &'a str, first: &str) -> Vec<&'a str> {
 
 /// A folder with the README's commands, which run as they are but for the addresses, the build and the installation.
 struct Terminal {
-    folder: PathBuf,
+    folder: Folder,
     replacements: Vec<(&'static str, String)>,
     groups: Vec<Child>,
 }
@@ -44,7 +47,7 @@ struct Terminal {
 impl Terminal {
     fn new() -> Terminal {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let (listen, api) = (free_address(), free_address());
+        let (listen, api) = (free_address().unwrap(), free_address().unwrap());
         let programs = Path::new(env!("CARGO_BIN_EXE_campanile")).parent().unwrap();
         let replacements = vec![
             ("cargo build --release --bins && export PATH=\"$PWD/target/release:$PATH\"", String::new()),
@@ -76,7 +79,7 @@ impl Terminal {
 
     fn shell(&self, commands: &str) -> Command {
         let mut shell = Command::new("bash");
-        shell.args(["-e", "-c", commands]).current_dir(&self.folder).stdin(Stdio::null());
+        shell.args(["-e", "-c", commands]).current_dir(self.folder.path()).stdin(Stdio::null());
         shell
     }
 
@@ -131,7 +134,6 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         (0..self.groups.len()).for_each(|group| self.kill(group));
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -176,17 +178,18 @@ fn the_readmes_commands_store_a_message_and_deliver_it_when_the_device_connects(
 fn the_frames_of_the_documentation_are_of_the_schema() {
     let decoded = |frame: &str, from_client: bool| {
         let message = Message::Text(frame);
-        match from_client {
-            true => ClientFrame::decode(Encoding::Json, &message).map(|frame| {
+        if from_client {
+            ClientFrame::decode(Encoding::Json, &message).map(|frame| {
                 written(|out| {
                     frame.encode_frame(Encoding::Json, [0; 4], out).unwrap();
                 })
-            }),
-            false => ServerFrame::decode(Encoding::Json, &message).map(|frame| {
+            })
+        } else {
+            ServerFrame::decode(Encoding::Json, &message).map(|frame| {
                 written(|out| {
                     frame.encode_frame(Encoding::Json, out).unwrap();
                 })
-            }),
+            })
         }
     };
     for (file, text) in FRAMES {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
+use campanile_harness::Folder;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::node::{PATIENCE, campanile, folder};
@@ -16,14 +17,14 @@ struct Demo {
     child: Child,
     /// `None` when nobody reads it any more.
     output: Option<BufReader<ChildStdout>>,
-    temporary: PathBuf,
+    temporary: Folder,
 }
 
 impl Demo {
     fn start() -> Demo {
         let temporary = folder();
         let mut command = campanile();
-        command.args(["demo", "--devices", "200", "--seconds", "60"]).env("TMPDIR", &temporary);
+        command.args(["demo", "--devices", "200", "--seconds", "60"]).env("TMPDIR", temporary.path());
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let output = child.stdout.take().map(BufReader::new);
@@ -48,7 +49,7 @@ impl Demo {
         let own = |process: &Path| {
             let read = |file: &str| fs::read(process.join(file)).unwrap_or_default();
             let environment = read("environ");
-            let temporary = self.temporary.as_os_str().as_encoded_bytes();
+            let temporary = self.temporary.path().as_os_str().as_encoded_bytes();
             let is_own = environment.windows(temporary.len()).any(|part| part == temporary);
             let pid = Pid::from_raw(process.file_name()?.to_str()?.parse().ok()?)?;
             is_own.then(|| (pid, String::from_utf8_lossy(&read("cmdline")).replace('\0', " ")))
@@ -67,8 +68,8 @@ impl Demo {
 
     /// The folders and files that it has made.
     fn files(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(&self.temporary).unwrap().map(|entry| entry.unwrap().path());
-        entries.filter(|path| !path.ends_with("jwt") && !path.ends_with("key")).collect()
+        let entries = fs::read_dir(self.temporary.path()).unwrap().map(|entry| entry.unwrap().path());
+        entries.collect()
     }
 
     /// Waits until neither is there any more.
@@ -85,7 +86,6 @@ impl Drop for Demo {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.temporary);
     }
 }
 

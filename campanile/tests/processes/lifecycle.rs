@@ -1,26 +1,27 @@
 //! Real gateway processes: start, refuse, hostile clients, drain.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Stdio;
 
-use crate::node::{Addresses, Node, PATIENCE, campanile, folder, output, read_json, serve};
-use rustix::process::{Pid, Signal};
+use campanile_harness::ports::free_address;
+use campanile_harness::process::Lines;
+use campanile_harness::{Gateway, Launch};
 use serde_json::{Value, json};
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message, WebSocket, protocol::Role};
+
+use crate::node::{KEY, Node, PATIENCE, SECRET, campanile, folder, options, output, read_json};
 
 const DRIVERS: [&str; 2] = ["uring", "epoll"];
 
 #[test]
 fn a_second_gateway_on_the_same_port_is_an_error() {
     let node = Node::start(&["--shards", "2"]);
-    let folder = folder();
-    let second = output(serve(&folder, Addresses { listen: node.listen, ..Addresses::free() }, &[]));
-    assert!(!second.status.success());
-    let error = String::from_utf8_lossy(&second.stderr);
+    let mut second = options(&["--listen", &node.listen.to_string()]);
+    second.has_log_file = true;
+    let error = Gateway::start(second).unwrap_err().to_string();
     assert!(error.contains(&format!("{} is in use", node.listen)), "{error}");
-    let _ = std::fs::remove_dir_all(folder);
 }
 
 #[test]
@@ -53,14 +54,19 @@ fn a_drained_node_tells_its_clients_and_ends_well() {
 fn a_node_that_has_said_that_it_is_ready_drains_when_it_is_asked_to() {
     for _ in 0..5 {
         let folder = folder();
-        let mut child =
-            serve(&folder, Addresses::free(), &["--shards", "1"]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut ready = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        let (jwt, key) =
+            (folder.write_secret("jwt", SECRET).unwrap(), folder.write_secret("key", KEY).unwrap());
+        let anywhere = ["--listen", "--api-listen", "--admin-listen", "--devices-listen"];
+        let mut launch = Launch::new(env!("CARGO_BIN_EXE_campanile")).arg("serve");
+        launch = launch.args(anywhere.iter().flat_map(|flag| [*flag, "127.0.0.1:0"]));
+        launch = launch.arg("--jwt-hs256-file").arg(jwt).arg("--api-key-file").arg(key);
+        launch = launch.arg("--data-dir").arg(folder.join("data")).args(["--shards", "1"]);
+        let mut node = launch.stdout(Stdio::piped()).start().unwrap();
+        let lines = Lines::read(node.take_stdout().unwrap());
+        let ready = lines.next(PATIENCE).unwrap().unwrap();
         assert!(ready.starts_with("ready "), "{ready}");
-        rustix::process::kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-        assert!(child.wait().unwrap().success());
-        std::fs::remove_dir_all(folder).unwrap();
+        node.terminate().unwrap();
+        node.finish(PATIENCE).unwrap();
     }
 }
 
@@ -141,7 +147,7 @@ fn a_hostile_client_is_told_why_and_disturbs_nobody() {
 #[test]
 fn an_echo_gives_back_what_it_gets() {
     for driver in DRIVERS {
-        let address = crate::node::free_address();
+        let address = free_address().unwrap();
         let mut echo =
             campanile().args(["echo", "--listen", &address.to_string(), "--driver", driver]).spawn().unwrap();
         let stream = loop {
@@ -184,5 +190,4 @@ fn the_demo_ends_with_its_table() {
     let [p90, p95, p99] =
         ["p90", "p95", "p99"].map(|name| found[format!("latency_{name}_ms")].as_f64().unwrap());
     assert!(0.0 < p90 && p90 <= p95 && p95 <= p99, "{found}");
-    let _ = std::fs::remove_dir_all(folder);
 }

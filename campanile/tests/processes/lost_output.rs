@@ -7,8 +7,11 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::node::{Addresses, Node, PATIENCE, campanile, folder, free_address, output, read_json, serve};
+use campanile_harness::Gateway;
+use campanile_harness::ports::free_address;
 use serde_json::{Value, json};
+
+use crate::node::{Node, PATIENCE, SECRET, campanile, folder, options, read_json};
 
 /// A place that takes nothing: a disk that is full, or a pipe whose reader has gone.
 #[derive(Clone, Copy, Debug)]
@@ -41,11 +44,7 @@ fn silenced(nowhere: Nowhere, arguments: &[&str]) -> ExitStatus {
 #[test]
 fn a_gateway_whose_log_cannot_be_written_serves_and_drains() {
     for nowhere in NOWHERE {
-        let (folder, addresses) = (folder(), Addresses::free());
-        // Everything that can be said is said.
-        let mut command = serve(&folder, addresses, &["--log", "trace"]);
-        let mut node = Node::of(nowhere.take(&mut command).spawn().unwrap(), addresses, folder);
-        node.wait_until("readiness", |node| node.get("/readyz").is_ok());
+        let mut node = Node::unheard(nowhere.open(), nowhere.open());
         let mut device = node.connect("ada", 1, "campanile.v2+json");
         assert!(read_json(&mut device)["welcome"].is_object());
         node.post("/v2/push", &json!({"user": "ada", "payload": {"text": "still here"}})).unwrap();
@@ -80,11 +79,7 @@ fn make_it_log(node: &Node) {
 #[test]
 fn a_gateway_whose_log_nobody_reads_serves_and_drains() {
     let (_reader, full) = full_pipe();
-    let (folder, addresses) = (folder(), Addresses::free());
-    let mut command = serve(&folder, addresses, &["--log", "trace"]);
-    command.stdin(Stdio::null()).stdout(full.try_clone().unwrap()).stderr(full);
-    let mut node = Node::of(command.spawn().unwrap(), addresses, folder);
-    node.wait_until("readiness", |node| node.get("/readyz").is_ok());
+    let mut node = Node::unheard(full.try_clone().unwrap(), full);
     make_it_log(&node);
     let mut device = node.connect("ada", 1, "campanile.v2+json");
     assert!(read_json(&mut device)["welcome"].is_object());
@@ -98,13 +93,7 @@ fn a_gateway_whose_log_nobody_reads_serves_and_drains() {
 #[test]
 fn a_log_that_is_read_again_tells_how_many_lines_are_lost() {
     let (reader, full) = full_pipe();
-    let (folder, addresses) = (folder(), Addresses::free());
-    let mut command = serve(&folder, addresses, &["--log", "trace"]);
-    command.stdin(Stdio::null()).stderr(full);
-    let mut node = Node::of(command.spawn().unwrap(), addresses, folder);
-    // Its copy of the pipe would keep the log from ending.
-    drop(command);
-    node.wait_until("readiness", |node| node.get("/readyz").is_ok());
+    let mut node = Node::unheard(Stdio::null(), full);
     make_it_log(&node);
     let log = std::thread::spawn(move || io::read_to_string(reader).unwrap());
     node.terminate();
@@ -116,16 +105,9 @@ fn a_log_that_is_read_again_tells_how_many_lines_are_lost() {
 
 #[test]
 fn a_reader_of_the_log_that_goes_in_the_middle_of_a_drain_does_not_end_it() {
-    let (folder, addresses) = (folder(), Addresses::free());
-    let mut command = serve(&folder, addresses, &["--log", "trace"]);
-    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap());
-    let mut node = Node::of(child, addresses, folder);
-    let mut line = String::new();
-    while !line.contains(" ready ") {
-        line.clear();
-        assert!(log.read_line(&mut line).unwrap() > 0, "the gateway does not start");
-    }
+    let (log, stderr) = io::pipe().unwrap();
+    let mut node = Node::unheard(Stdio::null(), stderr);
+    let (mut log, mut line) = (BufReader::new(log), String::new());
     let mut device = node.connect("ada", 1, "campanile.v2+json");
     assert!(read_json(&mut device)["welcome"].is_object());
     node.terminate();
@@ -150,14 +132,13 @@ fn every_command_ends_as_it_would_where_nothing_can_be_printed() {
         assert_eq!(code(&["token", "--jwt-hs256-file", "/nowhere", "--user", "u", "--device", "1"]), Some(1));
         assert_eq!(code(&["serve", "--api-key-file", "/nowhere"]), Some(1));
         assert_eq!(code(&["nonsense"]), Some(2));
-        assert_eq!(code(&["load"]), Some(2), "nothing to do");
-        let unwritten = 3 * unheard;
-        assert_eq!(code(&["load", "--connect-only", "--url", "ws://127.0.0.1:1/"]), Some(unwritten));
+        assert_eq!(code(&["load"]), Some(104), "nothing to do");
+        let nothing_worked = Some(91);
+        assert_eq!(code(&["load", "--connect-only", "--url", "ws://127.0.0.1:1/"]), nothing_worked);
         let folder = folder();
-        let secret = folder.join("jwt");
+        let secret = folder.write_secret("jwt", SECRET).unwrap();
         let token = ["token", "--jwt-hs256-file", secret.to_str().unwrap(), "--user", "u", "--device", "1"];
         assert_eq!(code(&token), Some(unheard), "{nowhere:?}");
-        let _ = std::fs::remove_dir_all(folder);
     }
 }
 
@@ -189,7 +170,7 @@ fn figures_that_go_to_a_file_do_not_need_the_table() {
 #[test]
 fn an_echo_that_cannot_say_that_it_is_ready_is_ready() {
     for nowhere in NOWHERE {
-        let address = free_address();
+        let address = free_address().unwrap();
         let mut command = campanile();
         let mut echo =
             nowhere.take(command.args(["echo", "--listen", &address.to_string()])).spawn().unwrap();
@@ -210,20 +191,16 @@ fn an_echo_that_cannot_say_that_it_is_ready_is_ready() {
 
 #[test]
 fn the_environment_of_another_program_does_not_keep_the_gateway_from_starting() {
-    let (folder, addresses) = (folder(), Addresses::free());
-    let mut command = serve(&folder, addresses, &[]);
-    command.env("RUST_LOG", "another=program=s").stdin(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    log.read_line(&mut line).unwrap();
-    assert!(line.contains("RUST_LOG is passed over") && line.contains("another=program=s"), "{line}");
-    let node = Node::of(child, addresses, folder);
-    node.wait_until("readiness", |node| node.get("/readyz").is_ok());
+    let started = |arguments: &[&str]| {
+        let mut options = options(arguments);
+        options.environment.push(("RUST_LOG".into(), "another=program=s".into()));
+        options.has_log_file = true;
+        Gateway::start(options)
+    };
+    let node = Node::of(started(&[]).unwrap());
+    let log = std::fs::read_to_string(node.folder.join("log")).unwrap();
+    assert!(log.contains("RUST_LOG is passed over") && log.contains("another=program=s"), "{log}");
     // What was given wrong is named as it was given.
-    let mut given = serve(&node.folder, Addresses::free(), &["--log", "campanile=loud"]);
-    given.env("RUST_LOG", "another=program=s");
-    let given = output(given);
-    let error = String::from_utf8_lossy(&given.stderr);
-    assert!(!given.status.success() && error.contains("--log: `campanile=loud`"), "{error}");
+    let error = started(&["--log", "campanile=loud"]).unwrap_err().to_string();
+    assert!(error.contains("--log: `campanile=loud`"), "{error}");
 }

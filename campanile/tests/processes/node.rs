@@ -1,13 +1,12 @@
-//! A real gateway process with secrets of its own, for tests that need one.
+//! A real gateway process, as tests see it.
 
-use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use campanile_core::tokens::{Grants, Signer};
+use campanile_harness::{Folder, Gateway, GatewayOptions};
 use campanile_protocol::ids::{DeviceId, UserId};
 use serde_json::Value;
 use tungstenite::client::IntoClientRequest;
@@ -18,19 +17,16 @@ pub(crate) const KEY: &str = "an-api-key-for-tests-0123456789abcdef";
 /// Only there to turn a hang into a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often a gateway is started whose address is taken.
-const STARTS_MAX: usize = 3;
-
 pub(crate) type Socket = WebSocket<TcpStream>;
 
-/// A running gateway; killed when dropped.
+/// A running gateway; it goes with its folder when this is dropped.
 pub(crate) struct Node {
-    child: Child,
+    gateway: Gateway,
     pub(crate) listen: SocketAddr,
     pub(crate) api: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) devices: SocketAddr,
-    /// Where it is started, with its secrets.
+    /// Where its secrets are.
     pub(crate) folder: PathBuf,
 }
 
@@ -38,86 +34,42 @@ pub(crate) fn campanile() -> Command {
     Command::new(env!("CARGO_BIN_EXE_campanile"))
 }
 
-pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// A folder that goes when it is dropped.
+pub(crate) fn folder() -> Folder {
+    Folder::new("test", None).unwrap()
 }
 
-/// A folder with the secrets in it.
-pub(crate) fn folder() -> PathBuf {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let path = std::env::temp_dir().join(format!("campanile-test-{}-{number}", std::process::id()));
-    fs::create_dir_all(&path).unwrap();
-    fs::write(path.join("jwt"), SECRET).unwrap();
-    fs::write(path.join("key"), KEY).unwrap();
-    path
-}
-
-/// Where a gateway listens.
-#[derive(Copy, Clone)]
-pub(crate) struct Addresses {
-    pub(crate) listen: SocketAddr,
-    pub(crate) api: SocketAddr,
-    pub(crate) admin: SocketAddr,
-    pub(crate) devices: SocketAddr,
-}
-
-impl Addresses {
-    /// Addresses that nobody has at the moment.
-    pub(crate) fn free() -> Addresses {
-        let [listen, api, admin, devices] = [(); 4].map(|()| free_address());
-        Addresses { listen, api, admin, devices }
-    }
-}
-
-pub(crate) fn serve(folder: &Path, addresses: Addresses, arguments: &[&str]) -> Command {
-    let Addresses { listen, api, admin, devices } = addresses;
-    let mut command = campanile();
-    command
-        .arg("serve")
-        .args(["--listen", &listen.to_string(), "--api-listen", &api.to_string()])
-        .args(["--admin-listen", &admin.to_string(), "--devices-listen", &devices.to_string()])
-        .arg("--jwt-hs256-file")
-        .arg(folder.join("jwt"))
-        .arg("--api-key-file")
-        .arg(folder.join("key"))
-        .arg("--data-dir")
-        .arg(folder.join("data"))
-        .args(arguments);
-    command
+/// How a gateway is started.
+pub(crate) fn options(arguments: &[&str]) -> GatewayOptions {
+    let mut options = GatewayOptions::new(env!("CARGO_BIN_EXE_campanile"), "test").args(arguments);
+    (options.secret, options.api_key) = (SECRET.into(), KEY.into());
+    options
 }
 
 impl Node {
     pub(crate) fn start(arguments: &[&str]) -> Node {
-        Node::configured("", arguments)
-    }
-
-    /// One that has been started already.
-    pub(crate) fn of(child: Child, addresses: Addresses, folder: PathBuf) -> Node {
-        let Addresses { listen, api, admin, devices } = addresses;
-        Node { child, listen, api, admin, devices, folder }
+        Node::of(Gateway::start(options(arguments)).unwrap())
     }
 
     /// With this as its configuration file.
     pub(crate) fn configured(configuration: &str, arguments: &[&str]) -> Node {
-        for _ in 0..STARTS_MAX {
-            let (folder, addresses) = (folder(), Addresses::free());
-            let file = folder.join("campanile.toml");
-            fs::write(&file, configuration).unwrap();
-            let mut command = serve(&folder, addresses, arguments);
-            let child = command.arg("--config").arg(file).stdin(Stdio::null()).spawn().unwrap();
-            let mut node = Node::of(child, addresses, folder);
-            let deadline = Instant::now() + PATIENCE;
-            // Whoever else is about may have taken the address that was free: then it ends, and is started again.
-            while node.child.try_wait().unwrap().is_none() {
-                if node.get("/readyz").is_ok() {
-                    return node;
-                }
-                assert!(Instant::now() < deadline, "the gateway does not become ready");
-                std::thread::sleep(Duration::from_millis(20));
-            }
+        Node::of(Gateway::start(options(arguments).config([configuration])).unwrap())
+    }
+
+    /// One that logs everything, and prints where this is.
+    pub(crate) fn unheard(stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> Node {
+        Node::of(Gateway::start_unheard(options(&["--log", "trace"]), stdout, stderr).unwrap())
+    }
+
+    pub(crate) fn of(gateway: Gateway) -> Node {
+        Node {
+            listen: gateway.listen(),
+            api: gateway.api_listen(),
+            admin: gateway.admin_listen(),
+            devices: gateway.devices_listen(),
+            folder: gateway.folder().path().to_owned(),
+            gateway,
         }
-        panic!("the gateway does not start");
     }
 
     pub(crate) fn url(&self) -> String {
@@ -144,36 +96,14 @@ impl Node {
         socket
     }
 
-    pub(crate) fn get(&self, path: &str) -> Result<String, ureq::Error> {
-        self.get_at(self.api, path)
-    }
-
-    /// Asks one of its listeners with the key.
-    pub(crate) fn get_at(&self, listener: SocketAddr, path: &str) -> Result<String, ureq::Error> {
-        let mut response = agent()
-            .get(format!("http://{listener}{path}"))
-            .header("Authorization", format!("Bearer {KEY}"))
-            .call()?;
-        response.body_mut().read_to_string()
-    }
-
-    pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value, ureq::Error> {
-        let mut response = agent()
-            .post(format!("http://{}{path}", self.api))
-            .header("Authorization", format!("Bearer {KEY}"))
-            .header("Content-Type", "application/json")
-            .send(body.to_string())?;
-        Ok(serde_json::from_str(&response.body_mut().read_to_string()?).unwrap())
+    pub(crate) fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let answer = self.gateway.api().post(path, &body.to_string())?.good()?;
+        Ok(serde_json::from_str(&answer)?)
     }
 
     /// The sum of a metric over all shards.
     pub(crate) fn metric(&self, name: &str) -> u64 {
-        let text = self.get_at(self.admin, "/metrics").unwrap();
-        let value = |line: &str| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap();
-        let named = |line: &&str| line.split(['{', ' ']).next() == Some(name);
-        let values: Vec<f64> = text.lines().filter(named).map(value).collect();
-        assert!(!values.is_empty(), "no metric {name} in\n{text}");
-        values.iter().sum::<f64>() as u64
+        self.gateway.metric(name).unwrap()
     }
 
     pub(crate) fn wait_until(&self, what: &str, mut condition: impl FnMut(&Node) -> bool) {
@@ -184,33 +114,13 @@ impl Node {
         }
     }
 
-    pub(crate) fn terminate(&self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    pub(crate) fn terminate(&mut self) {
+        self.gateway.terminate().unwrap();
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "the gateway does not end");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        self.gateway.wait().unwrap()
     }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).build().into()
 }
 
 pub(crate) fn token(user: &str, device: u32) -> String {

@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::node::{Node, PATIENCE, read_json, token};
 use campanile_protocol::frame::Message as Frame;
 use campanile_protocol::messages::{Content, Encoding, ServerFrame};
 use serde_json::json;
 use tungstenite::Message;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
+
+use crate::node::{Node, PATIENCE, read_json, token};
 
 const DRIVERS: [&str; 2] = ["uring", "epoll"];
 
@@ -148,8 +149,8 @@ impl Drop for Browser {
     }
 }
 
-/// Opens a page in a browser, serves it, hears where it has come to by the paths that it posts to, and gives what it posts
-/// to `/done`.
+/// Opens a page in a browser, serves it, hears where it has come to by the paths that it posts to, and gives what it
+/// posts to `/done`.
 pub(crate) fn browse(page: &'static str, node: &Node, token: &str, has_come: impl FnMut(&str)) -> String {
     let pages = TcpListener::bind("127.0.0.1:0").unwrap();
     browse_from(pages, page, &format!("{}|{token}", node.url()), has_come)

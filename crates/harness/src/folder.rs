@@ -10,8 +10,8 @@ use anyhow::Context;
 
 use crate::keeper;
 
-/// A folder of our own that only this user can enter; removed, with all that is in it, when this is dropped or the process
-/// ends.
+/// A folder of our own that only this user can enter; removed, with all that is in it, when this is dropped or the
+/// process ends.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,

@@ -1,4 +1,5 @@
-//! A gateway of our own: the one place that knows how it is started, what it says when it is ready, and where it listens.
+//! A gateway of our own: the one place that knows how it is started, what it says when it is ready, and where it
+//! listens.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -11,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
-use crate::folder::{self, Folder};
+use crate::folder::{Folder, bytes_in};
 use crate::http::Client;
+use crate::ports::free_address;
 use crate::process::{Launch, Lines, Process};
 
 /// How long it may take until it is ready, or has ended.
@@ -50,6 +52,8 @@ pub struct GatewayOptions {
     pub config: Vec<String>,
     /// Further arguments.
     pub arguments: Vec<OsString>,
+    /// Variables of its environment, beside those that are ours.
+    pub environment: Vec<(String, String)>,
     /// The core that it is kept on.
     pub core: Option<usize>,
     /// Its log goes to a file in its folder, whose end is shown if it does not start; otherwise to our own errors.
@@ -67,6 +71,7 @@ impl GatewayOptions {
             api_key: "an-api-key-for-tests-0123456789abcdef".into(),
             config: Vec::new(),
             arguments: Vec::new(),
+            environment: Vec::new(),
             core: None,
             has_log_file: false,
         }
@@ -96,8 +101,8 @@ pub enum End {
     Killed,
 }
 
-/// A running gateway with a folder of its own for secrets, configuration and data. It ends, and the folder goes, when this
-/// is dropped or this process ends.
+/// A running gateway with a folder of its own for secrets, configuration and data. It ends, and the folder goes, when
+/// this is dropped or this process ends.
 #[derive(Debug)]
 pub struct Gateway {
     process: Process,
@@ -115,20 +120,40 @@ impl Gateway {
     /// # Errors
     /// When it does not start; says what it logged, if that goes to a file.
     pub fn start(options: GatewayOptions) -> anyhow::Result<Gateway> {
-        let folder = Folder::new(&options.purpose, options.parent.as_deref())?;
-        folder.write_secret("jwt", &options.secret)?;
-        folder.write_secret("key", &options.api_key)?;
-        fs::write(folder.join("campanile.toml"), options.config.join("\n"))?;
+        let folder = folder(&options)?;
         let begun = Begun::start(&options, &folder, &BTreeMap::new())?;
-        let (api, admin) = clients(&begun.said, &options)?;
-        let Begun { process, said, .. } = begun;
-        let gateway = Gateway { process, folder, options, said, api, admin };
-        gateway.wait_until_ready(Instant::now())?;
+        Gateway::begun(options, folder, begun)
+    }
+
+    /// Starts it with an output that we do not read, so that it cannot say where it listens: it is told, and asked
+    /// until it is ready.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_unheard(
+        options: GatewayOptions,
+        stdout: impl Into<Stdio>,
+        stderr: impl Into<Stdio>,
+    ) -> anyhow::Result<Gateway> {
+        let folder = folder(&options)?;
+        let address = |(_, word): (_, &str)| Ok((word.to_owned(), free_address()?.to_string()));
+        let said = LISTENERS.into_iter().map(address).collect::<anyhow::Result<_>>()?;
+        let launch = launch(&options, &folder, &said)?.stdout(stdout).stderr(stderr);
+        let since = Instant::now();
+        let begun = Begun { process: launch.start()?, said, since };
+        Gateway::begun(options, folder, begun)
+    }
+
+    fn begun(options: GatewayOptions, folder: Folder, begun: Begun) -> anyhow::Result<Gateway> {
+        let Begun { process, said, since } = begun;
+        let (api, admin) = clients(&said, &options)?;
+        let mut gateway = Gateway { process, folder, options, said, api, admin };
+        gateway.wait_until_ready(since)?;
         Ok(gateway)
     }
 
-    /// Ends it, and starts it again at the same addresses with the same data. Gives the time from its start until it was
-    /// ready.
+    /// Ends it, and starts it again at the same addresses with the same data. Gives the time from its start until it
+    /// was ready.
     ///
     /// # Errors
     /// When it had ended by itself, does not end, or does not start.
@@ -150,8 +175,11 @@ impl Gateway {
         self.wait_until_ready(begun.since)
     }
 
-    fn wait_until_ready(&self, since: Instant) -> anyhow::Result<Duration> {
+    fn wait_until_ready(&mut self, since: Instant) -> anyhow::Result<Duration> {
         while !self.is_ready() {
+            if let Some(status) = self.process.ended()? {
+                bail!("the gateway ended with {status} before it was ready");
+            }
             ensure!(since.elapsed() < PATIENCE, "the gateway does not become ready");
             std::thread::sleep(READY_STEP);
         }
@@ -179,6 +207,16 @@ impl Gateway {
     /// Where publishers ask.
     pub fn api_listen(&self) -> SocketAddr {
         self.api.address()
+    }
+
+    /// Where operators ask.
+    pub fn admin_listen(&self) -> SocketAddr {
+        self.address("admin")
+    }
+
+    /// Where devices poll.
+    pub fn devices_listen(&self) -> SocketAddr {
+        self.address("devices")
     }
 
     fn address(&self, word: &str) -> SocketAddr {
@@ -223,7 +261,7 @@ impl Gateway {
 
     /// How much its data takes on the disk, in bytes.
     pub fn data_bytes(&self) -> u64 {
-        folder::bytes_in(&self.folder.join("data"))
+        bytes_in(&self.folder.join("data"))
     }
 
     /// The arguments that tell a load generator where it is and how it is let in.
@@ -325,8 +363,7 @@ impl Begun {
         addresses: &BTreeMap<String, String>,
     ) -> anyhow::Result<Begun> {
         let log = folder.join("log");
-        let mut launch = Launch::new(&options.program).args(serve(options, folder, addresses)?);
-        launch = launch.on_core(options.core).stdout(Stdio::piped());
+        let mut launch = launch(options, folder, addresses)?.stdout(Stdio::piped());
         if options.has_log_file {
             launch = launch.stderr(fs::File::options().create(true).append(true).open(&log)?);
         }
@@ -342,6 +379,25 @@ impl Begun {
         let said = words.map(|(word, value)| (word.to_owned(), value.to_owned())).collect();
         Ok(Begun { process, said, since })
     }
+}
+
+/// A gateway's folder, with its secrets and its configuration.
+fn folder(options: &GatewayOptions) -> anyhow::Result<Folder> {
+    let folder = Folder::new(&options.purpose, options.parent.as_deref())?;
+    folder.write_secret("jwt", &options.secret)?;
+    folder.write_secret("key", &options.api_key)?;
+    fs::write(folder.join("campanile.toml"), options.config.join("\n"))?;
+    Ok(folder)
+}
+
+/// A gateway that is yet to be started, where it was or on ports that are free.
+fn launch(
+    options: &GatewayOptions,
+    folder: &Folder,
+    addresses: &BTreeMap<String, String>,
+) -> anyhow::Result<Launch> {
+    let launch = Launch::new(&options.program).args(serve(options, folder, addresses)?);
+    Ok(launch.on_core(options.core).environment(options.environment.iter().cloned()))
 }
 
 /// The arguments of `campanile`.

@@ -1,8 +1,8 @@
 //! The keeper: a shell that outlives this process for as long as it takes to end what it has started.
 //!
-//! It reads from a pipe which processes are running and which folders are there. The pipe ends with this process, however
-//! that ends; then the keeper kills the ones and removes the others. It is in a process group of its own and ignores what
-//! a terminal sends to all, so it is not ended together with us.
+//! It reads from a pipe which processes are running and which folders are there. The pipe ends with this process,
+//! however that ends; then the keeper kills the ones and removes the others. It is in a process group of its own and
+//! ignores what a terminal sends to all, so it is not ended together with us.
 //!
 //! A child must not run before the keeper knows it, or there is a moment in which it could be left behind. So children
 //! start as a shell that waits for a word (`GATE`), which is given once the keeper has been told (`adopt`).

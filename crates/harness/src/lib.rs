@@ -1,8 +1,8 @@
 //! Starting our own programs, and looking at them: what benchmarks, the demo and tests of whole processes share.
 //!
 //! What always holds: whatever was started or made through this crate is gone when this process is, however it ends. A
-//! [`Process`] is killed and a [`Folder`] removed when it is dropped; if this process does not get that far, because of a
-//! signal (SIGKILL too), a closed pipe or a panic that aborts, its [`keeper`] does it.
+//! [`Process`] is killed and a [`Folder`] removed when it is dropped; if this process does not get that far, because of
+//! a signal (SIGKILL too), a closed pipe or a panic that aborts, its [`keeper`] does it.
 //!
 //! Everything here waits: none of it belongs on a thread that serves others.
 

@@ -3,8 +3,8 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-/// An address on the loopback interface that is free now. It may be taken by the time it is used: who can, asks for port 0
-/// and reads what was given.
+/// An address on the loopback interface that is free now. It may be taken by the time it is used: who can, asks for
+/// port 0 and reads what was given.
 ///
 /// # Errors
 /// When no port is free.

@@ -30,6 +30,7 @@ pub struct Launch {
     gives_way: bool,
     ending: Ending,
     folder: Option<PathBuf>,
+    environment: Vec<(String, String)>,
     stdout: Stdio,
     stderr: Option<Stdio>,
 }
@@ -44,6 +45,7 @@ impl Launch {
             gives_way: false,
             ending: Ending::Killed,
             folder: None,
+            environment: Vec::new(),
             stdout: Stdio::null(),
             stderr: None,
         }
@@ -91,6 +93,13 @@ impl Launch {
         self
     }
 
+    /// Sets variables of its environment, beside those that are ours.
+    #[must_use]
+    pub fn environment(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Launch {
+        self.environment.extend(variables);
+        self
+    }
+
     /// Where its output goes; otherwise nowhere.
     #[must_use]
     pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Launch {
@@ -132,6 +141,7 @@ impl Launch {
             .args(["-c", if has_input { keeper::GATE } else { keeper::GATE_WITHOUT_INPUT }, "sh"])
             .arg(&self.program)
             .args(&self.arguments)
+            .envs(self.environment)
             .stdin(Stdio::piped())
             .stdout(self.stdout);
         if let Some(stderr) = self.stderr {
@@ -196,7 +206,7 @@ impl Process {
     /// # Errors
     /// When it has ended.
     pub fn usage(&self) -> anyhow::Result<Usage> {
-        Usage::of(self.pid())
+        Ok(Usage::of(self.pid())?)
     }
 
     /// What it prints; only once, and only if that goes to a pipe.

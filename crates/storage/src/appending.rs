@@ -40,9 +40,10 @@ impl FjallMailbox {
         if self.room.full() {
             return Ok(Stored::StorageFull);
         }
-        let replaced = match append.topic.is_empty() {
-            true => None,
-            false => self.waiting_of_topic(tables, &address, &append.topic)?,
+        let replaced = if append.topic.is_empty() {
+            None
+        } else {
+            self.waiting_of_topic(tables, &address, &append.topic)?
         };
         let limits = self.limits;
         let known = self.load(tables, &address)?;

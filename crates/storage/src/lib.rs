@@ -47,6 +47,7 @@ use campanile_protocol::ids::{DeviceId, UserId};
 
 pub use campanile_mailbox::executor::MailboxError;
 
+pub use self::journal::KNOWN_VERSIONS;
 pub use self::room::RoomOptions;
 
 use self::changes::Changes;

@@ -1,8 +1,8 @@
 //! The log of the process, written by a thread of its own.
 //!
-//! What always holds: whoever logs neither waits nor fails. A reader that has stopped to read, or a disk that hangs, holds
-//! up the writer's thread and nobody else; what the queue has no room for is lost, counted, and told in the next line that
-//! gets through. No lock is taken on the way into the queue, since shards log, too.
+//! What always holds: whoever logs neither waits nor fails. A reader that has stopped to read, or a disk that hangs,
+//! holds up the writer's thread and nobody else; what the queue has no room for is lost, counted, and told in the next
+//! line that gets through. No lock is taken on the way into the queue, since shards log, too.
 
 use std::borrow::Cow;
 use std::io::{self, Write};

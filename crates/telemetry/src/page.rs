@@ -14,7 +14,8 @@ use crate::{Kind, Registry};
 /// What an answer says that is a [`Page`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The values of a struct of [`counters!`](crate::counters): of each counter its name, what it counts, its kind, its value.
+/// The values of a struct of [`counters!`](crate::counters): of each counter its name, what it counts, its kind, its
+/// value.
 pub type Counts = Vec<(&'static str, &'static str, Kind, u64)>;
 
 /// A page of metrics that is being made, in the order in which they are added.
@@ -91,8 +92,8 @@ impl Page {
         }
     }
 
-    /// Adds the counters of several structs of one kind, their names behind `prefix`, with the place of the struct as the
-    /// value of a label.
+    /// Adds the counters of several structs of one kind, their names behind `prefix`, with the place of the struct as
+    /// the value of a label.
     pub fn counts_by(
         &mut self,
         prefix: &str,

@@ -7,11 +7,10 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use campanile_core::counters::ShardCounters;
-use campanile_telemetry::{Page, log, page};
+use campanile_telemetry::{Page, Usage, log, page};
 
 use super::AdminApi;
 use crate::status::Phase;
-use crate::usage::ProcessUsage;
 
 /// `GET /metrics`
 pub(super) async fn page(State(room): State<Arc<AdminApi>>) -> Response {
@@ -36,7 +35,7 @@ fn add_node(page: &mut Page, room: &AdminApi) {
 }
 
 fn add_process(page: &mut Page, room: &AdminApi) {
-    let process = ProcessUsage::read();
+    let process = Usage::own();
     page.gauge("process_resident_memory_bytes", "Resident memory.", process.resident_bytes as f64);
     let help = "Open descriptors, those in rings' tables not among them.";
     page.gauge("process_open_fds", help, process.open_fds as f64);

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use campanile_core::counters::ShardCounters;
+use campanile_telemetry::Usage;
 use serde::Serialize;
 
 use super::AdminApi;
 use crate::status::Phase;
-use crate::usage::ProcessUsage;
 
 /// A node, and each of its shards.
 #[derive(Serialize)]
@@ -38,7 +38,7 @@ pub(super) async fn node(State(room): State<Arc<AdminApi>>) -> Json<NodeAnswer> 
     for (name, value) in shards.iter().flatten() {
         *totals.entry(*name).or_insert(0) += value;
     }
-    let usage = ProcessUsage::read();
+    let usage = Usage::own();
     let node = &room.node;
     Json(NodeAnswer {
         node: node.id.to_string(),

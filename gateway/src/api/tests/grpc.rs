@@ -452,13 +452,10 @@ async fn the_schema_can_be_asked_for_in_both_versions() {
 async fn both_versions_of_http_share_the_port() {
     let served = Served::start().await;
     served.push(text("ada", "over HTTP/2")).await.unwrap();
-    let url = format!("http://{}/v2/push", served.address);
-    let status = tokio::task::spawn_blocking(move || {
-        let request = ureq::post(&url).header("authorization", format!("Bearer {KEY}"));
-        let request = request.header("content-type", "application/json");
-        request.send(r#"{"user":"ada","payload":{"text":"over HTTP/1.1"}}"#).unwrap().status()
-    });
-    assert_eq!(status.await.unwrap(), 200);
+    let older = campanile_harness::http::Client::new(served.address).with_bearer(KEY);
+    let push = r#"{"user":"ada","payload":{"text":"over HTTP/1.1"}}"#;
+    let answered = tokio::task::spawn_blocking(move || older.post("/v2/push", push));
+    assert_eq!(answered.await.unwrap().unwrap().status, 200);
     let texts = served.api.all_pushed();
     assert_eq!(texts.len(), 2);
     // JSON over HTTP/2, and a gRPC path that does not exist.
