@@ -72,9 +72,12 @@ impl All {
             ensure!(is_known, "there is no run {name}: see bench all --list");
         }
         let names = |list: &[String], name: &str| list.iter().any(|one| one == name);
-        let is_wanted = |name: &str, is_long: bool| match self.only.is_empty() {
-            true => (self.list || !is_long) && !names(&self.but, name),
-            false => names(&self.only, name),
+        let is_wanted = |name: &str, is_long: bool| {
+            if self.only.is_empty() {
+                (self.list || !is_long) && !names(&self.but, name)
+            } else {
+                names(&self.only, name)
+            }
         };
         let short = RUNS.into_iter().filter(|(name, _)| is_wanted(name, false));
         let long = LONG_RUNS.into_iter().filter(|(name, _)| is_wanted(name, true));

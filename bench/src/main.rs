@@ -1,7 +1,8 @@
 //! Says what this machine allows and, against that, how close the gateway comes; and whether it keeps its word when it
 //! is killed.
 //!
-//! Every figure is printed as a table and, with `--json`, written as a [`report::Record`]; [`tables`] are made of those.
+//! Every figure is printed as a table and, with `--json`, written as a [`report::Record`]; [`tables`] are made of
+//! those.
 
 mod all;
 mod compare;

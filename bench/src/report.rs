@@ -1,4 +1,5 @@
-//! What benchmarks found: a [`Findings`] of each repetition, and the [`Record`] of all that is printed and kept as JSON.
+//! What benchmarks found: a [`Findings`] of each repetition, and the [`Record`] of all that is printed and kept as
+//! JSON.
 
 mod figures;
 mod targets;

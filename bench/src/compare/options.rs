@@ -179,9 +179,10 @@ impl Compare {
 
     /// The loads.
     pub(super) fn ramp(&self) -> Ramp {
-        match self.rates.is_empty() {
-            true => Ramp::Search { first: self.first_rate, good: None, bad: None, refinements: self.refine },
-            false => Ramp::Fixed(self.rates.clone().into_iter()),
+        if self.rates.is_empty() {
+            Ramp::Search { first: self.first_rate, good: None, bad: None, refinements: self.refine }
+        } else {
+            Ramp::Fixed(self.rates.clone().into_iter())
         }
     }
 

@@ -20,7 +20,8 @@ pub(crate) struct Series {
     pub(crate) steps: Vec<Step>,
 }
 
-/// One offered load; what an older report lacks is zero. Figures of the server's process are missing where it is not known.
+/// One offered load; what an older report lacks is zero. Figures of the server's process are missing where it is not
+/// known.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Step {

@@ -45,9 +45,10 @@ impl Hold {
         let connections = f64::from(self.connections);
         let most = self.connections.to_string();
         // Before the gateway: what one run leaves in the kernel's caches makes the next look smaller.
-        let bare = match self.no_floor {
-            true => None,
-            false => Some(floor::run(&self.setup, &self.floor_arguments(&["accepts", "--hold", "--poll"]))?),
+        let bare = if self.no_floor {
+            None
+        } else {
+            Some(floor::run(&self.setup, &self.floor_arguments(&["accepts", "--hold", "--poll"]))?)
         };
         let gateway = Gateway::start(&self.setup, &["--max-connections", &most])?;
         let kernel_before = KernelMemory::settled()?;

@@ -10,8 +10,8 @@ use super::process::Gateway;
 use super::{Setup, deliveries, floor, pushes, words};
 use crate::report::{Asked, Findings};
 
-/// Two gateways' CPU for each message, in turn, and the floor's for as many bytes: events to all, pushes to random users,
-/// and durable pushes. Which of the two goes first changes with each repetition.
+/// Two gateways' CPU for each message, in turn, and the floor's for as many bytes: events to all, pushes to random
+/// users, and durable pushes. Which of the two goes first changes with each repetition.
 #[derive(Args, Debug)]
 pub(crate) struct HotPath {
     /// The program that --gateway is compared with, such as that of an earlier commit

@@ -9,9 +9,9 @@
 //! 4. A retry with the same deduplication id stores nothing twice: a content has one id.
 //! 5. Nothing is received that was not published, and nothing by whom it was not for.
 //!
-//! There is one thing that 4 cannot exclude for a gateway which delivers before its commit: it is killed in between, the
-//! publisher never heard of the first id, the retry is stored under a second. Such an *orphan* may have been seen in the
-//! incarnation that was killed before it answered, and never again; anything else is a breach.
+//! There is one thing that 4 cannot exclude for a gateway which delivers before its commit: it is killed in between,
+//! the publisher never heard of the first id, the retry is stored under a second. Such an *orphan* may have been seen
+//! in the incarnation that was killed before it answered, and never again; anything else is a breach.
 
 use std::collections::{HashMap, HashSet};
 
@@ -141,19 +141,12 @@ fn check_ids(
         if id == name {
             continue;
         }
-        match is_orphan(publication, of_id) {
-            true => findings.orphans += 1,
-            false => {
-                let Device { user, device, .. } = records.devices[device];
-                let incarnations = incarnations(of_id);
-                findings.breaches.push(Breach::IdChanged {
-                    number,
-                    user,
-                    device,
-                    ids: (name, id),
-                    incarnations,
-                });
-            }
+        if is_orphan(publication, of_id) {
+            findings.orphans += 1
+        } else {
+            let Device { user, device, .. } = records.devices[device];
+            let incarnations = incarnations(of_id);
+            findings.breaches.push(Breach::IdChanged { number, user, device, ids: (name, id), incarnations });
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Devices that come and go as they like, and note everything that they are delivered.
 //!
-//! A thread has many devices and waits for all of their sockets. What a device does in a session is drawn by lot when it
-//! begins: whether it stays, leaves soon or stays away for long, and whether it acknowledges promptly, slowly or not at
-//! all. When everything is to be drained they all come, stay and acknowledge promptly.
+//! A thread has many devices and waits for all of their sockets. What a device does in a session is drawn by lot when
+//! it begins: whether it stays, leaves soon or stays away for long, and whether it acknowledges promptly, slowly or not
+//! at all. When everything is to be drained they all come, stay and acknowledge promptly.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! What the mailbox keeps in memory of devices that are registered and for which nothing comes.
 //!
-//! Each device does what a connection that registers does: its user is looked for and written, and what waits is counted.
-//! In between the store syncs and looks for what has expired, as its thread does.
+//! Each device does what a connection that registers does: its user is looked for and written, and what waits is
+//! counted. In between the store syncs and looks for what has expired, as its thread does.
 
 use std::time::{Duration, Instant};
 

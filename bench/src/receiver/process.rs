@@ -70,9 +70,10 @@ fn serve() -> anyhow::Result<()> {
     let mut connected = false;
     loop {
         // Until there are sockets only a command can bring something to do.
-        let command = match connected {
-            true => commands.try_recv(),
-            false => commands.recv().map_err(|_| TryRecvError::Disconnected),
+        let command = if connected {
+            commands.try_recv()
+        } else {
+            commands.recv().map_err(|_| TryRecvError::Disconnected)
         };
         match command.as_deref() {
             Ok(CONNECT) => {

@@ -133,9 +133,8 @@ impl Sample {
         for &(nanos, count) in &self.latencies {
             all.saturating_record_n(nanos, count);
         }
-        let msec = |quantile: &f64| match all.is_empty() {
-            true => f64::NAN,
-            false => all.value_at_quantile(*quantile) as f64 / 1e6,
+        let msec = |quantile: &f64| {
+            if all.is_empty() { f64::NAN } else { all.value_at_quantile(*quantile) as f64 / 1e6 }
         };
         quantiles.iter().map(msec).collect()
     }

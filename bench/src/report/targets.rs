@@ -75,9 +75,8 @@ impl Wanted {
         let values = |name: &str| -> Vec<f64> {
             repetitions.iter().map(|figures| figures.get(name).unwrap_or(f64::NAN)).collect()
         };
-        let of = |name: &str, asked: Asked| match self.always {
-            true => asked.worst(&values(name)),
-            false => Spread::of(&values(name)).median,
+        let of = |name: &str, asked: Asked| {
+            if self.always { asked.worst(&values(name)) } else { Spread::of(&values(name)).median }
         };
         let reached = of(&self.name, self.asked);
         let mut wanted = self.asked.to_string();

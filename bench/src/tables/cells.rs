@@ -4,9 +4,9 @@ use anyhow::{Context, bail};
 
 use super::source::Source;
 
-/// Fills `{name}` and `{name:form}` with figures. A form is `.N` (so many decimals), `,` (whole, thousands apart), `MB`, `KB`,
-/// `ms` (of seconds) or `%` (whole); without one it is as precise as seems right. Behind a `+` all repetitions follow in
-/// brackets.
+/// Fills `{name}` and `{name:form}` with figures. A form is `.N` (so many decimals), `,` (whole, thousands apart),
+/// `MB`, `KB`, `ms` (of seconds) or `%` (whole); without one it is as precise as seems right. Behind a `+` all
+/// repetitions follow in brackets.
 pub(super) fn fill(template: &str, source: &Source) -> anyhow::Result<String> {
     let mut text = String::new();
     let mut rest = template;

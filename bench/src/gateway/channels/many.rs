@@ -12,8 +12,8 @@ use super::{ChannelSetup, Counted, QUIET};
 use crate::gateway::process::Gateway;
 use crate::report::{Asked, Findings};
 
-/// Messages to all channels in turn, in batches and then one by one. Every session is subscribed to as many channels as a
-/// channel has subscribers.
+/// Messages to all channels in turn, in batches and then one by one. Every session is subscribed to as many channels as
+/// a channel has subscribers.
 #[derive(Args, Debug)]
 pub(crate) struct Many {
     /// Channels, and sessions

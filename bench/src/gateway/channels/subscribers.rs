@@ -12,8 +12,8 @@ use crate::gateway::Setup;
 use crate::gateway::process::{Gateway, SECRET};
 use crate::receiver::{Fleet, Opening, Plan, Sample};
 
-/// Source addresses: 127.0.0.1 to 127.0.0.64. With few of them a port is hard to find while those of the last run wait for
-/// their end (TIME-WAIT, RFC 9293 §3.3.2).
+/// Source addresses: 127.0.0.1 to 127.0.0.64. With few of them a port is hard to find while those of the last run wait
+/// for their end (TIME-WAIT, RFC 9293 §3.3.2).
 pub(super) const SOURCES: u8 = 64;
 /// How long tokens hold.
 const TOKEN_SECONDS: u64 = 86_400;

@@ -55,8 +55,8 @@ impl Sustained {
         self.channel.output().measure(|| self.once(&mut found))
     }
 
-    /// Looks for the best rate that the gateway keeps up with. If there is none, the highest that it delivers is what can
-    /// be said.
+    /// Looks for the best rate that the gateway keeps up with. If there is none, the highest that it delivers is what
+    /// can be said.
     fn search(&self, gateway: &Gateway) -> anyhow::Result<(f64, Series)> {
         let search = [("--first-rate", self.first_rate.to_string()), ("--refine", self.refine.to_string())];
         let mut series = self.compare(gateway, &search)?;

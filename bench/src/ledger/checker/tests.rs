@@ -3,8 +3,8 @@
 use super::*;
 use crate::ledger::records::Manner;
 
-/// User 0 has devices 0 and 1, user 1 has device 0. Message `n` is for all devices of user `n % 2`, has id `100 + n` and
-/// number `10 + n`.
+/// User 0 has devices 0 and 1, user 1 has device 0. Message `n` is for all devices of user `n % 2`, has id `100 + n`
+/// and number `10 + n`.
 struct Story {
     records: Records,
 }

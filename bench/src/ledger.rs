@@ -1,9 +1,9 @@
 //! `bench ledger`: whether the gateway keeps its word when it is killed again and again.
 //!
-//! Publishers note every message that was accepted, devices everything that they are delivered; meanwhile the gateway is
-//! killed (SIGKILL) at random moments and started again with the same data. At the end all devices come, everything
-//! that waits is delivered, and the two books are compared ([`checker`]). A kill takes the process, not the machine: what
-//! a power cut does is not shown here.
+//! Publishers note every message that was accepted, devices everything that they are delivered; meanwhile the gateway
+//! is killed (SIGKILL) at random moments and started again with the same data. At the end all devices come, everything
+//! that waits is delivered, and the two books are compared ([`checker`]). A kill takes the process, not the machine:
+//! what a power cut does is not shown here.
 
 mod breach;
 mod checker;
