@@ -81,15 +81,10 @@ impl DriverReport {
 /// When no gateway can run here at all.
 pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<()> {
     let report = Report::new(Machine::read(), args.max_connections, args.shards);
-    let text = match args.json {
-        true => serde_json::to_string_pretty(&report)? + "\n",
-        false => report.to_string(),
-    };
+    let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
     crate::cli::print(&text)?;
-    match report.drivers.iter().any(|driver| driver.connections > 0) {
-        true => Ok(()),
-        false => anyhow::bail!("no gateway can run here"),
-    }
+    anyhow::ensure!(report.drivers.iter().any(|driver| driver.connections > 0), "no gateway can run here");
+    Ok(())
 }
 
 impl Report {
@@ -232,12 +227,11 @@ impl fmt::Display for Report {
                 row(f, "", warning)?;
             }
         }
-        match self.advice.is_empty() {
-            true => writeln!(f, "\nNothing has to be changed."),
-            false => {
-                writeln!(f, "\nWhat to change")?;
-                self.advice.iter().try_for_each(|line| writeln!(f, "  - {line}"))
-            }
+        if self.advice.is_empty() {
+            writeln!(f, "\nNothing has to be changed.")
+        } else {
+            writeln!(f, "\nWhat to change")?;
+            self.advice.iter().try_for_each(|line| writeln!(f, "  - {line}"))
         }
     }
 }

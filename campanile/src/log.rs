@@ -1,5 +1,5 @@
-//! The log, on standard error. What cannot be written there is lost, and nothing else: a disk that is full, a reader that
-//! has gone or one that stays and does not read keeps a gateway neither from serving nor from draining.
+//! The log, on standard error. What cannot be written there is lost, and nothing else: a disk that is full, a reader
+//! that has gone or one that stays and does not read keeps a gateway neither from serving nor from draining.
 
 use std::env::{self, VarError};
 use std::fs::File;
@@ -16,8 +16,8 @@ const VARIABLE: &str = "RUST_LOG";
 /// Begins to log: as the flag says, or else the environment, or else the configuration.
 ///
 /// # Errors
-/// When the flag or the configuration is not a filter, or there is no thread to write the log. What another program means
-/// by the environment is passed over, with a warning.
+/// When the flag or the configuration is not a filter, or there is no thread to write the log. What another program
+/// means by the environment is passed over, with a warning.
 pub(crate) fn begin(flag: Option<&str>, configured: &str) -> anyhow::Result<()> {
     let (filter, passed_over) = choose(flag, env::var(VARIABLE), configured)?;
     // A descriptor of its own: the lock of the standard library's would be held while a write waits for who reads.

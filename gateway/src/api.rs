@@ -1,12 +1,13 @@
 //! The control plane: what publishers, operators and devices that poll ask over HTTP and gRPC.
 //!
-//! Requests that belong together are a room: `push`, `channels`, `devices`, `messages` and `admin`. A room has its routes
-//! for HTTP and gRPC, which share everything but the form, and a state of its own; none reaches into another's. [`Api`]
-//! holds the rooms and says which [`Listener`] answers what; [`server::serve`] brings one listener onto a socket.
+//! Requests that belong together are a room: `push`, `channels`, `devices`, `messages` and `admin`. A room has its
+//! routes for HTTP and gRPC, which share everything but the form, and a state of its own; none reaches into another's.
+//! [`Api`] holds the rooms and says which [`Listener`] answers what; [`server::serve`] brings one listener onto a
+//! socket.
 //!
-//! Everything below `/v2` and the gRPC service need a key, or for `/v2/messages` a device's token, checked before any of
-//! the body is read. Every body, header, connection and answer has a limit in size or time. The API knows the shards that
-//! it asks and the node's status, and nothing of the node that starts it.
+//! Everything below `/v2` and the gRPC service need a key, or for `/v2/messages` a device's token, checked before any
+//! of the body is read. Every body, header, connection and answer has a limit in size or time. The API knows the shards
+//! that it asks and the node's status, and nothing of the node that starts it.
 
 mod admin;
 mod auth;

@@ -115,10 +115,7 @@ fn plan_uring(wanted: Wanted, nofile: u32, cores: usize) -> Plan {
             "{shards} shards hold {connections_max} connections, not {}: a shard's table has at most {nofile} \
              entries (nofile); {}",
             wanted.max_connections,
-            match fewest == most {
-                true => "raise nofile".into(),
-                false => format!("raise nofile or use {fewest} shards"),
-            }
+            if fewest == most { "raise nofile".into() } else { format!("raise nofile or use {fewest} shards") }
         )
     });
     Plan { shards, slots_per_shard: slots(connections_max, shards).min(nofile), connections_max, warning }

@@ -121,18 +121,13 @@ impl Cgroup {
             let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
             let of = |name: &str| controllers.split(',').any(|controller| controller == name);
             let path = path.trim_start_matches('/');
-            match controllers.is_empty() {
-                true => Path::new(path).ancestors().for_each(|group| found.add_v2(&mount.join(group))),
-                false if of("cpu") => {
-                    Path::new(path)
-                        .ancestors()
-                        .for_each(|group| found.add_cpu_v1(&mount.join("cpu").join(group)));
-                }
-                false if of("memory") => {
-                    let mount = mount.join("memory");
-                    Path::new(path).ancestors().for_each(|group| found.add_memory_v1(&mount.join(group)));
-                }
-                false => {}
+            let groups = Path::new(path).ancestors();
+            if controllers.is_empty() {
+                groups.for_each(|group| found.add_v2(&mount.join(group)));
+            } else if of("cpu") {
+                groups.for_each(|group| found.add_cpu_v1(&mount.join("cpu").join(group)));
+            } else if of("memory") {
+                groups.for_each(|group| found.add_memory_v1(&mount.join("memory").join(group)));
             }
         }
         found

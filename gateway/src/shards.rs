@@ -359,12 +359,11 @@ impl Link {
         let (sender, receiver) = oneshot::channel();
         self.waiting().insert(ticket, sender);
         // Whoever clears `waiting` has seen the end before: either it finds this asker, or the end is seen here.
-        let refused = match self.inbox.has_ended() {
-            true => Some(Unavailable::Stopping),
-            false => {
-                let request = Request { ticket, bell: Some(bell), body };
-                self.inbox.ask(request).is_err().then_some(Unavailable::Overloaded)
-            }
+        let refused = if self.inbox.has_ended() {
+            Some(Unavailable::Stopping)
+        } else {
+            let request = Request { ticket, bell: Some(bell), body };
+            self.inbox.ask(request).is_err().then_some(Unavailable::Overloaded)
         };
         if let Some(refused) = refused {
             self.waiting().remove(&ticket);

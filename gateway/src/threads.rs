@@ -8,21 +8,20 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use campanile_engine::epoll::Epoll;
-use campanile_engine::uring::Uring;
-use campanile_engine::{DriverKind, Now, Peers, RunOptions, Waker, run_with};
-
 use campanile_core::counters::ShardCounters;
 use campanile_core::hashing::HashKey;
 use campanile_core::inbox::Inbox;
 use campanile_core::lanes::{Lanes, MESSAGES_WAITING_MAX};
 use campanile_core::placement::PlacementKey;
+use campanile_core::settings::ShardSettings;
+use campanile_core::{Client, Shard, ShardParts};
+use campanile_engine::epoll::Epoll;
+use campanile_engine::uring::Uring;
+use campanile_engine::{DriverKind, Now, Peers, RunOptions, Waker, run_with};
 use campanile_mailbox::operations::Port;
 
 use crate::panics::AbortOnPanic;
 use crate::shards::Shards;
-use campanile_core::settings::ShardSettings;
-use campanile_core::{Client, Shard, ShardParts};
 
 /// Shards take turns this often with whoever wants their core, instead of every few milliseconds.
 const SHARD_SLICE: Duration = Duration::from_micros(500);
@@ -213,8 +212,8 @@ impl ShardThread {
         {
             tracing::warn!(%error, core, "a shard is not pinned to its core");
         }
-        // The store and the control plane want the same cores, also where no other shard does: a shard that wakes up goes
-        // before them.
+        // The store and the control plane want the same cores, also where no other shard does: a shard that wakes up
+        // goes before them.
         if let Err(error) = campanile_engine::thread::set_slice(SHARD_SLICE) {
             tracing::debug!(%error, "shards keep the scheduler's own slice");
         }

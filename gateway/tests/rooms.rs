@@ -11,7 +11,8 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     files.chain(folders.iter().flat_map(|folder| sources(folder))).collect()
 }
 
-/// Whether a source names a module at the top of its crate, from a module that is `depth` below it. Comments do not count.
+/// Whether a source names a module at the top of its crate, from a module that is `depth` below it. Comments do not
+/// count.
 fn names(source: &str, module: &str, depth: usize) -> bool {
     let code: String = source.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
     let code: String = code.split_whitespace().collect();

@@ -2,13 +2,13 @@
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use campanile_core::requests::Unavailable;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::body;
 use super::error::{ApiError, ErrorBody};
 use super::fields::Bounded;
-use campanile_core::requests::Unavailable;
 
 /// Items that one batch may have.
 pub const BATCH_ITEMS_MAX: usize = 1_000;

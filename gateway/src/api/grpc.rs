@@ -1,5 +1,5 @@
-//! The same operations over gRPC (`crates/protocol/proto/campanile/v2/gateway.proto`). The schema has one service for what are
-//! several rooms here: each method is its room's, where requests become those that HTTP's become.
+//! The same operations over gRPC (`crates/protocol/proto/campanile/v2/gateway.proto`). The schema has one service for
+//! what are several rooms here: each method is its room's, where requests become those that HTTP's become.
 
 pub(super) mod batch;
 pub(super) mod convert;

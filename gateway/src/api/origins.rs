@@ -37,8 +37,8 @@ impl AllowedOrigins {
         AllowedOrigins(origins)
     }
 
-    /// What a page may be told, if it may ask. That any page may is told without naming it, so that no browser adds what
-    /// it keeps for this site.
+    /// What a page may be told, if it may ask. That any page may is told without naming it, so that no browser adds
+    /// what it keeps for this site.
     fn allow(&self, origin: &HeaderValue) -> Option<HeaderValue> {
         let is = |allowed: &String| allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes());
         match &*self.0 {
@@ -52,8 +52,8 @@ impl AllowedOrigins {
     }
 }
 
-/// Answers what browsers ask before they send a request, refuses requests of pages that may not ask, and lets the others
-/// read their answers. Requests without an `Origin` are no page's.
+/// Answers what browsers ask before they send a request, refuses requests of pages that may not ask, and lets the
+/// others read their answers. Requests without an `Origin` are no page's.
 pub(super) async fn check(
     State(origins): State<Arc<AllowedOrigins>>,
     request: Request,

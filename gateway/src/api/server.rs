@@ -1,5 +1,6 @@
-//! One listener of the API on its socket: at most so many connections, each with limits of time for a request's head and for a reader
-//! that stops. A connection speaks HTTP/1.1 or HTTP/2 (with prior knowledge, RFC 9113 §3.3), which gRPC needs.
+//! One listener of the API on its socket: at most so many connections, each with limits of time for a request's head
+//! and for a reader that stops. A connection speaks HTTP/1.1 or HTTP/2 (with prior knowledge, RFC 9113 §3.3), which
+//! gRPC needs.
 
 mod activity;
 mod preface;
@@ -83,8 +84,8 @@ impl Patience {
     }
 }
 
-/// Answers on a socket what `listener` answers, until `shutdown` is over; then lets requests that are under way finish, for
-/// 2 s at most.
+/// Answers on a socket what `listener` answers, until `shutdown` is over; then lets requests that are under way finish,
+/// for 2 s at most.
 pub async fn serve(
     socket: TcpListener,
     api: Arc<Api>,

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use campanile_core::namespaces::{Namespace, Namespaces, PRESENCE_NAMESPACE, SlowPolicy};
 use campanile_protocol::ids::CHANNEL_NAME_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
 use super::settings::{invalid, within};
 use super::{ConfigError, Key};
-use campanile_core::namespaces::{Namespace, Namespaces, PRESENCE_NAMESPACE, SlowPolicy};
 
 /// The largest history of a channel, in messages.
 const HISTORY_MESSAGES_MAX: u64 = 1_000_000;

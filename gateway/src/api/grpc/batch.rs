@@ -1,5 +1,5 @@
-//! `PushBatch` and `PublishBatch`: requests come and answers go on one stream, in order, with several requests under way
-//! at once.
+//! `PushBatch` and `PublishBatch`: requests come and answers go on one stream, in order, with several requests under
+//! way at once.
 //!
 //! One task drives the whole stream. A request's shards have been asked once its future was polled for the first time,
 //! so requests reach the shards in the order in which they came, and only the oldest has to be waited for.

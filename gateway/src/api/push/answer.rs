@@ -1,10 +1,10 @@
 //! What a publisher hears about a push.
 
+use campanile_core::requests::{Outcome, Pushed};
 use campanile_protocol::ids::{DeviceId, MessageId};
 use serde::{Serialize, Serializer};
 
 use crate::api::error::{ApiError, ErrorDetail};
-use campanile_core::requests::{Outcome, Pushed};
 
 /// What became of a push, as JSON.
 pub(in crate::api) struct PushAnswer(pub(in crate::api) Pushed);

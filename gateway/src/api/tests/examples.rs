@@ -1,7 +1,7 @@
 //! Every example of `docs/api.md` is sent, and answered as it says.
 //!
-//! A block whose first line is ```` ```json METHOD PATH STATUS ```` is a request; one with `json answer` is the answer to
-//! the request before it.
+//! A block whose first line is ```` ```json METHOD PATH STATUS ```` is a request; one with `json answer` is the answer
+//! to the request before it.
 
 use axum::body::Body;
 use axum::http::{Method, Request};

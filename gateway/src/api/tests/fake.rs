@@ -55,7 +55,8 @@ pub(in crate::api) const EPOCH: u64 = 7;
 /// `ada` has device 1, which is connected, 2, which is not, and 3, whose mailbox is full and which does not keep up;
 /// `bob` has device 1, which is not connected. The devices of `full` are 1, whose mailbox is full, and 2, for which
 /// there is no storage. `crowd` may have no more devices; the store does not work for `broken`; nobody answers about
-/// `silence`, the user and the channel; others have no device. The members of channels of the namespace `room` are told.
+/// `silence`, the user and the channel; others have no device. The members of channels of the namespace `room` are
+/// told.
 pub(in crate::api) struct Api {
     pub(in crate::api) api: Arc<crate::api::Api>,
     pub(in crate::api) shards: Arc<Shards>,

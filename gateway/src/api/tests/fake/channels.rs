@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
+use campanile_core::namespaces::PRESENCE_NAMESPACE;
+use campanile_core::requests::{ChannelHistory, ChannelPart, Publish, PublishError, Unavailable};
 use campanile_protocol::ids::ChannelName;
 use campanile_protocol::messages::{ChannelMessage, Device, Position};
 
 use super::EPOCH;
-use campanile_core::namespaces::PRESENCE_NAMESPACE;
-use campanile_core::requests::{ChannelHistory, ChannelPart, Publish, PublishError, Unavailable};
 
 /// Messages that each channel keeps.
 const HISTORY_MESSAGES: usize = 3;
