@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Campanile on one shard, with a channel `news` that any session may subscribe to. `./campanile.sh tokens COUNT` prints tokens
-# for its subscribers, who are subscribed from the beginning; `./campanile.sh PORT` starts it, its API on the next port.
+# Campanile on one shard, with a channel `news` that any session may subscribe to. `./campanile.sh tokens COUNT` prints
+# tokens for its subscribers, who are subscribed from the beginning; `./campanile.sh PORT` starts it, its API on the
+# next port.
 set -euo pipefail
 program="$(cd "$(dirname "$0")/../.." && pwd)/target/release/campanile"
 # In the folder for temporary files, and left there: the measured process is the gateway itself.
