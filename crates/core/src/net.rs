@@ -6,7 +6,7 @@
 //! - A session ends by being marked ([`Net::end`]): from then on it is no session any more and nothing is delivered to
 //!   it. Everybody else who knows it is told by the shard, which takes it with [`Net::take_ended`] after each event.
 
-mod check;
+pub(crate) mod check;
 pub(crate) mod ending;
 pub(crate) mod fan;
 mod held;

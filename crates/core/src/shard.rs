@@ -145,16 +145,17 @@ impl Shard {
     pub fn check(&self) -> Result<(), Broken> {
         let Rooms { net, entry, users, delivery, channels, store, .. } = &self.rooms;
         let counters = &self.ground.counters;
-        net.check_slots(counters)?;
-        net.check_held_bytes(counters)?;
-        entry.check_addresses(net)?;
-        users.check_directory(net, counters)?;
+        let tenants = net.tenants();
+        net.check_slots(&tenants, counters)?;
+        net.check_held_bytes(&tenants, counters)?;
+        entry.check_addresses(&tenants)?;
+        users.check_directory(net, &tenants, counters)?;
         users.check_parking()?;
         users.check_watermarks(store)?;
         store.check_waiting()?;
-        users.check_windows(net)?;
-        delivery.check_windows(net)?;
-        channels.check_subscriptions(net, counters)?;
+        users.check_windows(&tenants)?;
+        delivery.check_windows(&tenants)?;
+        channels.check_subscriptions(&tenants, counters)?;
         channels.check_logs()?;
         channels.check_queues(net)
     }

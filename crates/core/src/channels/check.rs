@@ -1,14 +1,16 @@
 //! Checkers of `channels`.
 
-use std::collections::HashSet;
+use std::collections::VecDeque;
 
 use campanile_protocol::ids::ChannelName;
 
+use super::channel::Channel;
 use super::log::Lag;
 use super::registry::Channels;
 use crate::counters::ShardCounters;
 use crate::invariants::{Broken, holds};
 use crate::net::Net;
+use crate::net::check::Tenants;
 use crate::net::wire::NONE;
 
 /// Where a subscriber of a channel is.
@@ -39,39 +41,61 @@ impl Channels {
     }
 
     /// Each subscription is in exactly one list: in that of its session once, and either at its place among its channel's
-    /// subscribers or once among those who wait for the owner's log.
-    pub(crate) fn check_subscriptions(&self, net: &Net, counters: &ShardCounters) -> Result<(), Broken> {
+    /// subscribers or once among those who wait for the owner's log. Since none is in two lists of a kind, it is enough that
+    /// each kind has as many as there are.
+    pub(crate) fn check_subscriptions(
+        &self,
+        tenants: &Tenants<'_>,
+        counters: &ShardCounters,
+    ) -> Result<(), Broken> {
         const CHECKER: &str = "each subscription in exactly one list";
-        let mut of_sessions = HashSet::new();
-        for (slot, session) in net.sessions() {
+        let there = self.subscriptions.len();
+        let (mut of_sessions, mut of_channels) = (0, 0);
+        for &(slot, session) in &tenants.sessions {
             for (number, subscription) in self.subscriptions.of_session(session.membership.subscriptions) {
-                holds(CHECKER, subscription.slot == slot && of_sessions.insert(number), || {
+                of_sessions += 1;
+                // A list that bites its tail has no end.
+                holds(CHECKER, subscription.slot == slot && of_sessions <= there, || {
                     format!("subscription {number} of slot {} stands with slot {slot}", subscription.slot)
                 })?;
             }
         }
-        let mut of_channels = HashSet::new();
         for (channel, state) in &self.slab {
-            let places = state.subscribers.iter().enumerate().map(|(place, &number)| (place as u32, number));
-            let joining = state.joining.iter().map(|joining| (NONE, joining.subscription));
-            for (place, number) in places.chain(joining) {
-                let subscription = self.subscriptions.get(number);
-                let is_here = subscription.is_some_and(|subscription| {
-                    subscription.channel as usize == channel && subscription.place == place
-                });
-                holds(CHECKER, is_here && of_channels.insert(number), || {
-                    format!("subscription {number} does not belong to place {place} of {}", state.name)
+            for (place, &number) in state.subscribers.iter().enumerate() {
+                of_channels += 1;
+                self.check_place(CHECKER, number, channel, place as u32)?;
+            }
+            for (at, joining) in state.joining.iter().enumerate() {
+                of_channels += 1;
+                self.check_place(CHECKER, joining.subscription, channel, NONE)?;
+                let mut before = state.joining.iter().take(at);
+                holds(CHECKER, before.all(|other| other.subscription != joining.subscription), || {
+                    format!("subscription {} waits twice for the log of {}", joining.subscription, state.name)
                 })?;
             }
         }
-        holds(CHECKER, of_sessions == of_channels, || {
-            let apart: Vec<u32> = of_sessions.symmetric_difference(&of_channels).copied().collect();
-            format!("subscriptions {apart:?} stand with a session or a channel only")
+        holds(CHECKER, (of_sessions, of_channels) == (there, there), || {
+            format!("of {there} subscriptions {of_sessions} stand with sessions, {of_channels} with channels")
         })?;
-        let counted = (u64::from(self.subscriptions.len()), counters.subscriptions.get());
-        let there = of_sessions.len() as u64;
-        holds(CHECKER, counted == (there, there), || {
-            format!("there are {there} subscriptions, counted are {counted:?}")
+        let counted = counters.subscriptions.get();
+        holds(CHECKER, counted == u64::from(there), || {
+            format!("there are {there} subscriptions, counted are {counted}")
+        })
+    }
+
+    fn check_place(
+        &self,
+        checker: &'static str,
+        number: u32,
+        channel: usize,
+        place: u32,
+    ) -> Result<(), Broken> {
+        let subscription = self.subscriptions.get(number);
+        let is_here = subscription.is_some_and(|subscription| {
+            subscription.channel as usize == channel && subscription.place == place
+        });
+        holds(checker, is_here, || {
+            format!("subscription {number} does not belong to place {place} of channel {channel}")
         })
     }
 
@@ -86,31 +110,47 @@ impl Channels {
     /// A channel stands in the queues that it says that it stands in, once, and so do subscriptions; whoever lacks something
     /// is brought forward by one of them, or by its socket when that has room again: nobody is forgotten.
     pub(crate) fn check_queues(&self, net: &Net) -> Result<(), Broken> {
-        let behind: HashSet<u32> = self.behind.iter().copied().collect();
-        for (channel, state) in &self.slab {
-            let number = channel as u32;
+        let (mut passes, mut feeds) = (0, 0);
+        for (_, state) in &self.slab {
+            passes += usize::from(state.ready);
+            feeds += usize::from(state.feeding);
+            let head = state.log.head_cursor();
             for &subscriber in &state.subscribers {
                 let Some(subscription) = self.subscriptions.get(subscriber) else { continue };
                 holds(
                     "subscriptions stand in their queue",
-                    !subscription.is_behind || behind.contains(&subscriber),
+                    !subscription.is_behind || self.behind.contains(&subscriber),
                     || format!("subscription {subscriber} of {} is behind and does not wait", state.name),
                 )?;
-                let lacks = subscription.cursor != state.log.head_cursor();
-                let keeps_up = net.session(subscription.slot).is_some_and(|session| session.wire.keeps_up());
                 let is_awaited = state.ready || subscription.is_behind;
-                holds("nobody is forgotten by passes", !lacks || !keeps_up || is_awaited, || {
+                let is_forgotten = subscription.cursor != head
+                    && !is_awaited
+                    && net.session(subscription.slot).is_some_and(|session| session.wire.keeps_up());
+                holds("nobody is forgotten by passes", !is_forgotten, || {
                     format!("subscription {subscriber} of {} lacks something", state.name)
                 })?;
             }
-            for (queue, says, name) in
-                [(&self.ready, state.ready, "pass"), (&self.feeding, state.feeding, "feed")]
-            {
-                let times = queue.iter().filter(|&&queued| queued == number).count();
-                holds("channels stand in their queues", times == usize::from(says), || {
-                    format!("{} waits {times} times for its {name}, and says {says}", state.name)
-                })?;
-            }
+        }
+        self.check_queue(&self.ready, passes, |state| state.ready)?;
+        self.check_queue(&self.feeding, feeds, |state| state.feeding)
+    }
+
+    /// Of so many channels that say that they wait each stands in the queue once, and nobody else.
+    fn check_queue(
+        &self,
+        queue: &VecDeque<u32>,
+        waiting: usize,
+        says: impl Fn(&Channel) -> bool,
+    ) -> Result<(), Broken> {
+        const CHECKER: &str = "channels stand in their queues";
+        holds(CHECKER, queue.len() == waiting, || {
+            format!("{waiting} channels say that they wait in the queue {queue:?}")
+        })?;
+        for (at, &number) in queue.iter().enumerate() {
+            let is_one = self.slab.get(number as usize).is_some_and(&says);
+            holds(CHECKER, is_one && !queue.range(..at).any(|&before| before == number), || {
+                format!("channel {number} stands in the queue {queue:?} and waits: {is_one}")
+            })?;
         }
         Ok(())
     }

@@ -7,12 +7,31 @@ use super::wire::NONE;
 use crate::counters::ShardCounters;
 use crate::entry::client::Handshake;
 use crate::invariants::{Broken, holds};
-use crate::session::{Session, State};
+use crate::session::{Connection, Session, State};
+
+/// Who is in the table, each with its slot: looked up once for all checkers of a step.
+pub(crate) struct Tenants<'a> {
+    connections: Vec<(u32, &'a Connection)>,
+    /// Those of the connections that are sessions.
+    pub(crate) sessions: Vec<(u32, &'a Session)>,
+    /// Those of the connections that are handshakes.
+    pub(crate) handshakes: Vec<&'a Handshake>,
+}
 
 impl Net {
-    /// All sessions, each with its slot.
-    pub(crate) fn sessions(&self) -> impl Iterator<Item = (u32, &Session)> {
-        (0..self.table.end()).filter_map(|slot| Some((slot, self.session(slot)?)))
+    /// Everybody who is in the table.
+    pub(crate) fn tenants(&self) -> Tenants<'_> {
+        let (mut connections, mut sessions, mut handshakes) = (Vec::new(), Vec::new(), Vec::new());
+        for (slot, connection) in self.table.iter() {
+            match &connection.state {
+                State::Free => continue,
+                State::Session(session) => sessions.push((slot, session)),
+                State::Handshaking(handshake) => handshakes.push(&**handshake),
+                State::HandingOff | State::Opening(_) | State::Closing(_) => {}
+            }
+            connections.push((slot, connection));
+        }
+        Tenants { connections, sessions, handshakes }
     }
 
     /// What the connection's socket did not take and is still to be sent; `None` if it has taken all.
@@ -35,18 +54,14 @@ impl Net {
         if place == NONE { &[] } else { self.outbox.bytes_of(place) }
     }
 
-    /// All handshakes.
-    pub(crate) fn handshakes(&self) -> impl Iterator<Item = &Handshake> {
-        (0..self.table.end()).filter_map(|slot| match self.state(slot) {
-            Some(State::Handshaking(handshake)) => Some(&**handshake),
-            _ => None,
-        })
-    }
-
     /// Held bytes add up: what the shard counts as held is what its sessions hold.
-    pub(crate) fn check_held_bytes(&self, counters: &ShardCounters) -> Result<(), Broken> {
+    pub(crate) fn check_held_bytes(
+        &self,
+        tenants: &Tenants<'_>,
+        counters: &ShardCounters,
+    ) -> Result<(), Broken> {
         const CHECKER: &str = "held bytes add up";
-        let held: usize = self.sessions().map(|(_, session)| session.wire.held_bytes()).sum();
+        let held: usize = tenants.sessions.iter().map(|(_, session)| session.wire.held_bytes()).sum();
         holds(CHECKER, held == self.held.bytes(), || {
             format!("sessions hold {held} bytes, the shard counts {}", self.held.bytes())
         })?;
@@ -56,7 +71,7 @@ impl Net {
 
     /// No slot is in two states: what stands in a list of slots is what the list is for, what is to be sent is the
     /// connection's own, the gauges count what there is, and nothing is left to settle.
-    pub(crate) fn check_slots(&self, counters: &ShardCounters) -> Result<(), Broken> {
+    pub(crate) fn check_slots(&self, tenants: &Tenants<'_>, counters: &ShardCounters) -> Result<(), Broken> {
         const CHECKER: &str = "no slot in two states";
         holds(CHECKER, self.ended.is_empty() && self.retimed.is_empty(), || {
             "an ended connection was not settled".to_owned()
@@ -67,29 +82,22 @@ impl Net {
             let is_open = matches!(self.state(slot), Some(State::Session(_) | State::Opening(_)));
             holds(CHECKER, !is_open, || format!("slot {slot} is open and about to be closed"))?;
         }
-        let (mut connections, mut sessions, mut handshakes, mut latecomers) = (0, 0, 0, 0);
-        for slot in 0..self.table.end() {
-            let place = match self.state(slot) {
-                None | Some(State::Free) => continue,
-                Some(State::Session(session)) => {
-                    sessions += 1;
-                    session.wire.outbox
-                }
-                Some(State::Handshaking(handshake)) => {
-                    handshakes += 1;
-                    handshake.outbox
-                }
-                Some(State::Closing(closing)) => closing.outbox,
-                Some(State::HandingOff | State::Opening(_)) => NONE,
+        let (mut connections, mut latecomers) = (0, 0);
+        for &(slot, connection) in &tenants.connections {
+            let place = match &connection.state {
+                State::Session(session) => session.wire.outbox,
+                State::Handshaking(handshake) => handshake.outbox,
+                State::Closing(closing) => closing.outbox,
+                State::Free | State::HandingOff | State::Opening(_) => NONE,
             };
-            connections += u64::from(!matches!(self.state(slot), Some(State::HandingOff)));
-            latecomers += u32::from(self.table.get(slot).is_some_and(|connection| connection.is_late));
+            connections += u64::from(!matches!(connection.state, State::HandingOff));
+            latecomers += u32::from(connection.is_late);
             holds(CHECKER, place == NONE || self.outbox.slot_of(place) == Some(slot), || {
                 format!("what slot {slot} is to be sent is another's")
             })?;
         }
         let counted = (counters.connections.get(), counters.sessions.get(), counters.handshakes.get());
-        let there = (connections, sessions, handshakes);
+        let there = (connections, tenants.sessions.len() as u64, tenants.handshakes.len() as u64);
         holds(CHECKER, counted == there, || {
             format!("connections, sessions, handshakes are {there:?}, the gauges say {counted:?}")
         })?;

@@ -112,5 +112,5 @@ fn the_largest_holder_goes_when_all_hold_too_much() {
     net.let_go_of_holders(&mut ground.turn());
     let left: Vec<bool> = (0..3).map(|slot| net.has_session(conn(slot))).collect();
     assert_eq!(left, [true, false, true]);
-    assert!(net.check_held_bytes(&ground.counters).is_ok());
+    assert!(net.check_held_bytes(&net.tenants(), &ground.counters).is_ok());
 }

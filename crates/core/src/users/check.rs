@@ -1,24 +1,28 @@
 //! Checkers of `users`.
 
-use std::collections::HashSet;
-
+use super::directory::Known;
 use super::state::Users;
+use super::who::Who;
 use crate::counters::ShardCounters;
 use crate::invariants::{Broken, holds};
 use crate::net::Net;
+use crate::net::check::Tenants;
 use crate::store::Store;
 
 impl Users {
     /// A user's sessions and the directory agree: every session is the newest of its device at its home, every session that
     /// a home knows is there, and the gauge counts the users who have one.
-    pub(crate) fn check_directory(&self, net: &Net, counters: &ShardCounters) -> Result<(), Broken> {
+    pub(crate) fn check_directory(
+        &self,
+        net: &Net,
+        tenants: &Tenants<'_>,
+        counters: &ShardCounters,
+    ) -> Result<(), Broken> {
         const CHECKER: &str = "sessions and directory agree";
-        let mut known = HashSet::new();
         let mut connected = 0;
         for (number, user) in self.directory.all() {
             connected += u64::from(user.is_connected());
             for (device, slot) in user.sessions() {
-                known.insert(slot);
                 let who = net.session(slot).map(|session| session.who);
                 let is_same = who.is_some_and(|who| {
                     let same_device = who.user() == number && who.device() == device.device;
@@ -29,8 +33,9 @@ impl Users {
                 })?;
             }
         }
-        for (slot, session) in net.sessions().filter(|(_, session)| !session.who.is_echo()) {
-            holds(CHECKER, known.contains(&slot), || format!("no home knows of {:?}", session.who))?;
+        for &(slot, session) in &tenants.sessions {
+            let is_known = self.known(slot, &session.who).is_some() || session.who.is_echo();
+            holds(CHECKER, is_known, || format!("no home knows of {:?}", session.who))?;
         }
         let told = counters.users.get();
         holds(CHECKER, told == connected, || {
@@ -69,15 +74,19 @@ impl Users {
 
     /// Windows and homes agree: a session that its home does not count as live knows that it has to read, so that nothing
     /// waits for ever.
-    pub(crate) fn check_windows(&self, net: &Net) -> Result<(), Broken> {
-        for (number, user) in self.directory.all() {
-            for (device, slot) in user.sessions() {
-                let Some(session) = net.session(slot) else { continue };
-                holds("windows and homes agree", device.at.is_live() || session.window.is_reading(), || {
-                    format!("user {number}, device {}: its home waits for a read", device.device)
-                })?;
-            }
+    pub(crate) fn check_windows(&self, tenants: &Tenants<'_>) -> Result<(), Broken> {
+        for &(slot, session) in &tenants.sessions {
+            let Some(known) = self.known(slot, &session.who) else { continue };
+            holds("windows and homes agree", known.at.is_live() || session.window.is_reading(), || {
+                format!("{:?}: its home waits for a read", session.who)
+            })?;
         }
         Ok(())
+    }
+
+    /// What the home knows of the session in a slot.
+    fn known(&self, slot: u32, who: &Who) -> Option<&Known> {
+        let user = self.directory.user(who.user())?;
+        user.devices.iter().find(|known| known.device == who.device() && known.at.slot() == Some(slot))
     }
 }

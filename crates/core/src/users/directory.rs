@@ -178,8 +178,7 @@ impl Directory {
 
     /// All users who stand here, each with its number.
     pub(super) fn all(&self) -> impl Iterator<Item = (u32, &User)> {
-        let user = |number: u32| Some((number, self.user(number).filter(|user| user.id.is_some())?));
-        (0..self.next).filter_map(user)
+        self.users.iter().filter(|(_, user)| user.id.is_some())
     }
 
     pub(super) fn user_mut(&mut self, number: u32) -> Option<&mut User> {

@@ -1,21 +1,18 @@
 //! A core around a shard that checks what the shard commands: the promises of `engine` and of the shard's own head.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use campanile_core::counters::ShardCounters;
 use campanile_core::{Client, Shard};
 use campanile_engine::{Command, Commands, Conn, Core, Event, Next, Now};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::checkers::SlowConsumers;
 use super::stream::Stream;
 
 /// Turns in a row that may ask for another at once without having done anything.
 const IDLE_SPINS_MAX: u32 = 16;
-
-/// With so many connections, or fewer, the invariants are checked after every call; with twice as many after every second.
-const CONNECTIONS_PER_CALL: usize = 64;
 
 #[derive(Default)]
 struct Life {
@@ -32,8 +29,8 @@ pub(crate) struct Watched {
     shard: Shard,
     counters: Arc<ShardCounters>,
     own: Commands<Client>,
-    live: HashMap<Conn, Life>,
-    sent_this_turn: HashSet<Conn>,
+    live: FxHashMap<Conn, Life>,
+    sent_this_turn: FxHashSet<Conn>,
     /// What the last turn asked for, unless something came since.
     asked: Option<Next>,
     spins: u32,
@@ -41,8 +38,6 @@ pub(crate) struct Watched {
     wakes: usize,
     /// Sends commanded so far.
     pub(crate) sends: u64,
-    /// Calls of the driver so far.
-    calls: usize,
     slow_consumers: SlowConsumers,
 }
 
@@ -52,13 +47,12 @@ impl Watched {
             shard,
             counters,
             own: Commands::default(),
-            live: HashMap::new(),
-            sent_this_turn: HashSet::new(),
+            live: FxHashMap::default(),
+            sent_this_turn: FxHashSet::default(),
             asked: None,
             spins: 0,
             wakes: 0,
             sends: 0,
-            calls: 0,
             slow_consumers: SlowConsumers::default(),
         }
     }
@@ -97,13 +91,9 @@ impl Watched {
         }
     }
 
-    /// What must hold inside the shard between two calls. Where there are many connections not every call is checked.
-    /// An event is followed by a turn before the next step of the world, so that a check of its own would only cost time.
-    fn check_invariants(&mut self) {
-        self.calls += 1;
-        if self.calls.is_multiple_of(1 + self.live.len() / CONNECTIONS_PER_CALL)
-            && let Err(broken) = self.shard.check()
-        {
+    /// What must hold inside the shard between two calls.
+    fn check_invariants(&self) {
+        if let Err(broken) = self.shard.check() {
             panic!("an invariant is broken: {broken}");
         }
     }
@@ -182,6 +172,7 @@ impl Core for Watched {
             let unsent = self.shard.unsent_of(conn).filter(|_| !is_broken);
             self.slow_consumers.is_sent_in_part(conn, rest, unsent.map(<[u8]>::len));
         }
+        self.check_invariants();
         self.inspect(commands);
     }
 

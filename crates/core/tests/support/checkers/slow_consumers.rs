@@ -3,14 +3,13 @@
 //! The checker reads what the shard sends, frame by frame, and compares: for each subscription of a channel what was
 //! assigned to it with what it was sent, told and still waits for; for the shard its counters with the frames.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use campanile_core::Shard;
 use campanile_core::counters::ShardCounters;
 use campanile_engine::Conn;
 use campanile_protocol::frame::{Decoder, Limits, Message};
 use campanile_protocol::messages::{Encoding, ServerFrame};
+use rustc_hash::FxHashMap;
 
 /// A subscription, as it is told to the client.
 #[derive(Default)]
@@ -33,7 +32,7 @@ struct Output {
     /// So many bytes at the front of the next send were read already.
     ahead: usize,
     is_blocked: bool,
-    followed: HashMap<String, Followed>,
+    followed: FxHashMap<String, Followed>,
     /// The number of its last durable message.
     seq: u64,
 }
@@ -52,7 +51,7 @@ struct Frames {
 /// The checker of one shard.
 #[derive(Default)]
 pub(in crate::support) struct SlowConsumers {
-    outputs: HashMap<Conn, Output>,
+    outputs: FxHashMap<Conn, Output>,
     /// The sends of this turn.
     sends: Vec<(Conn, Bytes)>,
     frames: Frames,
