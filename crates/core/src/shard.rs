@@ -410,12 +410,11 @@ impl Rooms {
             if turn.sends - before >= SENDS_PER_TURN {
                 break;
             }
-            let Some(conn) = self.delivery.take_continuing() else { break };
-            if self.net.has_session(conn) {
-                let (mut home, mut sessions) = self.seam();
-                sessions.catch_up(turn, &mut home, conn.slot);
-                self.settle(turn);
+            let (mut home, mut sessions) = self.seam();
+            if sessions.go_on(turn, &mut home).is_none() {
+                break;
             }
+            self.settle(turn);
         }
         let mut taken = 0;
         while turn.sends - before + taken / ANSWERS_PER_SEND < SENDS_PER_TURN

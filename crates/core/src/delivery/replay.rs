@@ -60,7 +60,9 @@ impl SessionHandler<'_> {
         self.delivery.read_ahead_bytes = self.delivery.read_ahead_bytes - paged + window.page_bytes();
         let next = window.next_bytes();
         // A turn takes only so much.
-        if next.is_some_and(|bytes| window.has_room(bytes, limits)) {
+        if next.is_some_and(|bytes| window.has_room(bytes, limits))
+            && !std::mem::replace(&mut window.continues, true)
+        {
             self.delivery.continuing.push_back(conn);
         }
         let is_shut = next.is_some_and(|bytes| !window.has_room(bytes, limits)) || window.is_shut(limits);
@@ -81,6 +83,19 @@ impl SessionHandler<'_> {
             turn.sends += 1;
             self.net.post(turn, slot, frames.into());
         }
+    }
+
+    /// Sends more to the next session that was left in the middle of its mail. `None` if there is no further one.
+    pub(crate) fn go_on(&mut self, turn: &mut Turn<'_>, home: &mut impl Home) -> Option<()> {
+        let conn = self.delivery.continuing.pop_front()?;
+        if self.net.has_session(conn) {
+            let session = self.net.session_mut(conn.slot);
+            if let Some(window) = session.and_then(|session| session.window.0.as_mut()) {
+                window.continues = false;
+            }
+            self.catch_up(turn, home, conn.slot);
+        }
+        Some(())
     }
 
     /// Reads for the sessions that wait for it, as far as their homes may.

@@ -53,7 +53,7 @@ impl Sessions for SessionHandler<'_> {
             session.window.0.get_or_insert_with(|| Box::new(Window::live(number - 1))).sent(number, bytes);
             Delivered::Sent
         } else {
-            session.window.0 = None;
+            session.window.confirmed_by_sending(number);
             Delivered::Confirmed
         };
         turn.counters.messages_sent.add(1);

@@ -12,7 +12,7 @@ use crate::session::Session;
 pub(crate) struct Delivery {
     /// Bytes that were read for sessions and not sent.
     pub(super) read_ahead_bytes: usize,
-    /// Sessions that are sent more of their mail in the next turn.
+    /// Sessions that are sent more of their mail in the next turn; each at most once.
     pub(super) continuing: VecDeque<Conn>,
     /// Sessions that wait until their homes may read for them; each at most once.
     pub(super) readers: VecDeque<Conn>,
@@ -46,10 +46,5 @@ impl Delivery {
     /// How many sessions are sent more in this turn.
     pub(crate) fn continuing(&self) -> usize {
         self.continuing.len()
-    }
-
-    /// A session that was left in the middle of its mail.
-    pub(crate) fn take_continuing(&mut self) -> Option<Conn> {
-        self.continuing.pop_front()
     }
 }

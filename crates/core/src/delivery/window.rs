@@ -56,6 +56,20 @@ impl SessionWindow {
         })
     }
 
+    /// A live session that confirms by being sent was sent a message.
+    pub(super) fn confirmed_by_sending(&mut self, number: u64) {
+        match &mut self.0 {
+            // It still stands in the queue.
+            Some(window) if window.continues => window.sent_unconfirmed(number),
+            window => *window = None,
+        }
+    }
+
+    /// Whether the session waits for the next turn, in which it is sent more.
+    pub(super) fn continues(&self) -> bool {
+        self.0.as_ref().is_some_and(|window| window.continues)
+    }
+
     /// Bytes that were read for the session and not sent.
     pub(super) fn page_bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |window| window.page_bytes)
@@ -108,6 +122,8 @@ pub(super) struct Window {
     pub(super) replay_until: Option<u64>,
     /// It waits until the shard may read for it.
     pub(super) queued: bool,
+    /// It waits for the next turn, in which it is sent more.
+    pub(super) continues: bool,
     /// Since when the window is shut while messages wait, in the wrapping milliseconds of the monotonic clock.
     pub(super) shut_since_ms: Option<u32>,
 }
@@ -130,7 +146,8 @@ impl Window {
 
     /// Whether nothing is owed: the session needs no [`Window`].
     pub(super) fn is_settled(&self) -> bool {
-        self.is_live() && self.flight.is_empty() && self.reading.is_none() && self.replay_until.is_none()
+        let is_awaited = self.reading.is_some() || self.replay_until.is_some() || self.continues;
+        self.is_live() && self.flight.is_empty() && !is_awaited
     }
 
     /// Whether the window has room for a message of `bytes`.

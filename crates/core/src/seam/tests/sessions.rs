@@ -121,7 +121,12 @@ impl Alone {
 }
 
 fn body(seq: u64) -> Bytes {
-    Deliver { seq, ..Deliver::default() }.encode_to_vec().into()
+    encoded(seq, 0)
+}
+
+/// A message whose kind is so long.
+fn encoded(seq: u64, kind_bytes: usize) -> Bytes {
+    Deliver { seq, kind: "k".repeat(kind_bytes), ..Deliver::default() }.encode_to_vec().into()
 }
 
 #[test]
@@ -161,6 +166,28 @@ fn a_page_that_never_comes_is_asked_for_once_and_acknowledgements_go_on() {
     assert_eq!(alone.home.acknowledged, [1, 2, 3, 4]);
     assert_eq!(alone.home.reads, [4], "one read, behind what was sent");
     assert_eq!(alone.progress(5), Some(Progress::Waiting));
+}
+
+#[test]
+fn a_session_that_confirms_in_the_middle_of_its_mail_waits_for_its_next_turn_once() {
+    let mut alone = Alone::new(true);
+    let limits = &mut alone.ground.settings.limits;
+    (limits.window_messages_max, limits.window_bytes_max) = (100, 1 << 20);
+    let who = alone.who;
+    let large = |seq| Waiting { seq, body: encoded(seq, 40 * 1024) };
+    alone.with(|sessions, turn, _| {
+        sessions.page(turn, conn(0), &who, Some((1..=9).map(large).collect()), true);
+    });
+    assert_eq!((alone.sent(), alone.delivery.continuing()), (2, 1), "a turn takes 64 KiB");
+    assert!(alone.acknowledge(1) && alone.acknowledge(2));
+    assert_eq!((alone.sent(), alone.delivery.continuing()), (6, 1));
+    // Everything is confirmed elsewhere before it has its turn; then it falls behind again.
+    assert!(alone.acknowledge(9));
+    assert_eq!(alone.deliver(SESSION, 10), Delivered::Sent);
+    assert_eq!(alone.delivery.continuing(), 1);
+    assert!(alone.with(|sessions, turn, home| sessions.go_on(turn, home)).is_some());
+    assert!(alone.with(|sessions, turn, home| sessions.go_on(turn, home)).is_none());
+    assert_eq!((alone.sent(), alone.delivery.continuing()), (7, 0));
 }
 
 #[test]
