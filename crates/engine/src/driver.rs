@@ -228,6 +228,19 @@ pub enum Next {
     Stop,
 }
 
+impl Next {
+    /// How long a driver sleeps at most before the core's next turn. Beside the core it minds deadlines of its own. `None`
+    /// is until an event arrives.
+    pub(crate) fn patience(self, now: Time, own: impl IntoIterator<Item = Time>) -> Option<Duration> {
+        let wanted = match self {
+            Next::Now => Some(now),
+            Next::At(time) => Some(time),
+            Next::Event | Next::Stop => None,
+        };
+        own.into_iter().chain(wanted).min().map(|deadline| deadline.since(now))
+    }
+}
+
 /// A state machine that a driver runs. See the crate's documentation for what it must not do.
 pub trait Core {
     /// What travels with a connection from one core to another.
@@ -455,5 +468,17 @@ mod tests {
         assert_eq!(waits(5, 2, true), 2);
         // Half a second each, and a peer that never closes gets a little more than one.
         assert_eq!(waits(5, 2, false), 3);
+    }
+
+    #[test]
+    fn a_driver_sleeps_until_the_first_deadline_of_its_core_and_its_own() {
+        let at = |seconds| Time::default() + Duration::from_secs(seconds);
+        let patience = |next: Next, own: &[Time]| next.patience(at(10), own.iter().copied());
+        assert_eq!(patience(Next::Now, &[at(11)]), Some(Duration::ZERO));
+        assert_eq!(patience(Next::At(at(15)), &[]), Some(Duration::from_secs(5)));
+        assert_eq!(patience(Next::At(at(15)), &[at(14), at(12)]), Some(Duration::from_secs(2)));
+        assert_eq!(patience(Next::At(at(3)), &[at(12)]), Some(Duration::ZERO), "it is over already");
+        assert_eq!(patience(Next::Event, &[at(12)]), Some(Duration::from_secs(2)));
+        assert_eq!(patience(Next::Event, &[]), None);
     }
 }

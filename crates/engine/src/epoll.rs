@@ -219,14 +219,9 @@ impl<P: Send + 'static> Epoll<P> {
         if next == Next::Now || waiting {
             return Some(Duration::ZERO);
         }
-        let now = Now::read().time;
-        let patience = match next {
-            Next::At(time) => Some(time.since(now)),
-            _ => None,
-        };
         let stranded = self.stranded.as_ref().map(|&(time, _)| time);
         let own = self.lingering.next_deadline().into_iter().chain(self.accept_not_before).chain(stranded);
-        let own = own.map(|deadline| deadline.since(now));
+        let patience = next.patience(Now::read().time, own);
         let waker = self.peers.waker(self.index);
         waker.fall_asleep();
         // Room may have come back from another driver.
@@ -235,7 +230,7 @@ impl<P: Send + 'static> Epoll<P> {
             waker.awake();
             return Some(Duration::ZERO);
         }
-        patience.into_iter().chain(own).min()
+        patience
     }
 }
 

@@ -403,21 +403,15 @@ impl<P: Send + 'static> Uring<P> {
         {
             return Duration::ZERO;
         }
-        let now = self.now().time;
-        let mut patience = match next {
-            Next::At(time) => time.since(now),
-            _ => SLEEP_MAX,
-        };
-        for deadline in self.lingering.next_deadline().into_iter().chain(self.accepting.not_before) {
-            patience = patience.min(deadline.since(now));
-        }
+        let own = self.lingering.next_deadline().into_iter().chain(self.accepting.not_before);
+        let patience = next.patience(self.now().time, own);
         let waker = self.peers.waker(self.index);
         waker.fall_asleep();
         if has_mail() {
             waker.awake();
             return Duration::ZERO;
         }
-        patience
+        patience.unwrap_or(SLEEP_MAX)
     }
 }
 
