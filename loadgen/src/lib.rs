@@ -28,6 +28,7 @@ pub mod refusal;
 pub mod report;
 pub mod roster;
 pub mod run;
+pub mod saturation;
 pub mod schedule;
 pub mod shards;
 pub mod stats;

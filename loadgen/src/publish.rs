@@ -29,6 +29,7 @@ pub use self::register::register;
 use crate::audience::{Audience, To};
 use crate::channels::Targets;
 use crate::options::{Durability, Endpoint};
+use crate::saturation;
 use crate::stats::{Counter, Position, Reasons, histogram};
 
 /// About how many bytes one request may have.
@@ -69,6 +70,8 @@ pub struct PublishSettings {
 /// What others may look at meanwhile.
 #[derive(Debug, Default)]
 pub struct PublishProgress {
+    /// The number of the publishers' thread.
+    pub thread: Counter,
     /// Messages that have been put into a request.
     pub sent: Counter,
     /// Messages that the gateway has accepted.
@@ -109,6 +112,7 @@ pub fn publish(
     pace: Pace,
     progress: &Arc<PublishProgress>,
 ) -> Result<Published, String> {
+    progress.thread.raise(saturation::this_thread());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -20,6 +20,7 @@ use crate::process;
 use crate::progress::Totals;
 use crate::publish::Published;
 use crate::roster::Roster;
+use crate::saturation::Saturation;
 use crate::stats::{Counter, Reasons, Stats, histogram, merge};
 
 /// What is known device by device.
@@ -48,6 +49,8 @@ pub struct Moments {
     pub connected_at_end: u64,
     /// The run was ended by a signal.
     pub interrupted: bool,
+    /// How busy our own threads were while messages were published.
+    pub saturation: Option<Saturation>,
     /// From the end of the ramp until everybody was subscribed.
     pub subscribe: Duration,
     /// Devices that had all their subscriptions before we said goodbye.
@@ -271,6 +274,8 @@ pub struct Process {
     pub rss_bytes: Option<u64>,
     /// Resident memory at its highest.
     pub rss_max_bytes: Option<u64>,
+    /// How busy its threads were while messages were published; null if nothing was published, or the kernel does not say.
+    pub saturation: Option<Saturation>,
 }
 
 /// A distribution of times, in milliseconds.
@@ -359,6 +364,7 @@ impl Report {
                 cpu_seconds: process::cpu().as_secs_f64(),
                 rss_bytes,
                 rss_max_bytes,
+                saturation: moments.saturation,
             },
         }
     }
@@ -396,6 +402,11 @@ impl Report {
         }
         losses.extend(self.channels.iter().flat_map(Channels::losses));
         losses
+    }
+
+    /// How busy the load generator's threads were, if that made it the bottleneck.
+    pub fn bottleneck(&self) -> Option<&Saturation> {
+        self.process.saturation.as_ref().filter(|saturation| saturation.is_bottleneck())
     }
 
     /// Whether nobody was to connect.

@@ -22,6 +22,7 @@ use crate::progress::{Progress, Totals};
 use crate::publish::{Pace, PublishProgress, PublishSettings, Published, publish, register};
 use crate::report::{Known, Moments, Report};
 use crate::roster::Roster;
+use crate::saturation::Watch;
 use crate::schedule::Schedule;
 use crate::shards::{self, Shards};
 
@@ -102,6 +103,7 @@ pub fn run(plan: &Plan) -> Result<Finished, String> {
         control,
         shards,
         moments: Moments::default(),
+        watch: Watch::default(),
         published: None,
         interrupted: false,
         hurried: false,
@@ -112,7 +114,7 @@ pub fn run(plan: &Plan) -> Result<Finished, String> {
     run.control.close();
     run.shards.wake();
     run.shards.join()?;
-    run.moments.interrupted = run.interrupted;
+    (run.moments.interrupted, run.moments.saturation) = (run.interrupted, run.watch.found());
     let stats = &run.shards.stats;
     let known = Known { ledger: run.settings.ledger.as_ref(), roster: &run.settings.roster };
     Ok(Finished {
@@ -129,6 +131,7 @@ struct Run<'a> {
     shards: Shards,
     progress: Progress,
     moments: Moments,
+    watch: Watch,
     published: Option<Published>,
     interrupted: bool,
     /// A second signal: nothing is waited for any more.
@@ -283,6 +286,7 @@ impl Run<'_> {
         let publisher = self.start_publisher(publishing, api_key, &progress)?;
         while !publisher.is_finished() {
             self.tick("publish", Some(&progress), interrupts).await?;
+            self.watch_threads(progress.thread.value());
             if self.interrupted {
                 progress.stop.store(true, Ordering::Relaxed);
             }
@@ -314,6 +318,12 @@ impl Run<'_> {
             self.tick("drain", None, interrupts).await?;
         }
         Ok(())
+    }
+
+    /// Notes how busy those are who publish and receive.
+    fn watch_threads(&mut self, publishers: u64) {
+        let shards = self.shards.stats.iter().map(|stats| stats.thread.value());
+        self.watch.look(Time::monotonic(), shards.chain([publishers]));
     }
 
     fn start_publisher(

@@ -11,6 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::fleet::control::Control;
 use crate::fleet::{Fleet, FleetSettings};
+use crate::saturation;
 use crate::stats::Stats;
 
 /// Slots of a table beyond the fleet's devices: connections that failed and are still closing.
@@ -85,6 +86,7 @@ impl Shards {
             let peers = Arc::clone(&shards.peers);
             let body = move || {
                 pin(core)?;
+                stats.thread.raise(saturation::this_thread());
                 let fleet = Fleet::new(index, count, settings, control, stats, fastrand::u64(..))?;
                 drive(kind, index, peers, fleet, ready)
             };

@@ -60,6 +60,8 @@ impl Counter {
 /// What one shard counts.
 #[derive(Debug, Default)]
 pub struct Stats {
+    /// The number of the shard's thread.
+    pub thread: Counter,
     /// Devices that have a session now.
     pub connected: Counter,
     /// Connections that became sessions.

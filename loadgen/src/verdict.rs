@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use crate::console;
 use crate::report::{Checked, Flaw, Report, grouped};
 use crate::run::Finished;
+use crate::saturation::Saturation;
 use crate::stats::Reasons;
 
 /// How the program ends when not all is well. Of several that apply the first in this list decides.
@@ -86,6 +87,8 @@ pub enum Reason {
     BrokenPromise(Flaw),
     /// Something went wrong, and `--fail-on-loss` was given.
     Loss(Flaw),
+    /// The load generator was never idle: what it found is about itself.
+    Bottleneck(Saturation),
     /// A signal ended the run.
     Interrupted,
 }
@@ -119,6 +122,10 @@ impl Reason {
             Reason::Latency(checked) => (Code::Threshold, format!("threshold not kept: {checked}")),
             Reason::BrokenPromise(flaw) => (Code::Threshold, format!("a promise is broken: {flaw}")),
             Reason::Loss(flaw) => (Code::Threshold, format!("--fail-on-loss: {flaw}")),
+            Reason::Bottleneck(saturation) => (
+                Code::Bottleneck,
+                format!("the bottleneck was {saturation}; the figures are not the server's"),
+            ),
             Reason::Interrupted => (
                 Code::Interrupted,
                 "interrupted by a signal; the results are of what had happened until then".into(),
@@ -169,6 +176,7 @@ impl Verdict {
         if fail_on_loss {
             verdict.add_all(report.losses().into_iter().map(Reason::Loss));
         }
+        verdict.add_all(report.bottleneck().copied().map(Reason::Bottleneck));
         verdict.add_all(report.interrupted.then_some(Reason::Interrupted));
         verdict
     }
@@ -234,6 +242,7 @@ mod tests {
         let flaw = Flaw { what: "messages lost", count: 3 };
         let reasons = [
             (Reason::Interrupted, 105),
+            (Reason::Bottleneck(Saturation::default()), 90),
             (Reason::CannotWrite("no room".into()), 3),
             (Reason::Loss(flaw.clone()), 99),
             (Reason::BrokenPromise(flaw), 99),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Channels, Checked, Latency, Report};
+use crate::saturation::Saturation;
 use crate::stats::Reasons;
 
 /// A number with its thousands apart.
@@ -49,6 +50,17 @@ impl fmt::Display for Latency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Latency { p50, p90, p95, p99, p99_9, max, .. } = self;
         write!(f, "p50 {p50:.2}  p90 {p90:.2}  p95 {p95:.2}  p99 {p99:.2}  p99.9 {p99_9:.2}  max {max:.2} ms")
+    }
+}
+
+impl fmt::Display for Saturation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = self.busiest_thread_share * 100.0;
+        write!(
+            f,
+            "the load generator itself: its busiest thread was idle only {:.0} % of the time",
+            100.0 - percent
+        )
     }
 }
 
@@ -204,6 +216,9 @@ impl fmt::Display for Report {
                 megabytes(process.rss_max_bytes)
             ),
         )?;
+        if let Some(saturation) = self.bottleneck() {
+            row("BOTTLENECK", saturation.to_string())?;
+        }
         if self.interrupted { row("interrupted", "yes".into()) } else { Ok(()) }
     }
 }

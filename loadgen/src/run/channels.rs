@@ -161,6 +161,8 @@ impl Run<'_> {
         let (mut before, mut until) = (0, Time::monotonic() + GRACE);
         loop {
             self.tick("publish", None, interrupts).await?;
+            // Devices publish by themselves.
+            self.watch_threads(0);
             let totals = Totals::of(&self.shards.stats);
             let settled = totals.accepted + totals.publish_failed;
             if self.interrupted || settled >= messages {

@@ -1,7 +1,8 @@
 //! The program itself: what its output may be, and which signals end it. A signal in this process would end all tests.
 
 use std::fs::File;
-use std::io::{PipeReader, PipeWriter, Read as _, Write as _, pipe};
+use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Read as _, Write as _, pipe};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
 
 use campanile_harness::{Launch, Process};
@@ -101,7 +102,7 @@ fn the_report_may_go_to_standard_output_alone() {
 #[test]
 fn every_signal_that_asks_for_the_end_leaves_a_report() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
-        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let json = file(&format!("signal-{}.json", signal.as_raw()), "");
         let target = format!("ws://{}/", server.local_addr().unwrap());
         let arguments = ["load", "--hold", "60", "--url", &target, "--quiet", "--json"].map(OsString::from);
@@ -118,4 +119,54 @@ fn every_signal_that_asks_for_the_end_leaves_a_report() {
         let said = read(reader);
         assert!(said.contains("error: interrupted by a signal"), "{said}");
     }
+}
+
+/// An API that takes everything at once, and answers every request as one of 500 messages.
+fn eager_api() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let result = r#"{"success":true,"deliveredCount":0,"devices":[],"failedDevices":[]}"#;
+    let body = format!(r#"{{"results":[{}]}}"#, vec![result; 500].join(","));
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let answer = answer.clone();
+            std::thread::spawn(move || answer_all(&stream, answer.as_bytes()));
+        }
+    });
+    address
+}
+
+/// Answers one request after the other, until there are no more.
+fn answer_all(mut stream: &TcpStream, answer: &[u8]) -> Option<()> {
+    let mut reader = BufReader::new(stream);
+    loop {
+        let (mut line, mut length) = (String::new(), 0);
+        while line != "\r\n" {
+            line.clear();
+            reader.read_line(&mut line).ok().filter(|length| *length > 0)?;
+            length =
+                line.strip_prefix("content-length: ").map_or(length, |text| text.trim().parse().unwrap());
+        }
+        std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink()).ok()?;
+        stream.write_all(answer).ok()?;
+    }
+}
+
+#[test]
+fn a_generator_that_is_itself_the_bottleneck_says_so() {
+    let (mut arguments, json) = talkative("bottleneck", "--rate 1000000 --duration 4 --publishers 16");
+    let at = arguments.iter().position(|argument| argument == "--api").unwrap();
+    arguments[at + 1] = format!("http://{}", eager_api()).into();
+    let (reader, writer) = pipe().unwrap();
+    let mut process = program(arguments).stderr(writer).start().unwrap();
+    let mut lines = BufReader::new(reader).lines().map_while(Result::ok);
+    // A line each second: more than a second of publishing lies before the second one.
+    assert!(lines.by_ref().filter(|line| line.contains(" publish ")).nth(1).is_some());
+    kill_process(Pid::from_raw(process.pid().cast_signed()).unwrap(), Signal::INT).unwrap();
+    let said = lines.collect::<Vec<_>>().join("\n");
+    ends_with(&mut process, 90);
+    assert!(said.contains("error: the bottleneck was the load generator itself"), "{said}");
+    assert!(said.contains("error: interrupted by a signal"), "both reasons are said: {said}");
+    assert!(report(json)["process"]["saturation"]["saturated_windows"].as_u64().unwrap() >= 3);
 }
