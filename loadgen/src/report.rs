@@ -128,7 +128,9 @@ pub struct Connections {
     pub users: u32,
     /// What users' names begin with; their number follows.
     pub user_prefix: String,
-    /// Devices that had a session, however often.
+    /// When a device counts as connected: at the `welcome` of its session or, without sessions, at the answered `upgrade`.
+    pub counted_at: String,
+    /// Devices that connected, however often.
     pub connected: u64,
     /// Connections that became sessions: more than devices if some came back.
     pub opened: u64,
@@ -473,6 +475,7 @@ impl Connections {
             target: if plan.options.offline { 0 } else { plan.options.connections },
             users: plan.audience.users,
             user_prefix: plan.user_prefix.clone(),
+            counted_at: if plan.options.anonymous { "upgrade" } else { "welcome" }.into(),
             connected: roster.devices_connected(),
             opened: totals.opened,
             failed: totals.failed,

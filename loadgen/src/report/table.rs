@@ -134,6 +134,12 @@ impl fmt::Display for Report {
                 reasons(&connections.failed_by_reason)
             ),
         )?;
+        if connections.counted_at == "upgrade" {
+            row(
+                "  sessions",
+                "none known of: devices are anonymous, and counted when their upgrade is answered".into(),
+            )?;
+        }
         row(
             "  ended early",
             grouped(connections.ended_early) + &reasons(&connections.ended_early_by_reason),

@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use campanile_load::verdict::{Code, Reason, Verdict};
+use campanile_protocol::upgrade::{UpgradeRequest, write_switching_protocols};
 use clap::Parser as _;
 
 use super::*;
@@ -148,6 +149,30 @@ fn without_tokens_nobody_is_said_to_be_connected() {
     let verdict = campanile_load::verdict_of(options);
     assert_eq!(verdict.code(), Some(Code::Arguments));
     assert!(verdict.reasons()[0].to_string().contains("devices need tokens"), "{verdict:?}");
+}
+
+#[test]
+fn whoever_connects_without_a_session_is_told_that_none_is_known_of() {
+    let consent = |mut stream: TcpStream| {
+        let mut request = vec![0; 4_096];
+        let length = stream.read(&mut request).unwrap();
+        let request = UpgradeRequest::parse(&request[..length]).unwrap();
+        assert_eq!(request.bearer_token(), None);
+        let mut answer = Vec::new();
+        write_switching_protocols(&mut answer, request.key, request.protocols().next(), None);
+        stream.write_all(&answer).unwrap();
+        // Until it goes.
+        let _ = stream.read_to_end(&mut Vec::new());
+    };
+    let json = file("anonymous.json", "");
+    let line = format!("load --quiet --anonymous --connections 5 --hold 0.1 --url ws://{}/", server(consent));
+    let arguments = line.split(' ').map(OsString::from).chain(["--json".into(), json.clone().into()]);
+    let (verdict, report) = judge(arguments.collect(), &json);
+    assert_eq!(verdict.code(), None, "{verdict:?}");
+    let connections = &report["connections"];
+    assert_eq!((&connections["connected"], &connections["counted_at"]), (&5.into(), &"upgrade".into()));
+    let table = campanile_load::report::Report::read(&json).unwrap().to_string();
+    assert!(table.contains("none known of"), "{table}");
 }
 
 #[test]
