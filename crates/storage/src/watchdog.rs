@@ -74,3 +74,52 @@ fn watch(progress: &Progress, patience: Duration) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write as _;
+    use std::os::fd::AsFd as _;
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::{Command, Stdio};
+
+    use campanile_telemetry::log;
+
+    use super::*;
+
+    /// Set in the process that the test starts.
+    const PART: &str = "CAMPANILE_TEST_WATCHDOG";
+
+    #[test]
+    #[ignore = "played by the other, in a process of its own"]
+    fn a_store_that_has_stopped() {
+        if std::env::var_os(PART).is_none() {
+            return;
+        }
+        let log = log::begin(File::from(io::stderr().as_fd().try_clone_to_owned().unwrap())).unwrap();
+        tracing_subscriber::fmt().with_writer(move || log).init();
+        let _watchdog = Watchdog::start(Arc::default(), Duration::from_millis(30)).unwrap();
+        loop {
+            thread::park();
+        }
+    }
+
+    #[test]
+    fn a_process_whose_store_has_stopped_ends_and_says_why() {
+        const SIGABRT: i32 = 6;
+        // Who reads the log is late: it is full until the process is about to end.
+        let (log, mut stderr) = io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&stderr, true).unwrap();
+        while stderr.write(&[b'.'; 4096]).is_ok() {}
+        rustix::io::ioctl_fionbio(&stderr, false).unwrap();
+        let mut program = Command::new(std::env::current_exe().unwrap());
+        program.args(["--exact", "watchdog::tests::a_store_that_has_stopped", "--include-ignored"]);
+        let mut child = program.env(PART, "1").stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
+        // It has the other end, too.
+        drop(program);
+        thread::sleep(Duration::from_millis(200));
+        let log = io::read_to_string(log).unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(SIGABRT));
+        assert!(log.contains("the store has stopped"), "{}", log.trim_start_matches('.'));
+    }
+}
