@@ -374,7 +374,7 @@ impl Link {
         Ok(receiver)
     }
 
-    /// Asks for something whose answer nobody waits for, in one of the places of [`ORDERS_MAX`].
+    /// Asks for something whose answer nobody waits for, in one of the places that are kept for such.
     fn order(&self, body: RequestBody) {
         let taken = self.inbox.ask(Request { ticket: self.ticket(), bell: None, body });
         debug_assert!(taken.is_ok(), "each order is given once, and has its place");

@@ -14,7 +14,7 @@ use crate::{Kind, Registry};
 /// What an answer says that is a [`Page`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The values of a struct of [`counters!`](crate::counters): of each counter its name, what it counts, its kind, its
+/// The values of a struct of [`counters!`](crate::counters!): of each counter its name, what it counts, its kind, its
 /// value.
 pub type Counts = Vec<(&'static str, &'static str, Kind, u64)>;
 
