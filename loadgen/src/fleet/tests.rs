@@ -37,6 +37,8 @@ enum Script {
     Deliver,
     /// Consents and welcomes, and delivers messages 1 to 40 of somebody else a while later.
     Stream,
+    /// Consents and welcomes, and delivers message 0 as the first of its mailbox, to every session.
+    Redeliver,
     /// Consents and welcomes, and serves channels.
     Channels(ChannelScript),
 }
@@ -101,6 +103,13 @@ impl Server {
         match self.script {
             Script::Close(code) | Script::CloseAtOnce(code) => frame::encode_close(code, "reason", out),
             Script::HangUp => peer.end = true,
+            Script::Redeliver => {
+                let mut payload = Vec::new();
+                Stamp { run: RUN, number: 0, due: now }.write(40, &mut payload);
+                let payload = Some(Payload::data(payload));
+                let deliver = Deliver { seq: 1, payload, ..Deliver::default() };
+                ServerFrame::Deliver(deliver).encode_frame(Encoding::Protobuf, out).unwrap();
+            }
             Script::Deliver => {
                 for (number, run) in [(0, RUN), (1, RUN), (1, RUN), (2, RUN), (0, RUN + 1)] {
                     let mut payload = Vec::new();
@@ -563,6 +572,23 @@ fn whoever_comes_back_says_what_it_has_processed() {
     assert_eq!(stats.ended.value(), 0, "they went by themselves");
     assert!(stats.left.value() >= returned && stats.opened.value() > returned);
     assert_eq!(stats.out_of_order.value(), 0, "a session may repeat what another had");
+}
+
+#[test]
+fn what_a_later_session_is_sent_again_is_no_duplicate() {
+    let mut simulation = Simulation::with(12, Faults::NONE, Script::Redeliver, |settings| {
+        settings.reconnect = true;
+        settings.session = Some(Duration::from_secs(1));
+    });
+    for _ in 0..100 {
+        simulation.world.advance(Duration::from_millis(50));
+        simulation.world.steps(60);
+    }
+    simulation.end();
+    let (stats, devices) = (&simulation.stats, u64::from(DEVICES));
+    assert_eq!(stats.received.value(), devices, "each message counts once");
+    assert!(stats.redelivered.value() > devices, "{}", stats.redelivered.value());
+    assert_eq!((stats.duplicated.value(), stats.out_of_order.value()), (0, 0));
 }
 
 #[test]
