@@ -241,3 +241,19 @@ fn a_broadcast_is_cut_in_slices_and_pushes_go_between_them() {
     device.take(&first[0].1);
     assert_eq!(device.events().len(), 1);
 }
+
+/// What a shard keeps for one more idle session of a user with one device, to the byte: 80 in the table of connections,
+/// 56 in that of users, 16 for the device, the user's id, 12 for the timer, 4 in the table of users' numbers and one for
+/// its control byte, each of the last three as its table has grown.
+#[test]
+fn an_idle_session_keeps_what_the_results_say() {
+    let bytes = |sessions| {
+        let (alone, _, _) = shard(sessions);
+        alone.bytes_held()
+    };
+    // Both a whole number of chunks, and tables of numbers that are as full.
+    let (few, many) = (1_792, 3_584);
+    let each = (bytes(many) - bytes(few)) as f64 / f64::from(many - few);
+    eprintln!("an idle session keeps {each:.1} bytes in its shard");
+    assert!(each <= 190.0, "an idle session keeps {each:.1} bytes in its shard");
+}

@@ -71,6 +71,14 @@ impl Alone {
         self.inbox.take_answer().map(|(_, answer)| answer)
     }
 
+    /// The bytes that the shard holds, by what it gives back when it goes. What the store keeps is not among them.
+    pub(crate) fn bytes_held(self) -> i64 {
+        let Alone { shard, store, inbox, .. } = self;
+        let freed = allocation_counter::measure(|| drop(shard));
+        drop((store, inbox));
+        -freed.bytes_current
+    }
+
     /// One turn. `fate` says which sends break or fall short. What was sent, and what the shard wants next.
     pub(crate) fn turn(
         &mut self,
