@@ -6,6 +6,7 @@
 
 pub(crate) mod appending;
 mod check;
+mod devices;
 pub(crate) mod directory;
 mod ephemeral;
 pub(crate) mod home;

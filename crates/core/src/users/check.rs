@@ -1,6 +1,6 @@
 //! Checkers of `users`.
 
-use super::directory::Known;
+use super::devices::Known;
 use super::state::Users;
 use super::who::Who;
 use crate::counters::ShardCounters;
@@ -25,11 +25,11 @@ impl Users {
             for (device, slot) in user.sessions() {
                 let who = net.session(slot).map(|session| session.who);
                 let is_same = who.is_some_and(|who| {
-                    let same_device = who.user() == number && who.device() == device.device;
+                    let same_device = who.user() == number && who.device() == device.device.get();
                     same_device && who.generation() == device.generation
                 });
                 holds(CHECKER, is_same, || {
-                    format!("user {number} has device {} in slot {slot}: {who:?}", device.device)
+                    format!("user {number} has device {} in slot {slot}: {who:?}", device.device.get())
                 })?;
             }
         }
@@ -65,7 +65,7 @@ impl Users {
             let mut sessions = user.into_iter().flat_map(|user| user.sessions());
             holds(
                 "watermarks belong to sessions",
-                sessions.any(|(known, _)| known.device == device),
+                sessions.any(|(known, _)| known.device.get() == device),
                 || format!("user {number} has no session of device {device}, and a watermark"),
             )?;
         }
@@ -87,6 +87,6 @@ impl Users {
     /// What the home knows of the session in a slot.
     fn known(&self, slot: u32, who: &Who) -> Option<&Known> {
         let user = self.directory.user(who.user())?;
-        user.devices.iter().find(|known| known.device == who.device() && known.at.slot() == Some(slot))
+        user.devices.iter().find(|known| known.device.get() == who.device() && known.at.slot() == Some(slot))
     }
 }

@@ -9,62 +9,19 @@ use std::collections::VecDeque;
 use campanile_protocol::ids::{DeviceId, UserId};
 use hashbrown::HashTable;
 
+use super::devices::{Devices, Known};
 use super::parked::Parked;
 use crate::hashing::HashKey;
-use crate::net::wire::NONE;
 use crate::table::Table;
 
 /// Users without a session that are remembered.
 const AWAY_USERS_MAX: usize = 16_384;
 
-/// A registered device.
-#[derive(Copy, Clone, Default)]
-pub(crate) struct Known {
-    /// The generation of its newest session; 0 if it had none since its user stands here.
-    pub(super) generation: u64,
-    pub(super) device: u32,
-    pub(super) at: At,
-}
-
-/// Where a device's session is, and whether it is live.
-#[derive(Copy, Clone, PartialEq, Eq)]
-pub(super) struct At(u32);
-
-/// The session has been sent everything that there is for it, so that what comes next is sent at once.
-const LIVE: u32 = 1 << 31;
-
-impl Default for At {
-    fn default() -> At {
-        At::AWAY
-    }
-}
-
-impl At {
-    /// The device has no session.
-    pub(super) const AWAY: At = At(NONE & !LIVE);
-
-    /// A session in a slot.
-    pub(super) fn session(slot: u32, is_live: bool) -> At {
-        debug_assert!(slot < NONE & !LIVE, "a table has fewer slots");
-        At(slot | if is_live { LIVE } else { 0 })
-    }
-
-    /// The slot of its session.
-    pub(super) fn slot(self) -> Option<u32> {
-        (self.0 & !LIVE != At::AWAY.0).then_some(self.0 & !LIVE)
-    }
-
-    /// Whether it has a session that is live.
-    pub(super) fn is_live(self) -> bool {
-        self.0 & LIVE != 0
-    }
-}
-
 /// A user, by a number that stays the same while it stands in the directory.
 #[derive(Default)]
 pub(crate) struct User {
     id: Option<UserId>,
-    pub(super) devices: Box<[Known]>,
+    pub(super) devices: Devices,
     /// What waits for the store to say who the user's devices are, or whether a message came before.
     pub(super) parked: Option<Box<Parked>>,
     /// In which life of the store `devices` was read; 0 for never.
@@ -81,8 +38,8 @@ pub(crate) struct User {
     used: bool,
 }
 
-// Promised: a user with one device costs this, its id, 16 bytes for the device and one place in the table of numbers.
-const _: () = assert!(size_of::<User>() <= 56 && size_of::<Known>() <= 16);
+// Promised: a user with one device costs this, its id and one place in the table of numbers.
+const _: () = assert!(size_of::<User>() <= 56);
 
 impl User {
     /// Whether a device is connected.
@@ -92,7 +49,7 @@ impl User {
 
     /// The session of a device.
     pub(super) fn session_of(&self, device: DeviceId) -> Option<&Known> {
-        let known = self.devices.iter().find(|known| known.device == device.get())?;
+        let known = self.devices.iter().find(|known| known.device == device)?;
         known.at.slot().is_some().then_some(known)
     }
 
@@ -102,16 +59,16 @@ impl User {
     }
 
     pub(super) fn known_mut(&mut self, device: u32) -> Option<&mut Known> {
-        self.devices.iter_mut().find(|known| known.device == device)
+        self.devices.iter_mut().find(|known| known.device.get() == device)
     }
 
     /// Adds a device that may be there already.
-    pub(super) fn add(&mut self, device: u32) {
-        if self.known_mut(device).is_none() {
-            let mut devices = std::mem::take(&mut self.devices).into_vec();
-            devices.reserve_exact(1);
-            devices.push(Known { device, ..Known::default() });
-            self.devices = devices.into_boxed_slice();
+    pub(super) fn add(&mut self, device: DeviceId) {
+        if self.known_mut(device.get()).is_none() {
+            let mut devices = Vec::with_capacity(self.devices.len() + 1);
+            devices.extend_from_slice(&self.devices);
+            devices.push(Known::away(device));
+            self.devices = devices.into();
         }
     }
 

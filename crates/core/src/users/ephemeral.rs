@@ -28,9 +28,8 @@ impl HomeHandler<'_> {
         let number = self.users.directory.find(&push.user);
         if let Some(user) = number.and_then(|number| self.users.directory.user(number)) {
             meant.extend(user.sessions().filter_map(|(known, slot)| {
-                let device = DeviceId::try_from(known.device).ok()?;
-                push.envelopes.payload(device)?;
-                Some((device, Session { slot, generation: known.generation }))
+                push.envelopes.payload(known.device)?;
+                Some((known.device, Session { slot, generation: known.generation }))
             }));
         }
         let result = if meant.iter().any(|&(_, session)| sessions.is_busy(session)) {

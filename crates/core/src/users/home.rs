@@ -5,7 +5,7 @@ use campanile_mailbox::Address;
 use campanile_mailbox::operations::StoreFailed;
 use campanile_protocol::ids::DeviceId;
 
-use super::directory::At;
+use super::devices::At;
 use super::state::Users;
 use super::who::Who;
 use crate::control::jobs::Jobs;

@@ -5,7 +5,7 @@ use campanile_mailbox::Address;
 use campanile_mailbox::operations::{Open, Opened as Known, RegisterError, StoreFailed};
 use campanile_protocol::ids::{DeviceId, UserId};
 
-use super::directory::At;
+use super::devices::At;
 use super::home::HomeHandler;
 use crate::seam::{EndedBy, OpenRefused, Opened, Session, Sessions};
 use crate::store::Opening;
@@ -82,8 +82,8 @@ impl HomeHandler<'_> {
         // What is being appended may have come after the count.
         let may_wait = known.count.messages > 0 || user.appends > 0;
         let came = !user.is_connected();
-        let is_alone = user.sessions().all(|(known, _)| known.device == device.get());
-        user.add(device.get());
+        let is_alone = user.sessions().all(|(known, _)| known.device == device);
+        user.add(device);
         let older = user.known_mut(device.get()).and_then(|known| {
             let older = known.at.slot().map(|slot| Session { slot, generation: known.generation });
             known.at = At::session(conn.slot, !may_wait);

@@ -8,7 +8,8 @@ use campanile_protocol::ids::{DeviceId, MessageId};
 use campanile_protocol::messages::Deliver;
 
 use super::appending::Appending;
-use super::directory::{At, Known, User};
+use super::devices::{At, Known};
+use super::directory::User;
 use super::home::HomeHandler;
 use crate::control::jobs::Place;
 use crate::delivery::frames::{Frames, encoded};
@@ -159,10 +160,8 @@ impl<'a, S: Sessions> Spread<'a, S> {
         if let Envelopes::All(_) = self.envelopes {
             self.devices.reserve_exact(user.devices.len());
             self.stored.reserve_exact(user.devices.len());
-            for known in &mut user.devices {
-                if let Ok(device) = DeviceId::try_from(known.device) {
-                    self.give(turn, device, Some(known));
-                }
+            for known in user.devices.iter_mut() {
+                self.give(turn, known.device, Some(known));
             }
         } else {
             let listed = self.envelopes.listed();
@@ -190,7 +189,7 @@ impl<'a, S: Sessions> Spread<'a, S> {
                 Delivered::Sent => outcome = Outcome::Sent,
                 Delivered::Confirmed => {
                     outcome = Outcome::Sent;
-                    self.confirmed.push(known.device);
+                    self.confirmed.push(known.device.get());
                 }
                 Delivered::Behind => known.at = At::session(slot, false),
             }

@@ -4,7 +4,7 @@ use campanile_mailbox::UserRecord;
 use campanile_mailbox::operations::{RegisterError, Registration, StoreFailed};
 use campanile_protocol::ids::{DeviceId, UserId};
 
-use super::directory::Known;
+use super::devices::Known;
 use super::home::HomeHandler;
 use crate::seam::{EndedBy, Session, Sessions};
 use crate::turn::Turn;
@@ -17,37 +17,33 @@ impl HomeHandler<'_> {
         let Some(user) = self.users.directory.user_mut(number) else { return };
         if user.read_in == life {
             // Later than this answer the shard has added devices itself.
-            return record.devices.iter().for_each(|known| user.add(known.device.get()));
+            return record.devices.iter().for_each(|known| user.add(known.device));
         }
         user.read_in = life;
         let before = std::mem::take(&mut user.devices);
         let mut devices: Vec<Known> = Vec::with_capacity(record.devices.len());
         for known in &record.devices {
-            let device = known.device.get();
+            let device = known.device;
             let known = before.iter().find(|known| known.device == device).copied();
-            devices.push(known.unwrap_or(Known { device, ..Known::default() }));
+            devices.push(known.unwrap_or(Known::away(device)));
         }
         let is_lost = |known: &&Known| {
             known.at.slot().is_some() && !devices.iter().any(|other| other.device == known.device)
         };
         let lost: Vec<Known> = before.iter().filter(is_lost).copied().collect();
         devices.extend(&lost);
-        user.devices = devices.into_boxed_slice();
+        user.devices = devices.into();
         for known in lost {
             self.register_again(turn, number, known.device);
         }
     }
 
-    fn register_again(&mut self, turn: &mut Turn<'_>, number: u32, device: u32) {
+    fn register_again(&mut self, turn: &mut Turn<'_>, number: u32, device: DeviceId) {
         let Some(id) = self.users.directory.id(number).cloned() else { return };
         let Some(user) = self.users.directory.user_mut(number) else { return };
         user.awaited += 1;
-        let registration = Registration {
-            user: id,
-            device: DeviceId::try_from(device).ok(),
-            devices_max: u32::MAX,
-            now_ms: turn.now.unix_ms,
-        };
+        let registration =
+            Registration { user: id, device: Some(device), devices_max: u32::MAX, now_ms: turn.now.unix_ms };
         self.store.register_again(number, registration);
     }
 
@@ -68,7 +64,7 @@ impl HomeHandler<'_> {
         if let (Ok(Ok(device)), Some(number)) = (result, self.users.directory.find(user))
             && let Some(user) = self.users.directory.user_mut(number)
         {
-            user.add(device.get());
+            user.add(*device);
         }
     }
 
@@ -91,7 +87,7 @@ impl HomeHandler<'_> {
         let Some(user) = number.and_then(|number| self.users.directory.user(number)) else { return 0 };
         let mut count = 0;
         for (known, slot) in user.sessions() {
-            if device.is_none_or(|device| device.get() == known.device) {
+            if device.is_none_or(|device| device == known.device) {
                 sessions.end(turn, Session { slot, generation: known.generation }, EndedBy::Operator);
                 count += 1;
             }

@@ -68,12 +68,12 @@ impl HomeHandler<'_> {
         let siblings: Vec<DeviceId> = match sync.device {
             0 if sync.kind == FORWARD => return Err(SyncRefused::ForwardToAll),
             0 => {
-                let others = user.devices.iter().filter(|known| known.device != who.device());
-                others.filter_map(|known| DeviceId::try_from(known.device).ok()).collect()
+                let others = user.devices.iter().filter(|known| known.device.get() != who.device());
+                others.map(|known| known.device).collect()
             }
             device => {
                 let device = DeviceId::try_from(device).map_err(|_| SyncRefused::NoDevice)?;
-                if !user.devices.iter().any(|known| known.device == device.get()) {
+                if !user.devices.iter().any(|known| known.device == device) {
                     return Err(SyncRefused::UnknownDevice);
                 }
                 vec![device]

@@ -243,8 +243,8 @@ fn a_broadcast_is_cut_in_slices_and_pushes_go_between_them() {
 }
 
 /// What a shard keeps for one more idle session of a user with one device, to the byte: 80 in the table of connections,
-/// 56 in that of users, 16 for the device, the user's id, 12 for the timer, 4 in the table of users' numbers and one for
-/// its control byte, each of the last three as its table has grown.
+/// 56 in that of users, the user's id (here 9), 12 for the timer and 5 in the table of users' numbers, of which the last
+/// two have room to grow.
 #[test]
 fn an_idle_session_keeps_what_the_results_say() {
     let bytes = |sessions| {
@@ -255,5 +255,5 @@ fn an_idle_session_keeps_what_the_results_say() {
     let (few, many) = (1_792, 3_584);
     let each = (bytes(many) - bytes(few)) as f64 / f64::from(many - few);
     eprintln!("an idle session keeps {each:.1} bytes in its shard");
-    assert!(each <= 190.0, "an idle session keeps {each:.1} bytes in its shard");
+    assert!(each <= 170.0, "an idle session keeps {each:.1} bytes in its shard");
 }
