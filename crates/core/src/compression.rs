@@ -1,5 +1,5 @@
-//! Compression without state per connection (RFC 7692 with both `no_context_takeover`): one of each for a shard, made when
-//! it is first needed.
+//! Compression without state per connection (RFC 7692 with both `no_context_takeover`): one of each for a shard, made
+//! when it is first needed.
 
 use campanile_protocol::deflate::{Deflater, InflateError, Inflater};
 use campanile_protocol::frame::{Message, Opcode};

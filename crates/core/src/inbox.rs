@@ -12,8 +12,8 @@ use crate::requests::{Answer, Request, Ticket};
 
 /// Requests that may wait for one shard, unanswered ones included. Beyond it new ones are refused.
 pub const REQUESTS_WAITING_MAX: usize = 1_024;
-/// Places beyond those that only orders use: one [`Drain`](crate::requests::RequestBody::Drain) and one [`Stop`](crate::requests::RequestBody::Stop). However many
-/// requests wait, a shard can be told to end.
+/// Places beyond those that only orders use: one [`Drain`](crate::requests::RequestBody::Drain) and one
+/// [`Stop`](crate::requests::RequestBody::Stop). However many requests wait, a shard can be told to end.
 const ORDERS_MAX: usize = 2;
 
 /// The shard's side of the queues.

@@ -1,9 +1,10 @@
 //! The core of the gateway: shards, which hold connections, know who is behind each, and get messages to them.
 //!
-//! A [`Shard`] is a state machine without I/O. Its parts are rooms with a state of their own, each in a folder of its name:
-//! `net` (connections and their sockets), `entry` (from the accept to the session), `users` (what is decided in one place
-//! for a user), `delivery` (what one session is owed), `channels`, `control` (the control plane's requests), `store` (the
-//! port's client). [`Shard`] says in which order they have their turn, and tells them of each other's endings.
+//! A [`Shard`] is a state machine without I/O. Its parts are rooms with a state of their own, each in a folder of its
+//! name: `net` (connections and their sockets), `entry` (from the accept to the session), `users` (what is decided in
+//! one place for a user), `delivery` (what one session is owed), `channels`, `control` (the control plane's requests),
+//! `store` (the port's client). [`Shard`] says in which order they have their turn, and tells them of each other's
+//! endings.
 
 mod channels;
 mod compression;

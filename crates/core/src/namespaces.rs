@@ -15,8 +15,8 @@ pub struct Namespace {
     pub history_messages_max: u32,
     /// How long it keeps them.
     pub history_ttl: Duration,
-    /// Bytes of recent messages that a channel keeps for its history and for subscribers that do not keep up. The newest
-    /// message is always kept.
+    /// Bytes of recent messages that a channel keeps for its history and for subscribers that do not keep up. The
+    /// newest message is always kept.
     pub log_bytes_max: usize,
     /// What becomes of a subscriber that does not keep up.
     pub slow: SlowPolicy,
@@ -71,7 +71,8 @@ pub struct Namespaces {
     pub subscriptions_per_session_max: u32,
     /// Channels that one shard may know of.
     pub channels_per_shard_max: u32,
-    /// Bytes that the logs of one shard may have together. Beyond it a channel keeps little more than its newest message.
+    /// Bytes that the logs of one shard may have together. Beyond it a channel keeps little more than its newest
+    /// message.
     pub log_bytes_per_shard_max: usize,
     /// How long after a user's last session has ended the user is said to be offline.
     pub offline_after: Duration,

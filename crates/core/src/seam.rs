@@ -1,9 +1,9 @@
 //! The seam between a user's home and a device's session: all that the two say to each other.
 //!
-//! The home decides what is decided in one place for a user: numbers, generations, who is the newest session of a device,
-//! whether a device is live or reads its mailbox. It knows nothing of windows, replays and sockets. The session holds
-//! these, and the generation that its home has given it. Both are on the same shard today and the calls are direct: no
-//! message is built and no body copied.
+//! The home decides what is decided in one place for a user: numbers, generations, who is the newest session of a
+//! device, whether a device is live or reads its mailbox. It knows nothing of windows, replays and sockets. The session
+//! holds these, and the generation that its home has given it. Both are on the same shard today and the calls are
+//! direct: no message is built and no body copied.
 //!
 //! What both may rely on, and what neither may: a call can come late or twice, and for a session that is over. The home
 //! tells them apart by the generation, the session's side by the connection and the generation.
@@ -92,7 +92,7 @@ pub(crate) enum EndedBy {
 
 /// A session as its home names it.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Session {
+pub(crate) struct SessionRef {
     /// Where it is.
     pub(crate) slot: u32,
     /// Which session of the device.
@@ -111,8 +111,8 @@ pub(crate) trait Home {
     /// Whether the home reads for sessions now. If not, they ask again later.
     fn may_read(&self) -> bool;
 
-    /// The session reads its mailbox, and is live no more until a page reaches the end: [`Sessions::page`]. Without effect
-    /// for any but the newest session of the device.
+    /// The session reads its mailbox, and is live no more until a page reaches the end: [`Sessions::page`]. Without
+    /// effect for any but the newest session of the device.
     fn read(&mut self, turn: &mut Turn<'_>, conn: Conn, who: &Who, read_on: ReadOn);
 
     /// The session is over. Without effect on a newer session of the device.
@@ -131,26 +131,27 @@ pub(crate) trait Sessions {
     fn deliver(
         &mut self,
         turn: &mut Turn<'_>,
-        to: Session,
+        to: SessionRef,
         number: u64,
         bytes: usize,
         frames: Option<&mut Frames>,
     ) -> Delivered;
 
-    /// Messages of the mailbox, in order; `live` if they reach the end of what there is. `None` if they could not be read.
+    /// Messages of the mailbox, in order; `live` if they reach the end of what there is. `None` if they could not be
+    /// read.
     fn page(&mut self, turn: &mut Turn<'_>, conn: Conn, who: &Who, page: Option<Vec<Waiting>>, live: bool);
 
     /// How far the session is with a message that was assigned to it; `None` if it is over.
-    fn progress(&self, of: Session, number: u64) -> Option<Progress>;
+    fn progress(&self, of: SessionRef, number: u64) -> Option<Progress>;
 
     /// Whether the session is sent as much as one turn allows already, while it keeps up.
-    fn is_busy(&self, of: Session) -> bool;
+    fn is_busy(&self, of: SessionRef) -> bool;
 
     /// An ephemeral message, which is sent now or never.
-    fn event(&mut self, turn: &mut Turn<'_>, to: Session, frames: &mut Frames) -> Outcome;
+    fn event(&mut self, turn: &mut Turn<'_>, to: SessionRef, frames: &mut Frames) -> Outcome;
 
     /// The session is over.
-    fn end(&mut self, turn: &mut Turn<'_>, of: Session, why: EndedBy);
+    fn end(&mut self, turn: &mut Turn<'_>, of: SessionRef, why: EndedBy);
 }
 
 #[cfg(test)]

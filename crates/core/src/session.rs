@@ -1,5 +1,5 @@
-//! One entry of the shard's table: what each part keeps of one connection. A table for each part would cost a cache miss
-//! for every send, and the promised sizes.
+//! One entry of the shard's table: what each part keeps of one connection. A table for each part would cost a cache
+//! miss for every send, and the promised sizes.
 //!
 //! The state of a part is an opaque type whose fields only that part sees.
 

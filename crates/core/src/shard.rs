@@ -50,8 +50,8 @@ const SENDS_PER_TURN: usize = 384;
 const ANSWERS_PER_SEND: usize = 8;
 /// The part of a turn's sends that a pass gets even while pushes wait.
 const SENDS_PER_PASS_MIN: usize = SENDS_PER_TURN / 4;
-/// Sends to subscribers of channels in one turn: about 1 ms, since shards may share a core, and each lets the next one run
-/// after its turn.
+/// Sends to subscribers of channels in one turn: about 1 ms, since shards may share a core, and each lets the next one
+/// run after its turn.
 const SENDS_PER_FAN_OUT: usize = SENDS_PER_TURN / 2;
 /// What is taken from other shards in one turn: about a turn's worth of sends.
 const LANE_MESSAGES_PER_TURN_MAX: usize = 4_096;
@@ -327,8 +327,8 @@ impl Rooms {
         self.settle(turn);
     }
 
-    /// Tells everybody of what the event has begun or ended: of a session that is over its channels before its home, since
-    /// they ask the home who it was; and everything else only of those that go on.
+    /// Tells everybody of what the event has begun or ended: of a session that is over its channels before its home,
+    /// since they ask the home who it was; and everything else only of those that go on.
     fn settle(&mut self, turn: &mut Turn<'_>) {
         loop {
             if let Some(ended) = self.net.take_ended() {
@@ -362,10 +362,10 @@ impl Rooms {
 
 /// The order of a turn.
 impl Rooms {
-    /// What waits goes first, since it has waited longest: answers of the store (they free what publishers wait for), what
-    /// other shards say, requests, timers. Then what can be cut at any point, in the rest of the turn's sends: broadcasts,
-    /// and passes over channels. The store is asked before the sends, so that it works meanwhile; other shards are woken
-    /// before them, so that they need not wait. Whether the shard is to stop.
+    /// What waits goes first, since it has waited longest: answers of the store (they free what publishers wait for),
+    /// what other shards say, requests, timers. Then what can be cut at any point, in the rest of the turn's sends:
+    /// broadcasts, and passes over channels. The store is asked before the sends, so that it works meanwhile; other
+    /// shards are woken before them, so that they need not wait. Whether the shard is to stop.
     fn turn(&mut self, turn: &mut Turn<'_>) -> bool {
         let answered = self.take_answers(turn);
         self.take_lane_messages(turn);
@@ -485,7 +485,8 @@ impl Core for Shard {
 
     fn on_turn(&mut self, now: Now, commands: &mut Commands<Client>) -> Next {
         self.ground.counters.turns.add(1);
-        // Also while it drains: whoever still comes is told to go elsewhere, instead of waiting in the listener's backlog.
+        // Also while it drains: whoever still comes is told to go elsewhere, instead of waiting in the listener's
+        // backlog.
         if !self.ground.accepting {
             self.ground.accepting = true;
             commands.push(Command::Accept { on: true });

@@ -1,8 +1,8 @@
 //! The shard's side of the store: what it asks, what it waits for, and the numbers that it gives out.
 //!
 //! The shard asks in the order in which things happened, so that the store knows one order per user. It bounds what it
-//! has asked for: beyond that, publishes are refused. Acknowledgements cannot be refused; they are kept as one watermark
-//! per device, and go before anything that must see them.
+//! has asked for: beyond that, publishes are refused. Acknowledgements cannot be refused; they are kept as one
+//! watermark per device, and go before anything that must see them.
 
 mod check;
 
@@ -189,8 +189,8 @@ impl Store {
         self.awaited.is_empty() && self.operations.is_empty() && self.trims.is_empty()
     }
 
-    /// How often the store was opened, as far as this shard has heard. What was read from it in an earlier life may have
-    /// been lost since. All users are in one partition, for now.
+    /// How often the store was opened, as far as this shard has heard. What was read from it in an earlier life may
+    /// have been lost since. All users are in one partition, for now.
     pub(crate) fn life(&self) -> u32 {
         self.lives.of(Partition::WHOLE)
     }

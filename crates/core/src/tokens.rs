@@ -47,7 +47,8 @@ pub enum TokenError {
     Claims,
     /// `channels`, `publish` or `subscribe` is not a list of names or patterns, or is too long.
     #[error(
-        "channels, publish and subscribe are lists of at most {GRANTS_MAX} names; in the first two `*` stands for any text"
+        "channels, publish and subscribe are lists of at most {GRANTS_MAX} names; in the first two `*` stands \
+         for any text"
     )]
     Grants,
     /// A token for a subscription lacks `sub`, `channel` or `exp`, or one is of the wrong kind.
@@ -110,7 +111,8 @@ struct SubscriptionClaims {
 /// A secret that signs tokens is too short.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the HS256 secret has {0} bytes; at least {SECRET_BYTES_MIN} are needed (RFC 7518 §3.2): head -c 32 /dev/urandom | base64"
+    "the HS256 secret has {0} bytes; at least {SECRET_BYTES_MIN} are needed (RFC 7518 §3.2): \
+     head -c 32 /dev/urandom | base64"
 )]
 pub struct SecretTooShort(usize);
 
@@ -191,10 +193,10 @@ fn check_times(exp: u64, nbf: Option<u64>, unix_ms: u64) -> Result<(), TokenErro
     if exp.saturating_mul(1_000) <= unix_ms {
         return Err(TokenError::Expired);
     }
-    match nbf.is_some_and(|nbf| nbf.saturating_mul(1_000) > unix_ms) {
-        true => Err(TokenError::NotYet),
-        false => Ok(()),
+    if nbf.is_some_and(|nbf| nbf.saturating_mul(1_000) > unix_ms) {
+        return Err(TokenError::NotYet);
     }
+    Ok(())
 }
 
 impl Claims {

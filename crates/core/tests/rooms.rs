@@ -39,8 +39,8 @@ fn module_of(root: &Path, path: &Path) -> String {
     parts.join("::")
 }
 
-/// The paths that a file imports, as module paths from the root: `crate::`, `self::` and `super::` are resolved, and what
-/// stands in braces is taken apart.
+/// The paths that a file imports, as module paths from the root: `crate::`, `self::` and `super::` are resolved, and
+/// what stands in braces is taken apart.
 fn imports(module: &str, text: &str) -> Vec<String> {
     let code: String =
         text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");

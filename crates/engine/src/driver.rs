@@ -229,8 +229,8 @@ pub enum Next {
 }
 
 impl Next {
-    /// How long a driver sleeps at most before the core's next turn. Beside the core it minds deadlines of its own. `None`
-    /// is until an event arrives.
+    /// How long a driver sleeps at most before the core's next turn. Beside the core it minds deadlines of its own.
+    /// `None` is until an event arrives.
     pub(crate) fn patience(self, now: Time, own: impl IntoIterator<Item = Time>) -> Option<Duration> {
         let wanted = match self {
             Next::Now => Some(now),

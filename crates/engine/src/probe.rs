@@ -92,12 +92,11 @@ pub fn uring() -> Result<(), String> {
 /// Why not, in words for the operator.
 pub fn uring_with_sources() -> Result<(), String> {
     uring()?;
-    match probe()?.is_supported(opcode::Bind::CODE) {
-        true => Ok(()),
-        false => Err("the kernel's io_uring lacks BIND, for connections from a given source address: \
-            Linux 6.11 or later is needed"
-            .into()),
+    if probe()?.is_supported(opcode::Bind::CODE) {
+        return Ok(());
     }
+    Err("the kernel's io_uring lacks BIND, for connections from a given source address: Linux 6.11 or later is needed"
+        .into())
 }
 
 /// What a ring as large as a driver's can do. A small one would not tell that no memory may be locked.

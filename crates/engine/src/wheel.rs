@@ -179,7 +179,8 @@ mod tests {
                         wheel.expire(Time(now_ms * 1_000_000), &mut fired);
                         for slot in fired {
                             let due = model.remove(&slot);
-                            prop_assert!(due.is_some_and(|due| due <= now_ms), "slot {slot} fired early: {due:?} at {now_ms}");
+                            let is_due = due.is_some_and(|due| due <= now_ms);
+                            prop_assert!(is_due, "slot {slot} fired early: {due:?} at {now_ms}");
                         }
                         for (slot, due) in &model {
                             prop_assert!(due + 100 > now_ms, "slot {slot} due {due} is late at {now_ms}");

@@ -37,8 +37,8 @@ on_real_drivers!(
 #[derive(Default)]
 struct Gate {
     closed: Mutex<()>,
-    /// The core stands at the gate, or is passing it. A count of turns would not tell: the last one may have been counted
-    /// before the gate was closed, and stand there since.
+    /// The core stands at the gate, or is passing it. A count of turns would not tell: the last one may have been
+    /// counted before the gate was closed, and stand there since.
     reached: AtomicBool,
 }
 

@@ -1,8 +1,9 @@
 //! What is in the frames: the schema `proto/campanile/v2/frames.proto`, as protobuf and as JSON.
 //!
-//! The structs here are generated from the schema (by `crates/schema`). [`ClientFrame`] and [`ServerFrame`] are the frames; everything
-//! else is a part of one. A frame has the same content in every [`Encoding`]. Payloads are opaque: nothing here looks
-//! into them, except that a payload which claims to be JSON is JSON of bounded depth before it is put into JSON.
+//! The structs here are generated from the schema (by `crates/schema`). [`ClientFrame`] and [`ServerFrame`] are the
+//! frames; everything else is a part of one. A frame has the same content in every [`Encoding`]. Payloads are opaque:
+//! nothing here looks into them, except that a payload which claims to be JSON is JSON of bounded depth before it is
+//! put into JSON.
 //!
 //! The JSON form is protobuf's JSON mapping (lowerCamelCase, bytes in base64, 64-bit integers as strings, defaults left
 //! out), except for `Payload.json`, which is embedded as it is:

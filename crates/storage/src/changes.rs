@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use fjall::OwnedWriteBatch;
 
 use super::keys::AddressKey;
-use super::known::{Known, Recent};
+use super::known::{KnownMailbox, Recent};
 use super::records::{Checkpoint, Message, decode_topic};
 use super::tables::{Tables, failed, get};
 use campanile_mailbox::Append;
@@ -113,7 +113,7 @@ impl Changes {
         &mut self,
         tables: &Tables,
         address: &AddressKey,
-        known: &mut Known,
+        known: &mut KnownMailbox,
     ) -> Result<(), MailboxError> {
         for message in std::mem::take(&mut known.pending) {
             self.remove_message(tables, address, message)?;

@@ -40,8 +40,8 @@ use super::files::{Secret, sync_directory};
 use super::{EMPTY_ADVICE, OpenError};
 
 /// The versions of the database whose journals this reads: of the crate that writes the batches, and of the one that
-/// gives the kinds of values and of compression their numbers. A test of the program's dependencies holds these against what
-/// is compiled.
+/// gives the kinds of values and of compression their numbers. A test of the program's dependencies holds these against
+/// what is compiled.
 pub const KNOWN_VERSIONS: [(&str, &str); 2] = [("fjall", "3.1.13"), ("lsm-tree", "3.1.10")];
 /// What the database's file `version` holds.
 const VERSION_MARKER: &[u8] = b"FJL\x03";

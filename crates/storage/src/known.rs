@@ -30,7 +30,7 @@ pub(super) struct Recent {
 }
 
 /// What is known of one mailbox.
-pub(super) struct Known {
+pub(super) struct KnownMailbox {
     /// The watermark: ahead of the one on disk while removals are pending.
     pub(super) acknowledged: u64,
     /// The highest number appended.
@@ -51,11 +51,11 @@ pub(super) struct Known {
     pub(super) listed: bool,
 }
 
-impl Known {
-    pub(super) fn new(written: Option<Checkpoint>) -> Known {
+impl KnownMailbox {
+    pub(super) fn new(written: Option<Checkpoint>) -> KnownMailbox {
         let checkpoint = written.unwrap_or(Checkpoint { earliest: u64::MAX, ..Checkpoint::default() });
         let counted = checkpoint.as_of.max(checkpoint.acknowledged);
-        Known {
+        KnownMailbox {
             acknowledged: checkpoint.acknowledged,
             head: counted,
             messages: checkpoint.messages,
@@ -141,12 +141,12 @@ impl Known {
 /// forgotten when the young one is large.
 #[derive(Default)]
 pub(super) struct KnownMailboxes {
-    young: HashMap<Box<[u8]>, Known>,
-    old: HashMap<Box<[u8]>, Known>,
+    young: HashMap<Box<[u8]>, KnownMailbox>,
+    old: HashMap<Box<[u8]>, KnownMailbox>,
 }
 
 impl KnownMailboxes {
-    pub(super) fn get(&mut self, address: &AddressKey) -> Option<&mut Known> {
+    pub(super) fn get(&mut self, address: &AddressKey) -> Option<&mut KnownMailbox> {
         let key = address.as_slice();
         if !self.young.contains_key(key) {
             let (key, known) = self.old.remove_entry(key)?;
@@ -155,12 +155,12 @@ impl KnownMailboxes {
         self.young.get_mut(key)
     }
 
-    pub(super) fn insert(&mut self, address: &AddressKey, known: Known) -> &mut Known {
+    pub(super) fn insert(&mut self, address: &AddressKey, known: KnownMailbox) -> &mut KnownMailbox {
         self.young.entry(address.as_slice().into()).insert_entry(known).into_mut()
     }
 
     /// The mailboxes that are to be forgotten, once there are too many.
-    pub(super) fn take_old(&mut self) -> Option<HashMap<Box<[u8]>, Known>> {
+    pub(super) fn take_old(&mut self) -> Option<HashMap<Box<[u8]>, KnownMailbox>> {
         if self.young.len() < GENERATION_MAX {
             return None;
         }
@@ -168,7 +168,7 @@ impl KnownMailboxes {
     }
 
     /// All of them.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&Box<[u8]>, &mut Known)> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&Box<[u8]>, &mut KnownMailbox)> {
         self.young.iter_mut().chain(&mut self.old)
     }
 }

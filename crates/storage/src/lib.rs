@@ -55,7 +55,7 @@ use self::dedup::DedupCounts;
 use self::expiry::{LOOKS_FOR_ROOM_MAX, Partway, Walk};
 use self::files::Directory;
 use self::keys::AddressKey;
-use self::known::{Known, KnownMailboxes, Recent};
+use self::known::{KnownMailbox, KnownMailboxes, Recent};
 use self::reclaim::Reclaim;
 use self::records::Checkpoint;
 use self::room::Room;
@@ -257,7 +257,7 @@ impl FjallMailbox {
     }
 
     /// What is known of a mailbox, found out first if necessary.
-    fn load(&mut self, tables: &Tables, address: &AddressKey) -> Result<&mut Known, MailboxError> {
+    fn load(&mut self, tables: &Tables, address: &AddressKey) -> Result<&mut KnownMailbox, MailboxError> {
         if self.known.get(address).is_none() {
             let known = self.read_known(tables, address)?;
             return Ok(self.known.insert(address, known));
@@ -267,7 +267,7 @@ impl FjallMailbox {
             .ok_or_else(|| MailboxError::Damaged("a mailbox that was there is gone".into()))
     }
 
-    fn read_known(&mut self, tables: &Tables, address: &AddressKey) -> Result<Known, MailboxError> {
+    fn read_known(&mut self, tables: &Tables, address: &AddressKey) -> Result<KnownMailbox, MailboxError> {
         let key = address.as_slice();
         let written = match get(&tables.mailboxes, key)? {
             None => None,
@@ -280,7 +280,7 @@ impl FjallMailbox {
                 }
             },
         };
-        let mut known = Known::new(written);
+        let mut known = KnownMailbox::new(written);
         let damages = tables.scan(address, known.head, u64::MAX, |found| {
             let (has_topic, expires_at_ms) = match &found.message {
                 Ok(message) => (!message.topic.is_empty(), message.expires_at_ms),

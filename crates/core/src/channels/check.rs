@@ -40,9 +40,9 @@ impl Channels {
         })
     }
 
-    /// Each subscription is in exactly one list: in that of its session once, and either at its place among its channel's
-    /// subscribers or once among those who wait for the owner's log. Since none is in two lists of a kind, it is enough that
-    /// each kind has as many as there are.
+    /// Each subscription is in exactly one list: in that of its session once, and either at its place among its
+    /// channel's subscribers or once among those who wait for the owner's log. Since none is in two lists of a kind, it
+    /// is enough that each kind has as many as there are.
     pub(crate) fn check_subscriptions(
         &self,
         tenants: &Tenants<'_>,
@@ -107,8 +107,8 @@ impl Channels {
         })
     }
 
-    /// A channel stands in the queues that it says that it stands in, once, and so do subscriptions; whoever lacks something
-    /// is brought forward by one of them, or by its socket when that has room again: nobody is forgotten.
+    /// A channel stands in the queues that it says that it stands in, once, and so do subscriptions; whoever lacks
+    /// something is brought forward by one of them, or by its socket when that has room again: nobody is forgotten.
     pub(crate) fn check_queues(&self, net: &Net) -> Result<(), Broken> {
         let (mut passes, mut feeds) = (0, 0);
         for (_, state) in &self.slab {

@@ -9,7 +9,7 @@ use super::window::{Window, WindowLimits};
 use crate::net::Net;
 use crate::net::ending::Ending;
 use crate::requests::{ConnectedDevice, Outcome};
-use crate::seam::{Delivered, EndedBy, OpenRefused, Opened, Progress, Session, Sessions};
+use crate::seam::{Delivered, EndedBy, OpenRefused, Opened, Progress, SessionRef, Sessions};
 use crate::session::State;
 use crate::turn::Turn;
 use crate::users::who::Who;
@@ -32,7 +32,7 @@ impl Sessions for SessionHandler<'_> {
     fn deliver(
         &mut self,
         turn: &mut Turn<'_>,
-        to: Session,
+        to: SessionRef,
         number: u64,
         bytes: usize,
         frames: Option<&mut Frames>,
@@ -76,7 +76,7 @@ impl Sessions for SessionHandler<'_> {
         self.delivery.behind.push(conn.slot);
     }
 
-    fn progress(&self, of: Session, number: u64) -> Option<Progress> {
+    fn progress(&self, of: SessionRef, number: u64) -> Option<Progress> {
         let session =
             self.net.session(of.slot).filter(|session| session.who.generation() == of.generation)?;
         Some(match &session.window.0 {
@@ -88,12 +88,12 @@ impl Sessions for SessionHandler<'_> {
         })
     }
 
-    fn is_busy(&self, of: Session) -> bool {
+    fn is_busy(&self, of: SessionRef) -> bool {
         let session = self.net.session(of.slot);
         session.is_some_and(|session| session.wire.keeps_up() && self.net.has_enough(session))
     }
 
-    fn event(&mut self, turn: &mut Turn<'_>, to: Session, frames: &mut Frames) -> Outcome {
+    fn event(&mut self, turn: &mut Turn<'_>, to: SessionRef, frames: &mut Frames) -> Outcome {
         let session = self.net.session(to.slot);
         let Some(session) = session.filter(|session| session.who.generation() == to.generation) else {
             turn.counters.messages_not_keeping_up.add(1);
@@ -113,7 +113,7 @@ impl Sessions for SessionHandler<'_> {
         Outcome::Sent
     }
 
-    fn end(&mut self, turn: &mut Turn<'_>, of: Session, why: EndedBy) {
+    fn end(&mut self, turn: &mut Turn<'_>, of: SessionRef, why: EndedBy) {
         let session = self.net.session(of.slot);
         if session.is_some_and(|session| session.who.generation() == of.generation) {
             let ending = match why {
@@ -127,7 +127,7 @@ impl Sessions for SessionHandler<'_> {
 
 impl SessionHandler<'_> {
     /// A session as the control plane is told of it.
-    pub(crate) fn connected(&self, of: Session) -> Option<ConnectedDevice> {
+    pub(crate) fn connected(&self, of: SessionRef) -> Option<ConnectedDevice> {
         let session = self.net.session(of.slot)?;
         Some(ConnectedDevice {
             generation: session.who.generation(),

@@ -1,9 +1,9 @@
 //! What one session is owed: the window of messages that it has not confirmed, and where its replay stands.
 //!
 //! A session without a [`Window`] has been sent everything and has confirmed all of it; it costs nothing. A session is
-//! *live* while it has been sent everything that there is for it. It falls *behind* when its window is shut or its socket
-//! does not keep up: then messages wait in the mailbox only, and are read from there, in order, until its home says that
-//! a page reaches the end. Only then it is live again, so that nothing is sent twice or out of order.
+//! *live* while it has been sent everything that there is for it. It falls *behind* when its window is shut or its
+//! socket does not keep up: then messages wait in the mailbox only, and are read from there, in order, until its home
+//! says that a page reaches the end. Only then it is live again, so that nothing is sent twice or out of order.
 
 use std::collections::VecDeque;
 

@@ -168,9 +168,9 @@ impl EntryHandler<'_> {
         let Admitted { asker, agreed, upgrade } = admitted;
         match asker {
             Asker::Known(identity) => {
-                let known =
-                    Known { agreed, last: 0, last_epoch: 0, upgrade: Some(upgrade), owed: Vec::new() };
-                self.authenticated(turn, conn, identity, known, rest)
+                let terms =
+                    Terms { agreed, last: 0, last_epoch: 0, upgrade: Some(upgrade), owed: Vec::new() };
+                self.authenticated(turn, conn, identity, terms, rest)
             }
             Asker::Unknown => {
                 self.await_hello(turn, conn, agreed, &upgrade, rest.is_empty());
@@ -217,8 +217,8 @@ impl EntryHandler<'_> {
         let mut pong = Vec::new();
         match read_hello(turn, &mut self.entry.inflating, decoder, agreed, &mut input, &mut pong) {
             Ok(Heard::Hello { identity, last, last_epoch }) => {
-                let known = Known { agreed, last, last_epoch, upgrade: None, owed: pong };
-                return self.authenticated(turn, conn, identity, known, input);
+                let terms = Terms { agreed, last, last_epoch, upgrade: None, owed: pong };
+                return self.authenticated(turn, conn, identity, terms, input);
             }
             Ok(Heard::Nothing) => {
                 if !pong.is_empty() {
@@ -238,7 +238,7 @@ impl EntryHandler<'_> {
         turn: &mut Turn<'_>,
         conn: Conn,
         identity: Identity,
-        known: Known,
+        terms: Terms,
         unread: &[u8],
     ) -> Entered<'d> {
         let Some(handshake) = self.net.leave_handshake(conn.slot) else { return Entered::Nothing };
@@ -250,12 +250,12 @@ impl EntryHandler<'_> {
             device: identity.device,
             expires_at: identity.expires_at,
             grants: identity.grants,
-            agreed: known.agreed,
-            last: known.last,
-            last_epoch: known.last_epoch,
-            upgrade: known.upgrade,
+            agreed: terms.agreed,
+            last: terms.last,
+            last_epoch: terms.last_epoch,
+            upgrade: terms.upgrade,
             unread: unread.to_vec(),
-            owed: known.owed,
+            owed: terms.owed,
             deadline: handshake.deadline,
         };
         if self.entry.is_draining() {
@@ -267,8 +267,8 @@ impl EntryHandler<'_> {
     }
 }
 
-/// What is known of a client beside its identity; see [`Client`].
-struct Known {
+/// On which terms a client comes, beside its identity; see [`Client`].
+struct Terms {
     agreed: Agreed,
     last: u64,
     last_epoch: u64,

@@ -58,7 +58,8 @@ impl Net {
         self.wheel.set(slot, unfinished.map_or(at, |unfinished| unfinished.min(at)));
     }
 
-    /// The timer of a session has come: it is ended for what is overdue, or pinged if it was silent. Whether it goes on.
+    /// The timer of a session has come: it is ended for what is overdue, or pinged if it was silent. Whether it goes
+    /// on.
     pub(crate) fn session_due(&mut self, turn: &mut Turn<'_>, slot: u32) {
         let (now_ms, limits) = (turn.now_ms(), &turn.settings.limits);
         let Some(session) = self.session_mut(slot) else { return };

@@ -19,8 +19,8 @@ impl Net {
         ahead <= BURST_SECONDS * TENTHS_PER_SECOND
     }
 
-    /// Charges what goes to all subscribers of a channel. False if the session cannot pay; it is not charged then. Half of
-    /// what it may do in a burst is left for frames that cost little.
+    /// Charges what goes to all subscribers of a channel. False if the session cannot pay; it is not charged then. Half
+    /// of what it may do in a burst is left for frames that cost little.
     pub(crate) fn pay_for_publish(&mut self, turn: &Turn<'_>, slot: u32, per_second: u32) -> bool {
         // Its frame is paid for already.
         let cost = (TENTHS_PER_SECOND / per_second.max(1)).saturating_sub(frame_cost(turn));

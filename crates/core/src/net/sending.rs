@@ -183,8 +183,8 @@ impl Net {
         self.held.is_beyond()
     }
 
-    /// Closes those who hold the most, while all sessions together make the shard hold too much. Only between the events
-    /// and the sends of a turn: nobody is in the middle of anything, and the close frames leave with this turn.
+    /// Closes those who hold the most, while all sessions together make the shard hold too much. Only between the
+    /// events and the sends of a turn: nobody is in the middle of anything, and the close frames leave with this turn.
     pub(crate) fn let_go_of_holders(&mut self, turn: &mut Turn<'_>) {
         while let Some(slot) = self.held.beyond() {
             self.end(turn, slot, &Ending::OverBudget);

@@ -51,8 +51,8 @@ pub(super) struct Unsent {
     pub(super) bytes: Bytes,
     /// When the socket last took something, in wrapping milliseconds of the monotonic clock.
     pub(super) stalled_ms: u32,
-    /// What is owed to the last ping frame, and to the last ping of the schema. Earlier ones are answered by it (RFC 6455
-    /// §5.5.3), so that a client that does not read cannot have them hoarded.
+    /// What is owed to the last ping frame, and to the last ping of the schema. Earlier ones are answered by it (RFC
+    /// 6455 §5.5.3), so that a client that does not read cannot have them hoarded.
     pub(super) pongs: [Vec<u8>; 2],
 }
 

@@ -1,6 +1,6 @@
 //! Checkers of `users`.
 
-use super::devices::Known;
+use super::devices::KnownDevice;
 use super::state::Users;
 use super::who::Who;
 use crate::counters::ShardCounters;
@@ -10,8 +10,8 @@ use crate::net::check::Tenants;
 use crate::store::Store;
 
 impl Users {
-    /// A user's sessions and the directory agree: every session is the newest of its device at its home, every session that
-    /// a home knows is there, and the gauge counts the users who have one.
+    /// A user's sessions and the directory agree: every session is the newest of its device at its home, every session
+    /// that a home knows is there, and the gauge counts the users who have one.
     pub(crate) fn check_directory(
         &self,
         net: &Net,
@@ -57,8 +57,8 @@ impl Users {
         })
     }
 
-    /// Watermarks belong to sessions: what a device has confirmed is passed on before its session is over, since its user's
-    /// number may be another user's later.
+    /// Watermarks belong to sessions: what a device has confirmed is passed on before its session is over, since its
+    /// user's number may be another user's later.
     pub(crate) fn check_watermarks(&self, store: &Store) -> Result<(), Broken> {
         for (number, device) in store.watermarks() {
             let user = self.directory.user(number);
@@ -72,8 +72,8 @@ impl Users {
         Ok(())
     }
 
-    /// Windows and homes agree: a session that its home does not count as live knows that it has to read, so that nothing
-    /// waits for ever.
+    /// Windows and homes agree: a session that its home does not count as live knows that it has to read, so that
+    /// nothing waits for ever.
     pub(crate) fn check_windows(&self, tenants: &Tenants<'_>) -> Result<(), Broken> {
         for &(slot, session) in &tenants.sessions {
             let Some(known) = self.known(slot, &session.who) else { continue };
@@ -85,7 +85,7 @@ impl Users {
     }
 
     /// What the home knows of the session in a slot.
-    fn known(&self, slot: u32, who: &Who) -> Option<&Known> {
+    fn known(&self, slot: u32, who: &Who) -> Option<&KnownDevice> {
         let user = self.directory.user(who.user())?;
         user.devices.iter().find(|known| known.device.get() == who.device() && known.at.slot() == Some(slot))
     }

@@ -9,17 +9,17 @@ use crate::net::wire::NONE;
 
 /// A registered device.
 #[derive(Copy, Clone)]
-pub(crate) struct Known {
+pub(crate) struct KnownDevice {
     /// The generation of its newest session; 0 if it had none since its user stands here.
     pub(super) generation: u64,
     pub(super) device: DeviceId,
     pub(super) at: At,
 }
 
-impl Known {
+impl KnownDevice {
     /// A device without a session.
-    pub(super) fn away(device: DeviceId) -> Known {
-        Known { generation: 0, device, at: At::AWAY }
+    pub(super) fn away(device: DeviceId) -> KnownDevice {
+        KnownDevice { generation: 0, device, at: At::AWAY }
     }
 }
 
@@ -55,12 +55,12 @@ impl At {
 pub(super) struct Devices(List);
 
 enum List {
-    One(Known),
+    One(KnownDevice),
     Others(Option<Box<Many>>),
 }
 
 // One pointer, so that it fits where a device stands.
-struct Many(Box<[Known]>);
+struct Many(Box<[KnownDevice]>);
 
 // Promised, as part of a user's entry in the directory.
 const _: () = assert!(size_of::<Devices>() == 16);
@@ -71,8 +71,8 @@ impl Default for Devices {
     }
 }
 
-impl From<Vec<Known>> for Devices {
-    fn from(devices: Vec<Known>) -> Devices {
+impl From<Vec<KnownDevice>> for Devices {
+    fn from(devices: Vec<KnownDevice>) -> Devices {
         Devices(match devices[..] {
             [] => List::Others(None),
             [known] => List::One(known),
@@ -82,9 +82,9 @@ impl From<Vec<Known>> for Devices {
 }
 
 impl Deref for Devices {
-    type Target = [Known];
+    type Target = [KnownDevice];
 
-    fn deref(&self) -> &[Known] {
+    fn deref(&self) -> &[KnownDevice] {
         match &self.0 {
             List::One(known) => slice::from_ref(known),
             List::Others(None) => &[],
@@ -94,7 +94,7 @@ impl Deref for Devices {
 }
 
 impl DerefMut for Devices {
-    fn deref_mut(&mut self) -> &mut [Known] {
+    fn deref_mut(&mut self) -> &mut [KnownDevice] {
         match &mut self.0 {
             List::One(known) => slice::from_mut(known),
             List::Others(None) => &mut [],

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use campanile_protocol::ids::{DeviceId, UserId};
 use hashbrown::HashTable;
 
-use super::devices::{Devices, Known};
+use super::devices::{Devices, KnownDevice};
 use super::parked::Parked;
 use crate::hashing::HashKey;
 use crate::table::Table;
@@ -48,17 +48,17 @@ impl User {
     }
 
     /// The session of a device.
-    pub(super) fn session_of(&self, device: DeviceId) -> Option<&Known> {
+    pub(super) fn session_of(&self, device: DeviceId) -> Option<&KnownDevice> {
         let known = self.devices.iter().find(|known| known.device == device)?;
         known.at.slot().is_some().then_some(known)
     }
 
     /// The devices that have a session, each with its slot.
-    pub(crate) fn sessions(&self) -> impl Iterator<Item = (&Known, u32)> {
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = (&KnownDevice, u32)> {
         self.devices.iter().filter_map(|known| Some((known, known.at.slot()?)))
     }
 
-    pub(super) fn known_mut(&mut self, device: u32) -> Option<&mut Known> {
+    pub(super) fn known_mut(&mut self, device: u32) -> Option<&mut KnownDevice> {
         self.devices.iter_mut().find(|known| known.device.get() == device)
     }
 
@@ -67,7 +67,7 @@ impl User {
         if self.known_mut(device.get()).is_none() {
             let mut devices = Vec::with_capacity(self.devices.len() + 1);
             devices.extend_from_slice(&self.devices);
-            devices.push(Known::away(device));
+            devices.push(KnownDevice::away(device));
             self.devices = devices.into();
         }
     }

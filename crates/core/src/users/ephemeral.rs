@@ -9,7 +9,7 @@ use super::submission::Sent;
 use crate::control::jobs::Place;
 use crate::delivery::frames::encoded;
 use crate::requests::{Envelopes, Outcome, Push, Pushed, Unavailable};
-use crate::seam::{Session, Sessions};
+use crate::seam::{SessionRef, Sessions};
 use crate::turn::Turn;
 
 impl HomeHandler<'_> {
@@ -29,7 +29,7 @@ impl HomeHandler<'_> {
         if let Some(user) = number.and_then(|number| self.users.directory.user(number)) {
             meant.extend(user.sessions().filter_map(|(known, slot)| {
                 push.envelopes.payload(known.device)?;
-                Some((known.device, Session { slot, generation: known.generation }))
+                Some((known.device, SessionRef { slot, generation: known.generation }))
             }));
         }
         let result = if meant.iter().any(|&(_, session)| sessions.is_busy(session)) {
@@ -48,7 +48,7 @@ impl HomeHandler<'_> {
         sessions: &mut impl Sessions,
         place: Place,
         push: Push,
-        meant: &[(DeviceId, Session)],
+        meant: &[(DeviceId, SessionRef)],
     ) {
         let Some(number) = self.store.number() else {
             return self.jobs.finish(place, Err(Unavailable::Overloaded.into()));

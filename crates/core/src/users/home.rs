@@ -13,7 +13,8 @@ use crate::seam::{Home, ReadOn, Sessions};
 use crate::store::{Reader, Store};
 use crate::turn::Turn;
 
-/// Bytes that a shard asks the store for at a time, so that those who come back together do not hold up everything else.
+/// Bytes that a shard asks the store for at a time, so that those who come back together do not hold up everything
+/// else.
 const READS_BYTES_WAITING_MAX: usize = 8 * 1024 * 1024;
 
 /// The homes of the users of one shard, and what they may touch.
@@ -90,8 +91,8 @@ impl HomeHandler<'_> {
         self.store.flush_trims(|user| directory.id(user));
     }
 
-    /// The store has read a page for a session. It makes the session live if it reaches the end of what there is: what a
-    /// session was not sent since it was asked for need not be in it.
+    /// The store has read a page for a session. It makes the session live if it reaches the end of what there is: what
+    /// a session was not sent since it was asked for need not be in it.
     pub(crate) fn page_read(
         &mut self,
         turn: &mut Turn<'_>,

@@ -2,12 +2,12 @@
 
 use campanile_engine::Conn;
 use campanile_mailbox::Address;
-use campanile_mailbox::operations::{Open, Opened as Known, RegisterError, StoreFailed};
+use campanile_mailbox::operations::{Open, Opened as StoreOpened, RegisterError, StoreFailed};
 use campanile_protocol::ids::{DeviceId, UserId};
 
 use super::devices::At;
 use super::home::HomeHandler;
-use crate::seam::{EndedBy, OpenRefused, Opened, Session, Sessions};
+use crate::seam::{EndedBy, OpenRefused, Opened, SessionRef, Sessions};
 use crate::store::Opening;
 use crate::turn::Turn;
 
@@ -43,7 +43,7 @@ impl HomeHandler<'_> {
         turn: &mut Turn<'_>,
         sessions: &mut impl Sessions,
         opening: Opening,
-        result: Result<Known, StoreFailed>,
+        result: Result<StoreOpened, StoreFailed>,
         is_draining: bool,
     ) {
         if let Ok(known) = &result {
@@ -68,7 +68,7 @@ impl HomeHandler<'_> {
         turn: &mut Turn<'_>,
         sessions: &mut impl Sessions,
         opening: Opening,
-        result: Result<Known, StoreFailed>,
+        result: Result<StoreOpened, StoreFailed>,
     ) -> Result<Opened, OpenRefused> {
         let Opening { conn, user: number, device } = opening;
         let known = result.map_err(|StoreFailed| OpenRefused::StoreFailed)?;
@@ -85,7 +85,7 @@ impl HomeHandler<'_> {
         let is_alone = user.sessions().all(|(known, _)| known.device == device);
         user.add(device);
         let older = user.known_mut(device.get()).and_then(|known| {
-            let older = known.at.slot().map(|slot| Session { slot, generation: known.generation });
+            let older = known.at.slot().map(|slot| SessionRef { slot, generation: known.generation });
             known.at = At::session(conn.slot, !may_wait);
             known.generation = generation;
             older

@@ -1,6 +1,6 @@
 //! Pushes that wait for the store. A push is executed when the user's devices are known and it is certain that its
-//! deduplication id is new. Until then it is parked, and every later push of the user behind it, so that they keep their
-//! order.
+//! deduplication id is new. Until then it is parked, and every later push of the user behind it, so that they keep
+//! their order.
 
 use campanile_mailbox::operations::StoreFailed;
 use campanile_mailbox::{DedupScope, Remembered, Stored, UserRecord};

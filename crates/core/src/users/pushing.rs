@@ -8,13 +8,13 @@ use campanile_protocol::ids::{DeviceId, MessageId};
 use campanile_protocol::messages::Deliver;
 
 use super::appending::Appending;
-use super::devices::{At, Known};
+use super::devices::{At, KnownDevice};
 use super::directory::User;
 use super::home::HomeHandler;
 use crate::control::jobs::Place;
 use crate::delivery::frames::{Frames, encoded};
 use crate::requests::{Envelopes, Outcome, Push, PushError, Pushed, Unavailable};
-use crate::seam::{Delivered, Progress, Session, Sessions};
+use crate::seam::{Delivered, Progress, SessionRef, Sessions};
 use crate::turn::Turn;
 
 impl HomeHandler<'_> {
@@ -36,8 +36,8 @@ impl HomeHandler<'_> {
         let message_id = MessageId { epoch: turn.settings.epoch, seq: number };
         message.id = message_id.to_string();
         message.seq = number;
-        // One that was parked for long may have expired meanwhile, and a full store is going to refuse it: whether it is
-        // delivered is left to the store.
+        // One that was parked for long may have expired meanwhile, and a full store is going to refuse it: whether it
+        // is delivered is left to the store.
         let expired = u64::try_from(message.expires_at_ms).is_ok_and(|at_ms| at_ms <= turn.now.unix_ms);
         let now = !expired && self.store.takes() == Takes::Messages;
         let Some(known) = self.users.directory.user_mut(user) else { return };
@@ -126,8 +126,8 @@ impl HomeHandler<'_> {
     }
 }
 
-fn session(known: &Known, slot: u32) -> Session {
-    Session { slot, generation: known.generation }
+fn session(known: &KnownDevice, slot: u32) -> SessionRef {
+    SessionRef { slot, generation: known.generation }
 }
 
 /// A message on its way to the devices that it is for.
@@ -173,7 +173,7 @@ impl<'a, S: Sessions> Spread<'a, S> {
         }
     }
 
-    fn give(&mut self, turn: &mut Turn<'_>, device: DeviceId, known: Option<&mut Known>) {
+    fn give(&mut self, turn: &mut Turn<'_>, device: DeviceId, known: Option<&mut KnownDevice>) {
         let Some(known) = known else { return self.devices.push((device, Outcome::UnknownDevice)) };
         let mut own;
         let (body, frames) = if let Envelopes::PerDevice(_) = self.envelopes {

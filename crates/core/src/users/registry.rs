@@ -4,9 +4,9 @@ use campanile_mailbox::UserRecord;
 use campanile_mailbox::operations::{RegisterError, Registration, StoreFailed};
 use campanile_protocol::ids::{DeviceId, UserId};
 
-use super::devices::Known;
+use super::devices::KnownDevice;
 use super::home::HomeHandler;
-use crate::seam::{EndedBy, Session, Sessions};
+use crate::seam::{EndedBy, SessionRef, Sessions};
 use crate::turn::Turn;
 
 impl HomeHandler<'_> {
@@ -21,16 +21,16 @@ impl HomeHandler<'_> {
         }
         user.read_in = life;
         let before = std::mem::take(&mut user.devices);
-        let mut devices: Vec<Known> = Vec::with_capacity(record.devices.len());
+        let mut devices: Vec<KnownDevice> = Vec::with_capacity(record.devices.len());
         for known in &record.devices {
             let device = known.device;
             let known = before.iter().find(|known| known.device == device).copied();
-            devices.push(known.unwrap_or(Known::away(device)));
+            devices.push(known.unwrap_or(KnownDevice::away(device)));
         }
-        let is_lost = |known: &&Known| {
+        let is_lost = |known: &&KnownDevice| {
             known.at.slot().is_some() && !devices.iter().any(|other| other.device == known.device)
         };
-        let lost: Vec<Known> = before.iter().filter(is_lost).copied().collect();
+        let lost: Vec<KnownDevice> = before.iter().filter(is_lost).copied().collect();
         devices.extend(&lost);
         user.devices = devices.into();
         for known in lost {
@@ -69,10 +69,10 @@ impl HomeHandler<'_> {
     }
 
     /// The session of a device, if it has one.
-    pub(crate) fn session_of(&self, user: &UserId, device: DeviceId) -> Option<Session> {
+    pub(crate) fn session_of(&self, user: &UserId, device: DeviceId) -> Option<SessionRef> {
         let user = self.users.directory.user(self.users.directory.find(user)?)?;
         let known = user.session_of(device)?;
-        Some(Session { slot: known.at.slot()?, generation: known.generation })
+        Some(SessionRef { slot: known.at.slot()?, generation: known.generation })
     }
 
     /// Closes the sessions of a user, or of one device. How many.
@@ -88,7 +88,7 @@ impl HomeHandler<'_> {
         let mut count = 0;
         for (known, slot) in user.sessions() {
             if device.is_none_or(|device| device == known.device) {
-                sessions.end(turn, Session { slot, generation: known.generation }, EndedBy::Operator);
+                sessions.end(turn, SessionRef { slot, generation: known.generation }, EndedBy::Operator);
                 count += 1;
             }
         }

@@ -3,7 +3,7 @@
 use campanile_protocol::ids::DeviceId;
 
 use crate::control::jobs::{Jobs, Place};
-use crate::seam::Session;
+use crate::seam::SessionRef;
 
 /// Ephemeral pushes of this turn.
 #[derive(Default)]
@@ -13,7 +13,7 @@ pub(super) struct Submission {
     /// Pushes that are over when this turn's sends are.
     pub(super) submitted: Vec<Place>,
     /// The sessions that a push is for; kept for its memory.
-    pub(super) meant: Vec<(DeviceId, Session)>,
+    pub(super) meant: Vec<(DeviceId, SessionRef)>,
 }
 
 /// A send of this turn that decides an outcome.

@@ -89,10 +89,12 @@ impl<P: Send + 'static> Uring<P> {
         // Once armed it stays until the room is needed, so that it is not armed and cancelled in turns.
         let enough = self.accepting.burst.saturating_mul(if self.accepting.multishot { 1 } else { 2 });
         let multishot = wanted && room >= enough;
-        let target = match wanted {
-            true if multishot => 1,
-            true => room.min(ACCEPTS_ARMED_MAX),
-            false => 0,
+        let target = if multishot {
+            1
+        } else if wanted {
+            room.min(ACCEPTS_ARMED_MAX)
+        } else {
+            0
         };
         if self.accepting.cancelling {
             return Ok(());

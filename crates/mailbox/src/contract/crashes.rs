@@ -11,7 +11,7 @@ use crate::operations::{Completion, Operation, Registration};
 
 /// What is true of the store as far as its answers tell.
 #[derive(Default)]
-struct Known {
+struct Told {
     /// Numbers that are stored for each device.
     stored: BTreeMap<u32, Vec<u64>>,
     /// The highest watermark that each device was said to have.
@@ -29,7 +29,7 @@ pub fn what_was_answered_survives<S: Subject>() {
     for seed in 0..15 {
         let mut asker = Asker::<S>::new(ROOMY, 1, seed);
         let mut rng = Rng::with_seed(seed);
-        let mut known = Known::default();
+        let mut known = Told::default();
         let mut number = 0;
         for round in 0..6 {
             for _ in 0..rng.u32(1..12) {
@@ -52,7 +52,7 @@ pub fn what_was_answered_survives<S: Subject>() {
 }
 
 /// Asks a few things. The highest number so far.
-fn ask<S: Subject>(asker: &mut Asker<S>, rng: &mut Rng, known: &mut Known, mut number: u64) -> u64 {
+fn ask<S: Subject>(asker: &mut Asker<S>, rng: &mut Rng, known: &mut Told, mut number: u64) -> u64 {
     let mut operations = Vec::new();
     for _ in 0..rng.u32(1..5) {
         // Its ticket says which message an answer is about.
@@ -88,7 +88,7 @@ fn ask<S: Subject>(asker: &mut Asker<S>, rng: &mut Rng, known: &mut Known, mut n
     number
 }
 
-fn hear<S: Subject>(asker: &Asker<S>, known: &mut Known) {
+fn hear<S: Subject>(asker: &Asker<S>, known: &mut Told) {
     for answer in asker.heard(0) {
         match answer {
             Completion::Appended(ticket, Ok(stored)) => {
@@ -110,7 +110,7 @@ fn hear<S: Subject>(asker: &Asker<S>, known: &mut Known) {
     }
 }
 
-fn check<S: Subject>(asker: &mut Asker<S>, known: &Known, last: u64, when: &str) {
+fn check<S: Subject>(asker: &mut Asker<S>, known: &Told, last: u64, when: &str) {
     for number in 1..=3 {
         let waiting = asker.reads_all(&ann(number));
         let trimmed = known.trimmed.get(&number).copied().unwrap_or(0);

@@ -261,16 +261,18 @@ impl<S: Subject> Run<S> {
     /// Mostly the number of a message that waits.
     fn some_number(&mut self, address: &Address) -> u64 {
         let waiting = self.oracle.waiting(address, 0, 0);
-        match waiting.is_empty() || self.rng.u8(..4) == 0 {
-            true => self.rng.u64(..=self.number),
-            false => waiting[self.rng.usize(..waiting.len())].0,
+        if waiting.is_empty() || self.rng.u8(..4) == 0 {
+            self.rng.u64(..=self.number)
+        } else {
+            waiting[self.rng.usize(..waiting.len())].0
         }
     }
 
     fn dedup_key(&mut self) -> DedupKey {
-        let scope = match self.rng.bool() {
-            true => DedupScope::Publisher(self.rng.u64(..2)),
-            false => DedupScope::Sibling(self.rng.u32(1..3)),
+        let scope = if self.rng.bool() {
+            DedupScope::Publisher(self.rng.u64(..2))
+        } else {
+            DedupScope::Sibling(self.rng.u32(1..3))
         };
         DedupKey { scope, id: format!("id {}", self.rng.u8(..12)).into() }
     }

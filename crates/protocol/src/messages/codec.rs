@@ -102,8 +102,8 @@ impl ServerFrame {
     }
 }
 
-/// Appends a whole, unmasked WebSocket frame with a [`Deliver`] that is encoded already, so that what was stored is sent
-/// as it is.
+/// Appends a whole, unmasked WebSocket frame with a [`Deliver`] that is encoded already, so that what was stored is
+/// sent as it is.
 ///
 /// # Errors
 /// See [`DeliverError`]; in protobuf there are none.

@@ -155,8 +155,8 @@ impl<'a> UpgradeRequest<'a> {
     }
 }
 
-/// The path of a head that is a `GET` without an upgrade to WebSocket, as probes send it; without the query. HTTP/1.0 will
-/// do.
+/// The path of a head that is a `GET` without an upgrade to WebSocket, as probes send it; without the query. HTTP/1.0
+/// will do.
 #[must_use]
 pub fn plain_path(head: &[u8]) -> Option<&str> {
     let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];

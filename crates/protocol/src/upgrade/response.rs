@@ -78,7 +78,8 @@ pub fn write_refusal(out: &mut Vec<u8>, refusal: &Refusal<'_>) {
     debug_assert!(written.is_ok(), "writing to a vector cannot fail");
 }
 
-/// Writes `200 OK` with a body in JSON, after which the connection is closed: the answer to a request without an upgrade.
+/// Writes `200 OK` with a body in JSON, after which the connection is closed: the answer to a request without an
+/// upgrade.
 pub fn write_answer(out: &mut Vec<u8>, body: &str) {
     let written = write!(
         out,

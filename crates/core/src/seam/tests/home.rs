@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use campanile_engine::Conn;
-use campanile_mailbox::operations::{Completion, Opened as Known, Operation, Port, Ticket as Question};
+use campanile_mailbox::operations::{Completion, Opened as StoreOpened, Operation, Port, Ticket as Question};
 use campanile_mailbox::{Count, DeviceRecord, Page, Stored, UserRecord, Waiting};
 use campanile_protocol::ids::{DeviceId, UserId};
 use campanile_protocol::messages::{Deliver, Payload};
@@ -14,7 +14,7 @@ use crate::control::jobs::{Asker, Jobs, Place};
 use crate::delivery::frames::Frames;
 use crate::hashing::HashKey;
 use crate::requests::{Durability, Envelopes, Outcome, Push, Ticket};
-use crate::seam::{Delivered, EndedBy, Home, OpenRefused, Opened, Progress, ReadOn, Session, Sessions};
+use crate::seam::{Delivered, EndedBy, Home, OpenRefused, Opened, Progress, ReadOn, SessionRef, Sessions};
 use crate::store::{Answered, Store};
 use crate::testing::{Ground, NOW_MS, conn, now};
 use crate::turn::Turn;
@@ -50,7 +50,7 @@ impl Sessions for Recorder {
     fn deliver(
         &mut self,
         _: &mut Turn<'_>,
-        to: Session,
+        to: SessionRef,
         number: u64,
         _: usize,
         _: Option<&mut Frames>,
@@ -63,19 +63,19 @@ impl Sessions for Recorder {
         self.said.push(Said::Page(who.generation(), page.map_or(0, |page| page.len()), live));
     }
 
-    fn progress(&self, _: Session, _: u64) -> Option<Progress> {
+    fn progress(&self, _: SessionRef, _: u64) -> Option<Progress> {
         Some(if self.takes { Progress::Sent } else { Progress::Waiting })
     }
 
-    fn is_busy(&self, _: Session) -> bool {
+    fn is_busy(&self, _: SessionRef) -> bool {
         false
     }
 
-    fn event(&mut self, _: &mut Turn<'_>, _: Session, _: &mut Frames) -> Outcome {
+    fn event(&mut self, _: &mut Turn<'_>, _: SessionRef, _: &mut Frames) -> Outcome {
         Outcome::Sent
     }
 
-    fn end(&mut self, _: &mut Turn<'_>, of: Session, why: EndedBy) {
+    fn end(&mut self, _: &mut Turn<'_>, of: SessionRef, why: EndedBy) {
         self.said.push(Said::Ended(of.generation, why));
     }
 }
@@ -147,7 +147,7 @@ impl Alone {
             _ => None,
         });
         let record = DeviceRecord { device: device(1), created_at_ms: NOW_MS, last_seen_at_ms: NOW_MS };
-        let known = Known {
+        let known = StoreOpened {
             admitted: Ok(()),
             user: UserRecord { devices: vec![record], last_device: 1 },
             count: Count { messages: waiting, bytes: waiting, acknowledged: 0 },
@@ -385,7 +385,7 @@ fn a_connection_that_has_gone_gets_no_session_and_ends_none() {
     alone.with(|home, turn, _| home.open(turn, conn(1), &ann(), device(1), 0));
     let asked = alone.asked();
     let Some(Operation::Open(ticket, _)) = asked.last() else { panic!("not asked") };
-    let known = Known { admitted: Ok(()), user: UserRecord::default(), count: Count::default() };
+    let known = StoreOpened { admitted: Ok(()), user: UserRecord::default(), count: Count::default() };
     alone.answer(Completion::Opened(*ticket, Ok(known)));
     alone.push();
     assert_eq!(alone.sessions.said.last(), Some(&Said::Deliver(first.generation(), 101)));

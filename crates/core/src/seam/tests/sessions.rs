@@ -13,8 +13,8 @@ use crate::delivery::state::Delivery;
 use crate::delivery::window::SessionWindow;
 use crate::net::Net;
 use crate::net::wire::Wire;
-use crate::seam::{Delivered, EndedBy, Home, Progress, ReadOn, Session, Sessions};
-use crate::session::{Session as TableEntry, State};
+use crate::seam::{Delivered, EndedBy, Home, Progress, ReadOn, SessionRef, Sessions};
+use crate::session::{Session, State};
 use crate::settings::HELD_BYTES_MAX;
 use crate::testing::{ACKNOWLEDGES, Ground, NOW_MS, conn, now};
 use crate::turn::Turn;
@@ -56,7 +56,7 @@ struct Alone {
     who: Who,
 }
 
-const SESSION: Session = Session { slot: 0, generation: 50 };
+const SESSION: SessionRef = SessionRef { slot: 0, generation: 50 };
 
 impl Alone {
     /// A session whose mailbox is empty, or not.
@@ -66,7 +66,7 @@ impl Alone {
         let who = Who::new(SESSION.generation, 3, 1, u64::MAX, NOW_MS);
         let turn = ground.turn();
         net.come(&turn, conn(0), State::HandingOff);
-        let session = TableEntry {
+        let session = Session {
             wire: Wire::new(ACKNOWLEDGES, turn.now_ms(), turn.now_tenths()),
             window: SessionWindow::opened(0, 0, may_wait),
             membership: Membership::none(),
@@ -93,7 +93,7 @@ impl Alone {
         }
     }
 
-    fn deliver(&mut self, to: Session, number: u64) -> Delivered {
+    fn deliver(&mut self, to: SessionRef, number: u64) -> Delivered {
         let body = body(number);
         let bytes = body.len();
         let mut frames = Frames::of_deliver(body);
@@ -204,7 +204,7 @@ fn an_acknowledgement_that_comes_twice_is_passed_on_once() {
 #[test]
 fn calls_for_another_session_of_the_slot_are_nobodys() {
     let mut alone = Alone::new(true);
-    let older = Session { generation: SESSION.generation - 1, ..SESSION };
+    let older = SessionRef { generation: SESSION.generation - 1, ..SESSION };
     assert_eq!(alone.deliver(older, 1), Delivered::Behind);
     alone.with(|sessions, turn, _| sessions.end(turn, older, EndedBy::Newer));
     assert!(alone.net.has_session(conn(0)));

@@ -102,9 +102,9 @@ impl Model {
         self.check_directory(gateway);
     }
 
-    /// The numbers in message ids grow on every connection, and over the sessions of a device: what an older session got
-    /// was sent before anything that a newer one got. There is nothing to acknowledge: no message has a number of its
-    /// own.
+    /// The numbers in message ids grow on every connection, and over the sessions of a device: what an older session
+    /// got was sent before anything that a newer one got. There is nothing to acknowledge: no message has a number of
+    /// its own.
     fn check_order(&self, gateway: &Gateway) {
         let mut sessions: BTreeMap<(&str, u32), Vec<(u64, usize)>> = BTreeMap::new();
         for (&at, &owner) in &self.owners {

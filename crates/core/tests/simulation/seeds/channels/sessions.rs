@@ -187,9 +187,10 @@ impl Session {
                 None if newest.min(history) > 0 => {
                     let newest = newest.min(history);
                     let oldest = position.offset.saturating_sub(newest) + 1;
-                    match self.kept(channel, position, newest, world) {
-                        true => Next::Exactly(oldest),
-                        false => Next::Between(oldest, position.offset + 1),
+                    if self.kept(channel, position, newest, world) {
+                        Next::Exactly(oldest)
+                    } else {
+                        Next::Between(oldest, position.offset + 1)
                     }
                 }
                 _ => Next::Exactly(position.offset + 1),

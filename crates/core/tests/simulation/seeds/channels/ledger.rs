@@ -116,8 +116,8 @@ impl Ledger {
         (items.len() as u64 == up_to - after).then_some(items)
     }
 
-    /// Nothing is under way any more: offsets start at 1 and none is left out, and everybody's messages are in the order
-    /// in which they were asked for.
+    /// Nothing is under way any more: offsets start at 1 and none is left out, and everybody's messages are in the
+    /// order in which they were asked for.
     pub(super) fn check(&self) {
         let mut unknown: BTreeMap<usize, u64> = BTreeMap::new();
         let mut last: BTreeMap<(Publisher, usize), Vec<(usize, Position)>> = BTreeMap::new();

@@ -100,10 +100,11 @@ fn those_who_keep_coming_do_not_keep_a_draining_node_alive() {
         while !stopped(&mut gateway) {
             assert!(gateway.world.time() < begun + Duration::from_secs(10), "{came} who came keep it alive");
             let entry = Entry::Header(token.clone());
-            match silent {
-                true => gateway.dial(came % 2, Json, entry),
-                false => gateway.enter(came % 2, Json, entry),
-            };
+            if silent {
+                gateway.dial(came % 2, Json, entry);
+            } else {
+                gateway.enter(came % 2, Json, entry);
+            }
             came += 1;
             gateway.wait(Duration::from_millis(100));
         }

@@ -243,8 +243,8 @@ fn a_broadcast_is_cut_in_slices_and_pushes_go_between_them() {
 }
 
 /// What a shard keeps for one more idle session of a user with one device, to the byte: 80 in the table of connections,
-/// 56 in that of users, the user's id (here 9), 12 for the timer and 5 in the table of users' numbers, of which the last
-/// two have room to grow.
+/// 56 in that of users, the user's id (here 9), 12 for the timer and 5 in the table of users' numbers, of which the
+/// last two have room to grow.
 #[test]
 fn an_idle_session_keeps_what_the_results_say() {
     let bytes = |sessions| {

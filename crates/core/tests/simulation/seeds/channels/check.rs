@@ -146,9 +146,10 @@ impl Channels {
         for session in self.live_sessions() {
             let Some(subscription) = session.subscriptions.get(&number) else { continue };
             let state = subscription.state.as_deref();
-            let right = match connected {
-                false => state == Some("offline"),
-                true => state.is_some_and(|state| state == "online" || set.contains(state)),
+            let right = if connected {
+                state.is_some_and(|state| state == "online" || set.contains(state))
+            } else {
+                state == Some("offline")
             };
             assert!(right, "session {}: {} is said to be {state:?}: {set:?}", session.at, CHANNELS[number]);
         }

@@ -249,13 +249,10 @@ impl Channels {
     /// Says what the user is doing in a channel, or in general.
     fn sets_a_state(&mut self, session: usize) {
         let number = self.a_channel(session);
-        let state = match is_status(number) {
-            true => ["away", "online", "busy"][self.below(3) as usize].to_owned(),
-            false => format!("state {}", self.states.len()),
-        };
-        let channel = match is_status(number) {
-            true => String::new(),
-            false => CHANNELS[number].to_owned(),
+        let (state, channel) = if is_status(number) {
+            (["away", "online", "busy"][self.below(3) as usize].to_owned(), String::new())
+        } else {
+            (format!("state {}", self.states.len()), CHANNELS[number].to_owned())
         };
         if channel.is_empty() {
             self.sessions[session].said.insert(state.clone());

@@ -1,7 +1,7 @@
 //! Worlds of channels: what a subscriber sees is what was published, in order, with every hole told.
 //!
-//! The [`ledger`] knows what was published where, [`sessions`] what each connection asked and saw, [`rules`] what a world
-//! is like. [`life`] is what happens, and [`check`] what must hold when all is quiet.
+//! The [`ledger`] knows what was published where, [`sessions`] what each connection asked and saw, [`rules`] what a
+//! world is like. [`life`] is what happens, and [`check`] what must hold when all is quiet.
 
 mod check;
 mod ledger;

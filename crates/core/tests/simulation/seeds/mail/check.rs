@@ -165,16 +165,16 @@ impl Mail {
         let mut seen = BTreeMap::new();
         let mut life = None;
         for session in sessions {
-            // What was handed to the careless one's socket counts as confirmed, and need not be durable: after a power cut
-            // what it never received comes again, behind what came since.
+            // What was handed to the careless one's socket counts as confirmed, and need not be durable: after a power
+            // cut what it never received comes again, behind what came since.
             if owner.1 == CARELESS && life.replace(session.life) != Some(session.life) {
                 highest = 0;
             }
             for &seq in &session.received {
                 let before = seen.insert(seq, session.life);
                 let item = &self.ledger.items[self.ledger.numbers[&seq]];
-                // What had expired waits again when the clock goes back, and what was confirmed untruly when that was not
-                // durable.
+                // What had expired waits again when the clock goes back, and what was confirmed untruly when that was
+                // not durable.
                 let lied_away = self.lies.iter().any(|&(liar, up_to)| liar == owner && seq <= up_to);
                 let expired = self.rules.faults.clock_jump > 0 && item.expires_at_ms <= self.ledger.latest_ms;
                 assert!(

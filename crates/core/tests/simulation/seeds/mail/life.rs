@@ -229,10 +229,8 @@ impl Mail {
         let durability = if self.one_in(8) { Durability::Ephemeral } else { Durability::Durable };
         let topic =
             if user != PLAIN && self.one_in(4) { ["read", "place"][self.rng.usize(0..2)] } else { "" };
-        let ttl_ms = match user != PLAIN && self.one_in(5) {
-            true => self.rng.u64(0..800),
-            false => 30 * 24 * 3_600_000,
-        };
+        let is_brief = user != PLAIN && self.one_in(5);
+        let ttl_ms = if is_brief { self.rng.u64(0..800) } else { 30 * 24 * 3_600_000 };
         let expires_at_ms = if from.is_some() { 0 } else { self.now_ms() + ttl_ms };
         let large = self.rules.large && user == PLAIN;
         let bytes = if large {
@@ -274,16 +272,15 @@ impl Mail {
         if self.ledger.items[item].from.is_some() {
             return self.syncs_again(item);
         }
-        let item = match self.one_in(5) {
-            true => {
-                let old = &self.ledger.items[item];
-                let (user, key) = (old.user, old.key);
-                let mut other = self.new_item(user, None);
-                (other.key, other.durability) = (key, Durability::Durable);
-                self.ledger.items.push(other);
-                self.ledger.items.len() - 1
-            }
-            false => item,
+        let item = if self.one_in(5) {
+            let old = &self.ledger.items[item];
+            let (user, key) = (old.user, old.key);
+            let mut other = self.new_item(user, None);
+            (other.key, other.durability) = (key, Durability::Durable);
+            self.ledger.items.push(other);
+            self.ledger.items.len() - 1
+        } else {
+            item
         };
         self.pushes(item);
     }
