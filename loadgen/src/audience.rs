@@ -1,8 +1,8 @@
 //! Who is who, and whom each message is for.
 //!
 //! Devices are numbered from 0 and divided among users in order and as evenly as can be: of `d` devices user `u` of `n`
-//! has those from `u * d / n`, rounded up, on. Whom a message is for follows from its number, so that every receiver can tell whether it should have
-//! got it, without a list.
+//! has those from `u * d / n`, rounded up, on. Whom a message is for follows from its number, so that every receiver
+//! can tell whether it should have got it, without a list.
 
 use std::fmt;
 use std::ops::Range;

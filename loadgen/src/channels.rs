@@ -155,8 +155,8 @@ impl Names {
     }
 }
 
-/// Who is subscribed to what. Of each name with `{n}`, device `i` has the channels from `i * per_device` on, modulo their
-/// count; of every other it has the only one.
+/// Who is subscribed to what. Of each name with `{n}`, device `i` has the channels from `i * per_device` on, modulo
+/// their count; of every other it has the only one.
 #[derive(Clone, Debug)]
 pub struct Subscriptions {
     names: Names,

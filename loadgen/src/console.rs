@@ -1,7 +1,7 @@
 //! What people are told: lines on standard error, the table on standard output.
 //!
-//! What always holds: neither a closed, nor a full, nor a stuck standard error ends or stalls a run. Nothing here panics;
-//! whoever does not take what is said does without.
+//! What always holds: neither a closed, nor a full, nor a stuck standard error ends or stalls a run. Nothing here
+//! panics; whoever does not take what is said does without.
 
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;

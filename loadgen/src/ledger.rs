@@ -92,8 +92,8 @@ impl Ledger {
         balance
     }
 
-    /// At how many devices a message will arrive that the gateway has taken for so many. It may wait for others, who have
-    /// not connected.
+    /// At how many devices a message will arrive that the gateway has taken for so many. It may wait for others, who
+    /// have not connected.
     pub fn expected(&self, number: u64, reported: u32, roster: &Roster) -> u64 {
         reported.min(roster.readers(self.audience.recipients(number))).into()
     }

@@ -1,5 +1,5 @@
-//! The files that a run writes. They are opened before it begins, so that nobody learns after an hour that the results have
-//! nowhere to go.
+//! The files that a run writes. They are opened before it begins, so that nobody learns after an hour that the results
+//! have nowhere to go.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

@@ -1,9 +1,9 @@
 //! Publishing over HTTP, at a steady rate or as fast as the gateway answers, on a thread of its own.
 //!
-//! With a rate the loop is open: when a message is due is fixed beforehand and stands in its payload. A publisher that becomes
-//! free takes everything that has fallen due, so a gateway that stalls is sent the backlog when it answers again, and
-//! the wait counts as latency (no coordinated omission). Without one the loop is closed, and latency counts from the
-//! request.
+//! With a rate the loop is open: when a message is due is fixed beforehand and stands in its payload. A publisher that
+//! becomes free takes everything that has fallen due, so a gateway that stalls is sent the backlog when it answers
+//! again, and the wait counts as latency (no coordinated omission). Without one the loop is closed, and latency counts
+//! from the request.
 
 mod answer;
 mod body;

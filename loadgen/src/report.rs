@@ -1,18 +1,21 @@
 //! The results: as JSON, with units in the names, and as a table. What was not measured is null, and never 0.
 
 mod channels;
+mod flaws;
+mod latency;
 mod table;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, fs, io};
+use std::{fs, io};
 
 use campanile_engine::DriverKind;
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 pub use self::channels::Channels;
+pub use self::flaws::Flaw;
+pub use self::latency::Latency;
 pub use self::table::grouped;
 use crate::ledger::{Balance, Ledger};
 use crate::options::{Durability, Plan, Threshold};
@@ -99,26 +102,6 @@ pub struct Checked {
     pub kept: bool,
 }
 
-/// Something that went wrong, and how often.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flaw {
-    /// What it was.
-    pub what: &'static str,
-    /// How often; not 0.
-    pub count: u64,
-}
-
-impl fmt::Display for Flaw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.what, grouped(self.count))
-    }
-}
-
-/// Those that have occurred.
-fn occurred<const N: usize>(flaws: [(&'static str, u64); N]) -> impl Iterator<Item = Flaw> {
-    flaws.into_iter().filter(|(_, count)| *count > 0).map(|(what, count)| Flaw { what, count })
-}
-
 /// Devices and their connections.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Connections {
@@ -128,7 +111,8 @@ pub struct Connections {
     pub users: u32,
     /// What users' names begin with; their number follows.
     pub user_prefix: String,
-    /// When a device counts as connected: at the `welcome` of its session or, without sessions, at the answered `upgrade`.
+    /// When a device counts as connected: at the `welcome` of its session or, without sessions, at the answered
+    /// `upgrade`.
     pub counted_at: String,
     /// Devices that connected, however often.
     pub connected: u64,
@@ -276,50 +260,9 @@ pub struct Process {
     pub rss_bytes: Option<u64>,
     /// Resident memory at its highest.
     pub rss_max_bytes: Option<u64>,
-    /// How busy its threads were while messages were published; null if nothing was published, or the kernel does not say.
+    /// How busy its threads were while messages were published; null if nothing was published, or the kernel does not
+    /// say.
     pub saturation: Option<Saturation>,
-}
-
-/// A distribution of times, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct Latency {
-    /// How many were measured.
-    pub count: u64,
-    /// Mean.
-    pub mean: f64,
-    /// Median.
-    pub p50: f64,
-    /// 90 % took no longer.
-    pub p90: f64,
-    /// 95 % took no longer.
-    pub p95: f64,
-    /// 99 % took no longer.
-    pub p99: f64,
-    /// 99.9 % took no longer.
-    pub p99_9: f64,
-    /// The longest.
-    pub max: f64,
-}
-
-impl Latency {
-    /// Of times in nanoseconds; `None` of none.
-    pub fn of(nanos: &Histogram<u64>) -> Option<Latency> {
-        if nanos.is_empty() {
-            return None;
-        }
-        let ms = |nanos: u64| nanos as f64 / 1e6;
-        let quantile = |quantile| ms(nanos.value_at_quantile(quantile));
-        Some(Latency {
-            count: nanos.len(),
-            mean: nanos.mean() / 1e6,
-            p50: quantile(0.5),
-            p90: quantile(0.9),
-            p95: quantile(0.95),
-            p99: quantile(0.99),
-            p99_9: quantile(0.999),
-            max: ms(nanos.max()),
-        })
-    }
 }
 
 impl Report {
@@ -370,61 +313,6 @@ impl Report {
             },
         }
     }
-
-    /// What must not happen in any run, and has.
-    pub fn broken_promises(&self) -> Vec<Flaw> {
-        self.channels.iter().flat_map(Channels::broken_promises).collect()
-    }
-
-    /// What has gone wrong: a device that could not connect or did not stay, and a message that did not arrive once, where
-    /// it should. What comes again in a later session is no loss: delivery is at least once.
-    pub fn losses(&self) -> Vec<Flaw> {
-        let mut losses: Vec<Flaw> = occurred([
-            ("attempts to connect that failed", self.connections.failed),
-            ("connections ended early", self.connections.ended_early),
-            ("messages not accepted", self.pushes.as_ref().map_or(0, |pushes| pushes.failed)),
-        ])
-        .collect();
-        if let Some(deliveries) = &self.deliveries {
-            losses.extend(occurred([
-                ("messages lost", deliveries.lost),
-                ("messages that came twice in one session", deliveries.duplicated),
-                ("messages that came to a device they were not for", deliveries.astray),
-                ("frames that cannot be decoded", deliveries.undecodable),
-                ("messages out of order", deliveries.out_of_order),
-            ]));
-        }
-        if let Some(replay) = &self.replay {
-            let left = self.connections.opened.saturating_sub(replay.caught_up);
-            let out_of_order = self.deliveries.as_ref().map_or(replay.out_of_order, |_| 0);
-            losses.extend(occurred([
-                ("replays that did not end", left),
-                ("messages of replays out of order", out_of_order),
-            ]));
-        }
-        losses.extend(self.channels.iter().flat_map(Channels::losses));
-        losses
-    }
-
-    /// How busy the load generator's threads were, if that made it the bottleneck.
-    pub fn bottleneck(&self) -> Option<&Saturation> {
-        self.process.saturation.as_ref().filter(|saturation| saturation.is_bottleneck())
-    }
-
-    /// Whether nobody was to connect.
-    pub fn expects_nobody(&self) -> bool {
-        self.connections.target == 0
-    }
-
-    /// How many arrivals were expected, if some were and there was none.
-    pub fn expected_in_vain(&self) -> Option<u64> {
-        let pushed = self.deliveries.as_ref().map(|found| (found.expected, found.received));
-        let fanned_out =
-            self.channels.as_ref().map(|found| (found.expected, found.frames + found.frames_late));
-        let replayed = self.replay.as_ref().map(|found| (found.waiting, found.messages));
-        let in_vain = |(expected, arrived): (u64, u64)| (expected > 0 && arrived == 0).then_some(expected);
-        [pushed, fanned_out, replayed].into_iter().flatten().find_map(in_vain)
-    }
 }
 
 fn thresholds(limits: &[Threshold], latency: Option<Latency>) -> Vec<Checked> {
@@ -454,11 +342,6 @@ fn sum(stats: &[Arc<Stats>], counter: impl Fn(&Stats) -> &Counter) -> u64 {
 }
 
 impl Connections {
-    /// Whether connections ended that were to stay, and devices that go by themselves are not why nobody is there.
-    pub fn has_lost_everybody(&self) -> bool {
-        self.ended_early > 0 && (self.left == 0 || self.failed > 0)
-    }
-
     fn new(plan: &Plan, stats: &[Arc<Stats>], roster: &Roster, moments: &Moments) -> Connections {
         let totals = Totals::of(stats);
         let (mut failed_by_reason, mut ended_early_by_reason) = (Reasons::new(), Reasons::new());
@@ -605,18 +488,5 @@ mod tests {
         assert_eq!(kept(None), [false, false]);
         let nothing = serde_json::to_value(thresholds(&limits, None)).unwrap();
         assert_eq!(nothing[0]["value_ms"], serde_json::Value::Null, "and nothing is not 0");
-    }
-
-    #[test]
-    fn latencies_are_in_milliseconds() {
-        let mut nanos = histogram();
-        for ms in 1..=1_000u64 {
-            nanos.saturating_record(ms * 1_000_000);
-        }
-        let latency = Latency::of(&nanos).unwrap();
-        for (value, expected) in [(latency.p50, 500.0), (latency.p99, 990.0), (latency.max, 1_000.0)] {
-            assert!((value - expected).abs() <= expected * 0.002, "{value} is not {expected}");
-        }
-        assert!(Latency::of(&histogram()).is_none());
     }
 }

@@ -1,5 +1,5 @@
-//! Which devices have tried to connect, and which have had a session, known device by device: nothing is expected of those
-//! who never had one, and whoever comes back does not count as another.
+//! Which devices have tried to connect, and which have had a session, known device by device: nothing is expected of
+//! those who never had one, and whoever comes back does not count as another.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,8 +1,8 @@
-//! Counting channel messages without reading them: at millions of frames a second most devices look at the header of each
-//! frame and at what it begins with, and pass over the rest.
+//! Counting channel messages without reading them: at millions of frames a second most devices look at the header of
+//! each frame and at what it begins with, and pass over the rest.
 //!
-//! Only whole, unfragmented frames of that kind are passed over, also across reads. Whatever else comes is left where it
-//! is, for the decoder: so pings are answered, refusals are seen and gaps are counted on every device.
+//! Only whole, unfragmented frames of that kind are passed over, also across reads. Whatever else comes is left where
+//! it is, for the decoder: so pings are answered, refusals are seen and gaps are counted on every device.
 
 use campanile_protocol::frame::Limits;
 use campanile_protocol::messages::Encoding;

@@ -1,5 +1,5 @@
-//! Addresses on the command line. What is no URL with a port of its own is refused here, where it is read: the API key must
-//! not go where nobody meant it to go. Only loopback addresses are put under load.
+//! Addresses on the command line. What is no URL with a port of its own is refused here, where it is read: the API key
+//! must not go where nobody meant it to go. Only loopback addresses are put under load.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -96,8 +96,8 @@ fn split_port(authority: &str) -> Result<(&str, u16), String> {
     }
 }
 
-/// The address of a host, if it is one or the name of this machine: names do not tell small letters from capitals, and a
-/// dot at the end says that nothing is to be added (RFC 1034 §3.1).
+/// The address of a host, if it is one or the name of this machine: names do not tell small letters from capitals, and
+/// a dot at the end says that nothing is to be added (RFC 1034 §3.1).
 fn address_of(name: &str) -> Option<IpAddr> {
     if let Some(inner) = name.strip_prefix('[') {
         return inner.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::from);

@@ -5,8 +5,8 @@ use clap::{Args, ValueEnum};
 use crate::audience::Audience;
 use crate::channels::{Names, Subscriptions, TEMPLATES_MAX, Targets, Template};
 
-/// A help text with `{n}` between its two parts. Clap puts a line break where it finds these three characters, so there is an
-/// escape sequence among them, which shows nothing on a terminal and is left out elsewhere.
+/// A help text with `{n}` between its two parts. Clap puts a line break where it finds these three characters, so there
+/// is an escape sequence among them, which shows nothing on a terminal and is left out elsewhere.
 macro_rules! literal {
     ($before:literal, $after:literal) => {
         concat!($before, "{\x1b[0mn}", $after)
@@ -22,23 +22,60 @@ const SUBSCRIPTIONS_MAX: u64 = 50_000_000;
 #[derive(Args, Clone, Debug)]
 pub struct ChannelOptions {
     /// Devices subscribe to this channel; `{n}` stands for a number below --channels. Repeatable
-    #[arg(long, help = literal!("Devices subscribe to this channel; `", "` stands for a number below --channels. Repeatable"), value_name = "NAME", value_parser = Template::parse, conflicts_with = "offline")]
+    #[arg(
+        long,
+        help = literal!("Devices subscribe to this channel; `", "` stands for a number below --channels. Repeatable"),
+        value_name = "NAME",
+        value_parser = Template::parse,
+        conflicts_with = "offline"
+    )]
     pub subscribe: Vec<Template>,
     /// How many channels each name with `{n}` stands for
-    #[arg(long, help = literal!("How many channels each name with `", "` stands for"), value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(CHANNELS_MAX)))]
+    #[arg(
+        long,
+        help = literal!("How many channels each name with `", "` stands for"),
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(CHANNELS_MAX))
+    )]
     pub channels: Option<u32>,
     /// To how many channels of each name with `{n}` one device subscribes: device i to those from i * K on, modulo the
     /// count
-    #[arg(long, help = literal!("To how many channels of each name with `", "` one device subscribes: device i to those from i * K on, modulo the count"), value_name = "K", default_value_t = 1, requires = "channels", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        help = literal!(
+            "To how many channels of each name with `",
+            "` one device subscribes: device i to those from i * K on, modulo the count"
+        ),
+        value_name = "K",
+        default_value_t = 1,
+        requires = "channels",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     pub subscriptions_per_device: u32,
-    /// One in so many devices looks at each message of its channels; the others count frames, which costs next to nothing
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "subscribe", value_parser = clap::value_parser!(u32).range(1..))]
+    /// One in so many devices looks at each message of its channels; the others count frames, which costs next to
+    /// nothing
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        requires = "subscribe",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     pub check_every: u32,
     /// Devices that stopped reading (--stalled-percent) read again when publishing has ended
     #[arg(long, requires = "subscribe", requires = "publish_to")]
     pub stalled_resume: bool,
     /// Publishes to this channel instead of to devices; `{n}` as in --subscribe, at random for each message. Repeatable
-    #[arg(long, help = literal!("Publishes to this channel instead of to devices; `", "` as in --subscribe, at random for each message. Repeatable"), value_name = "NAME", value_parser = Template::parse, conflicts_with_all = ["to", "durability", "offline"])]
+    #[arg(
+        long,
+        help = literal!(
+            "Publishes to this channel instead of to devices; `",
+            "` as in --subscribe, at random for each message. Repeatable"
+        ),
+        value_name = "NAME",
+        value_parser = Template::parse,
+        conflicts_with_all = ["to", "durability", "offline"]
+    )]
     pub publish_to: Vec<Template>,
     /// Who publishes to channels: the API's clients, or the devices in turn over their own connections
     #[arg(long, value_name = "WHO", value_enum, default_value_t, requires = "publish_to")]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Flaw, Latency, Moments, occurred, per_second, seconds, sum};
+use super::flaws::occurred;
+use super::{Flaw, Latency, Moments, per_second, seconds, sum};
 use crate::channels::{Subscriptions, Targets};
 use crate::options::Plan;
 use crate::stats::{ChannelStats, Counter, Reasons, Stats, histogram, merge};

@@ -1,5 +1,5 @@
-//! What a run does with channels: waits until everybody is subscribed, lets devices publish, knows how many frames are to
-//! come of it.
+//! What a run does with channels: waits until everybody is subscribed, lets devices publish, knows how many frames are
+//! to come of it.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -82,8 +82,8 @@ fn refusal(first: &Refusal, count: u64, credentials: &Credentials) -> String {
     format!("the gateway refuses {count} subscriptions, first to `{channel}`: {reason}{message}; {hint}")
 }
 
-/// How many frames are to come of what was published: of each channel its messages, for each device that has connected and
-/// reads.
+/// How many frames are to come of what was published: of each channel its messages, for each device that has connected
+/// and reads.
 pub(super) fn expected_frames(plan: &Plan, roster: &Roster, positions: &[Position]) -> u64 {
     let (Some(subscriptions), Some(targets)) = (&plan.channels.subscriptions, &plan.channels.targets) else {
         return 0;
