@@ -233,7 +233,7 @@ impl Rooms {
             Event::HungUp { conn, .. } => {
                 if self.net.has_session(conn) {
                     // What it was to be sent this turn goes nowhere.
-                    self.home().events_broke(turn, conn.slot);
+                    self.home().ephemeral().events_broke(turn, conn.slot);
                 }
                 self.net.hung_up(turn, conn);
             }
@@ -264,7 +264,7 @@ impl Rooms {
 
     fn send_incomplete(&mut self, turn: &mut Turn<'_>, conn: Conn, mut rest: Bytes, is_broken: bool) {
         if is_broken {
-            self.home().events_broke(turn, conn.slot);
+            self.home().ephemeral().events_broke(turn, conn.slot);
         } else if let Some(kept) = self.channels().keep_cursor(turn, conn, rest.len()) {
             // Of what a channel's pass has sent only the rest of one frame is kept.
             rest.truncate(kept);
@@ -290,7 +290,7 @@ impl Rooms {
     /// Asks the user's home for a session of the device. It begins when the answer has come.
     fn open(&mut self, turn: &mut Turn<'_>, conn: Conn, client: Client) {
         let acknowledged = client.acknowledged_before(turn, self.store.last_number());
-        self.home().open(turn, conn, &client.user, client.device, acknowledged);
+        self.home().openings().open(turn, conn, &client.user, client.device, acknowledged);
         self.net.begin_opening(conn.slot, client);
     }
 
@@ -390,7 +390,7 @@ impl Rooms {
         self.net.let_go_of_holders(turn);
         self.settle(turn);
         if stop || self.store.trims_due().is_some_and(|due| due <= turn.now.time) {
-            self.home().flush_watermarks();
+            self.home().devices().flush_watermarks();
         }
         self.store.flush();
         for to in self.channels.take_wakes() {
@@ -404,7 +404,7 @@ impl Rooms {
     fn take_answers(&mut self, turn: &mut Turn<'_>) -> usize {
         let before = turn.sends;
         let (mut home, mut sessions) = self.seam();
-        home.unpark_on(turn, &mut sessions);
+        home.parking().unpark_on(turn, &mut sessions);
         self.settle(turn);
         for _ in 0..self.delivery.continuing() {
             if turn.sends - before >= SENDS_PER_TURN {

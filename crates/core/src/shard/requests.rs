@@ -50,12 +50,12 @@ impl Rooms {
             let (mut home, mut sessions) = self.seam();
             match push.durability {
                 Durability::Ephemeral => {
-                    if let Err(push) = home.push_ephemeral(turn, &mut sessions, place, push) {
+                    if let Err(push) = home.ephemeral().push_ephemeral(turn, &mut sessions, place, push) {
                         self.control.give_back(place, push);
                         break;
                     }
                 }
-                Durability::Durable => home.push_durable(turn, &mut sessions, place, push),
+                Durability::Durable => home.parking().push_durable(turn, &mut sessions, place, push),
             }
             self.settle(turn);
             sends += (turn.sends - before).max(1);
@@ -94,11 +94,11 @@ impl Rooms {
                 self.store.register(asker, Registration { user, device, devices_max, now_ms });
             }
             RequestBody::List { address, after, messages_max } => {
-                self.home().flush_watermarks();
+                self.home().devices().flush_watermarks();
                 self.store.list(asker, address, ReadOn { after, messages_max, bytes_max: LIST_BYTES_MAX });
             }
             RequestBody::Fetch(address, id) if of_this_store(&id) => {
-                self.home().flush_watermarks();
+                self.home().devices().flush_watermarks();
                 self.store.fetch(asker, address, id.seq);
             }
             RequestBody::Fetch(..) => self.control.jobs.reply(asker, Answer::Fetched(Ok(None))),
@@ -108,7 +108,7 @@ impl Rooms {
             RequestBody::Confirm(..) => self.control.jobs.reply(asker, Answer::Confirmed(Ok(false))),
             RequestBody::Disconnect(user, device) => {
                 let (mut home, mut sessions) = self.seam();
-                let count = home.disconnect(turn, &mut sessions, &user, device);
+                let count = home.devices().disconnect(turn, &mut sessions, &user, device);
                 self.control.jobs.reply(asker, Answer::Disconnected(count));
             }
             RequestBody::Drain { reconnect_within_ms } => {
@@ -144,18 +144,20 @@ impl Rooms {
         let is_draining = self.entry.is_draining();
         let (mut home, mut sessions) = self.seam();
         match answered {
-            Answered::Append(appending, result) => home.appended(turn, &sessions, appending, result),
-            Answered::Recall { user, result } => home.recalled(turn, &mut sessions, user, result),
-            Answered::User { user, result } => home.user_read(turn, &mut sessions, user, result),
-            Answered::Open { opening, result } => {
-                home.opened(turn, &mut sessions, opening, result, is_draining);
+            Answered::Append(appending, result) => {
+                home.appends().appended(turn, &sessions, appending, result)
             }
-            Answered::Reregister { user } => home.ended_for(user),
+            Answered::Recall { user, result } => home.parking().recalled(turn, &mut sessions, user, result),
+            Answered::User { user, result } => home.parking().user_read(turn, &mut sessions, user, result),
+            Answered::Open { opening, result } => {
+                home.openings().opened(turn, &mut sessions, opening, result, is_draining);
+            }
+            Answered::Reregister { user } => home.devices().ended_for(user),
             Answered::Read { reader, result } => home.page_read(turn, &mut sessions, reader, result),
             Answered::Devices { asker, user, result } => {
                 let devices = result.map(|record| {
                     let with_session = record.devices.iter().map(|&record| {
-                        let session = home.session_of(&user, record.device);
+                        let session = home.devices().session_of(&user, record.device);
                         let session = session.and_then(|session| sessions.connected(session));
                         UserDevice { record, session }
                     });
@@ -164,7 +166,7 @@ impl Rooms {
                 home.jobs.reply(asker, Answer::Devices(devices.map_err(Unavailable::from)));
             }
             Answered::Register { asker, user, result } => {
-                home.registered(&user, &result);
+                home.devices().registered(&user, &result);
                 home.jobs.reply(asker, Answer::Registered(result.map_err(Unavailable::from)));
             }
             Answered::List { asker, result } => {

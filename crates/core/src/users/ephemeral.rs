@@ -4,15 +4,30 @@
 
 use campanile_protocol::ids::{DeviceId, MessageId};
 
-use super::home::HomeHandler;
-use super::submission::Sent;
-use crate::control::jobs::Place;
+use super::directory::Directory;
+use super::state::Users;
+use super::submission::{Sent, Submission};
+use crate::control::jobs::{Jobs, Place};
 use crate::delivery::frames::encoded;
 use crate::requests::{Envelopes, Outcome, Push, Pushed, Unavailable};
 use crate::seam::{SessionRef, Sessions};
+use crate::store::Store;
 use crate::turn::Turn;
 
-impl HomeHandler<'_> {
+/// The homes, as far as ephemeral pushes pass through them: of the store they take numbers only.
+pub(crate) struct EphemeralHandler<'a> {
+    directory: &'a Directory,
+    submission: &'a mut Submission,
+    store: &'a mut Store,
+    jobs: &'a mut Jobs,
+}
+
+impl<'a> EphemeralHandler<'a> {
+    pub(super) fn new(users: &'a mut Users, store: &'a mut Store, jobs: &'a mut Jobs) -> Self {
+        let Users { directory, submission, .. } = users;
+        EphemeralHandler { directory, submission, store, jobs }
+    }
+
     /// Executes one ephemeral push, unless a device that keeps up is sent enough this turn: then the push is given back
     /// for the next one.
     #[allow(clippy::result_large_err)] // The push comes back so that it need not be copied, and that is rare.
@@ -23,10 +38,10 @@ impl HomeHandler<'_> {
         place: Place,
         push: Push,
     ) -> Result<(), Push> {
-        let mut meant = std::mem::take(&mut self.users.submission.meant);
+        let mut meant = std::mem::take(&mut self.submission.meant);
         meant.clear();
-        let number = self.users.directory.find(&push.user);
-        if let Some(user) = number.and_then(|number| self.users.directory.user(number)) {
+        let number = self.directory.find(&push.user);
+        if let Some(user) = number.and_then(|number| self.directory.user(number)) {
             meant.extend(user.sessions().filter_map(|(known, slot)| {
                 push.envelopes.payload(known.device)?;
                 Some((known.device, SessionRef { slot, generation: known.generation }))
@@ -38,7 +53,7 @@ impl HomeHandler<'_> {
             self.send_ephemeral(turn, sessions, place, push, &meant);
             Ok(())
         };
-        self.users.submission.meant = meant;
+        self.submission.meant = meant;
         result
     }
 
@@ -71,7 +86,7 @@ impl HomeHandler<'_> {
             };
             let outcome = sessions.event(turn, session, frames);
             if outcome == Outcome::Sent {
-                self.users.submission.sent.push(Sent { slot: session.slot, place, device: devices.len() });
+                self.submission.sent.push(Sent { slot: session.slot, place, device: devices.len() });
             }
             devices.push((device, outcome));
         }
@@ -87,12 +102,12 @@ impl HomeHandler<'_> {
         turn.counters.messages_ephemeral.add(devices.len().max(1) as u64);
         // Counted off after the submission, which may still change the outcomes.
         self.jobs.set(place, Ok(Pushed { id, devices, duplicate: false }));
-        self.users.submission.submitted.push(place);
+        self.submission.submitted.push(place);
     }
 
     /// A connection broke in this turn's submission: what it was sent has not arrived.
     pub(crate) fn events_broke(&mut self, turn: &Turn<'_>, broken: u32) {
-        for sent in self.users.submission.sent.iter().filter(|sent| sent.slot == broken) {
+        for sent in self.submission.sent.iter().filter(|sent| sent.slot == broken) {
             if self.jobs.amend(sent.place, sent.device, Outcome::Broken) {
                 turn.counters.messages_broken.add(1);
             }

@@ -6,6 +6,11 @@ use campanile_mailbox::operations::StoreFailed;
 use campanile_protocol::ids::DeviceId;
 
 use super::devices::At;
+use super::ephemeral::EphemeralHandler;
+use super::opening::OpeningHandler;
+use super::parking::ParkingHandler;
+use super::pushing::AppendHandler;
+use super::registry::DeviceHandler;
 use super::state::Users;
 use super::who::Who;
 use crate::control::jobs::Jobs;
@@ -62,7 +67,7 @@ impl Home for HomeHandler<'_> {
 
     fn ended(&mut self, turn: &mut Turn<'_>, who: &Who) {
         if self.store.has_trim(who.user(), who.device()) {
-            self.flush_watermarks();
+            self.devices().flush_watermarks();
         }
         let Some(user) = self.users.directory.user_mut(who.user()) else { return };
         let known = user.known_mut(who.device());
@@ -85,10 +90,30 @@ impl Home for HomeHandler<'_> {
 }
 
 impl HomeHandler<'_> {
-    /// Passes all acknowledgements on to the store, before something that must see them.
-    pub(crate) fn flush_watermarks(&mut self) {
-        let directory = &self.users.directory;
-        self.store.flush_trims(|user| directory.id(user));
+    /// The devices of the users.
+    pub(crate) fn devices(&mut self) -> DeviceHandler<'_> {
+        DeviceHandler { directory: &mut self.users.directory, store: self.store }
+    }
+
+    /// Sessions that open.
+    pub(crate) fn openings(&mut self) -> OpeningHandler<'_> {
+        let Users { directory, presence, .. } = &mut *self.users;
+        OpeningHandler { directory, presence, store: self.store }
+    }
+
+    /// Durable pushes that come, and wait.
+    pub(crate) fn parking(&mut self) -> ParkingHandler<'_> {
+        ParkingHandler::new(self.users, self.store, self.jobs)
+    }
+
+    /// Durable pushes that are given to the store.
+    pub(crate) fn appends(&mut self) -> AppendHandler<'_> {
+        AppendHandler { directory: &mut self.users.directory, store: self.store, jobs: self.jobs }
+    }
+
+    /// Pushes that are never stored.
+    pub(crate) fn ephemeral(&mut self) -> EphemeralHandler<'_> {
+        EphemeralHandler::new(self.users, self.store, self.jobs)
     }
 
     /// The store has read a page for a session. It makes the session live if it reaches the end of what there is: what

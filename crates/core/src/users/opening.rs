@@ -6,12 +6,25 @@ use campanile_mailbox::operations::{Open, Opened as StoreOpened, RegisterError, 
 use campanile_protocol::ids::{DeviceId, UserId};
 
 use super::devices::At;
-use super::home::HomeHandler;
+use super::directory::Directory;
+use super::presence::Presence;
+use super::registry::DeviceHandler;
 use crate::seam::{EndedBy, OpenRefused, Opened, SessionRef, Sessions};
-use crate::store::Opening;
+use crate::store::{Opening, Store};
 use crate::turn::Turn;
 
-impl HomeHandler<'_> {
+/// The homes, as far as sessions open at them.
+pub(crate) struct OpeningHandler<'a> {
+    pub(super) directory: &'a mut Directory,
+    pub(super) presence: &'a mut Presence,
+    pub(super) store: &'a mut Store,
+}
+
+impl OpeningHandler<'_> {
+    fn devices(&mut self) -> DeviceHandler<'_> {
+        DeviceHandler { directory: self.directory, store: self.store }
+    }
+
     /// Asks the store about the device, which has confirmed everything up to `acknowledged` before.
     pub(crate) fn open(
         &mut self,
@@ -21,12 +34,12 @@ impl HomeHandler<'_> {
         device: DeviceId,
         acknowledged: u64,
     ) {
-        let number = self.users.directory.find_or_add(user);
-        if let Some(user) = self.users.directory.user_mut(number) {
+        let number = self.directory.find_or_add(user);
+        if let Some(user) = self.directory.user_mut(number) {
             user.awaited += 1;
         }
         // What the device's last session has confirmed is not delivered again.
-        self.flush_watermarks();
+        self.devices().flush_watermarks();
         let open = Open {
             address: Address { user: user.clone(), device },
             acknowledged,
@@ -47,7 +60,7 @@ impl HomeHandler<'_> {
         is_draining: bool,
     ) {
         if let Ok(known) = &result {
-            self.set_devices(turn, opening.user, &known.user);
+            self.devices().set_devices(turn, opening.user, &known.user);
         }
         // Meanwhile the client may have gone, or its time may be over.
         if sessions.is_opening(opening.conn) {
@@ -59,7 +72,7 @@ impl HomeHandler<'_> {
             sessions.opened(turn, opening.conn, opened);
         }
         // Only now: until here the user must not be forgotten, whoever else rests meanwhile.
-        self.ended_for(opening.user);
+        self.devices().ended_for(opening.user);
     }
 
     /// Gives the device its newest session, if it may have one. From here on the home sends the older one nothing.
@@ -78,7 +91,7 @@ impl HomeHandler<'_> {
         })?;
         // Before the older session ends, so that there is a newer one when it does.
         let generation = self.store.number().ok_or(OpenRefused::Overloaded)?;
-        let user = self.users.directory.user_mut(number).ok_or(OpenRefused::Overloaded)?;
+        let user = self.directory.user_mut(number).ok_or(OpenRefused::Overloaded)?;
         // What is being appended may have come after the count.
         let may_wait = known.count.messages > 0 || user.appends > 0;
         let came = !user.is_connected();
@@ -92,8 +105,8 @@ impl HomeHandler<'_> {
         });
         turn.counters.users.add(u64::from(came));
         // Also for a user whose only session is replaced: what it said is over with that session.
-        if is_alone && let Some(id) = self.users.directory.id(number).cloned() {
-            self.users.presence.came(turn, &id);
+        if is_alone && let Some(id) = self.directory.id(number).cloned() {
+            self.presence.came(turn, &id);
         }
         if let Some(older) = older {
             sessions.end(turn, older, EndedBy::Newer);

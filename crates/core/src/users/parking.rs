@@ -6,10 +6,16 @@ use campanile_mailbox::operations::StoreFailed;
 use campanile_mailbox::{DedupScope, Remembered, Stored, UserRecord};
 use campanile_protocol::ids::{DeviceId, MessageId};
 
-use super::home::HomeHandler;
-use crate::control::jobs::Place;
+use super::directory::Directory;
+use super::parked::Parking;
+use super::pushing::AppendHandler;
+use super::recent::RecentIds;
+use super::registry::DeviceHandler;
+use super::state::Users;
+use crate::control::jobs::{Jobs, Place};
 use crate::requests::{Outcome, Push, PushError, Pushed, Unavailable};
 use crate::seam::Sessions;
+use crate::store::Store;
 use crate::turn::Turn;
 
 /// Pushes that may be parked, of all users of a shard.
@@ -19,7 +25,29 @@ const PARKED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Parked pushes of one user that are executed in one go.
 const UNPARKED_PER_GO: usize = 256;
 
-impl HomeHandler<'_> {
+/// The homes, as far as durable pushes come to them and wait there.
+pub(crate) struct ParkingHandler<'a> {
+    directory: &'a mut Directory,
+    parking: &'a mut Parking,
+    recent: &'a mut RecentIds,
+    store: &'a mut Store,
+    jobs: &'a mut Jobs,
+}
+
+impl<'a> ParkingHandler<'a> {
+    pub(super) fn new(users: &'a mut Users, store: &'a mut Store, jobs: &'a mut Jobs) -> Self {
+        let Users { directory, parking, recent, .. } = users;
+        ParkingHandler { directory, parking, recent, store, jobs }
+    }
+
+    fn devices(&mut self) -> DeviceHandler<'_> {
+        DeviceHandler { directory: self.directory, store: self.store }
+    }
+
+    fn appends(&mut self) -> AppendHandler<'_> {
+        AppendHandler { directory: self.directory, store: self.store, jobs: self.jobs }
+    }
+
     /// Executes a durable push, or parks it.
     pub(crate) fn push_durable(
         &mut self,
@@ -29,14 +57,14 @@ impl HomeHandler<'_> {
         push: Push,
     ) {
         let bytes = push.envelopes.bytes();
-        let parking = &mut self.users.parking;
+        let parking = &mut self.parking;
         if parking.pushes >= PARKED_MAX || parking.bytes + bytes > PARKED_BYTES_MAX {
             return self.jobs.finish(place, Err(Unavailable::Overloaded.into()));
         }
-        let number = self.users.directory.find_or_add(&push.user);
-        let Some(user) = self.users.directory.user_mut(number) else { return };
+        let number = self.directory.find_or_add(&push.user);
+        let Some(user) = self.directory.user_mut(number) else { return };
         let waits = user.parked.is_some();
-        self.users.parking.add(bytes);
+        self.parking.add(bytes);
         user.parked.get_or_insert_default().pushes.push_back((place, push));
         if !waits {
             self.unpark(turn, sessions, number);
@@ -45,7 +73,7 @@ impl HomeHandler<'_> {
 
     /// Executes the parked pushes of users for whom there were too many in one go.
     pub(crate) fn unpark_on(&mut self, turn: &mut Turn<'_>, sessions: &mut impl Sessions) {
-        for number in std::mem::take(&mut self.users.parking.unparking) {
+        for number in std::mem::take(&mut self.parking.unparking) {
             self.unpark(turn, sessions, number);
         }
     }
@@ -54,12 +82,12 @@ impl HomeHandler<'_> {
     fn unpark(&mut self, turn: &mut Turn<'_>, sessions: &mut impl Sessions, number: u32) {
         let life = self.store.life();
         for _ in 0..UNPARKED_PER_GO {
-            let Some(user) = self.users.directory.user_mut(number) else { return };
+            let Some(user) = self.directory.user_mut(number) else { return };
             let is_read = user.read_in == life;
             let Some(parked) = &mut user.parked else { return };
             let Some((_, push)) = parked.pushes.front() else {
                 user.parked = None;
-                return self.users.directory.rest(number);
+                return self.directory.rest(number);
             };
             if !is_read {
                 user.awaited += 1;
@@ -67,20 +95,20 @@ impl HomeHandler<'_> {
             }
             let is_new = std::mem::take(&mut parked.first_is_new)
                 || push.dedup.as_ref().is_none_or(|dedup| {
-                    let fingerprint = self.users.recent.fingerprint(&push.user, &dedup.key);
+                    let fingerprint = self.recent.fingerprint(&push.user, &dedup.key);
                     let lasts = matches!(dedup.key.scope, DedupScope::Publisher(_));
-                    lasts && self.users.recent.is_new(fingerprint, turn.now.unix_ms)
+                    lasts && self.recent.is_new(fingerprint, turn.now.unix_ms)
                 });
             if !is_new && let Some(dedup) = &push.dedup {
                 user.awaited += 1;
                 return self.store.recall(number, push.user.clone(), dedup.key.clone());
             }
             if let Some((place, push)) = parked.pushes.pop_front() {
-                self.users.parking.remove(push.envelopes.bytes());
-                self.assign(turn, sessions, number, place, push);
+                self.parking.remove(push.envelopes.bytes());
+                self.appends().assign(turn, sessions, number, place, push);
             }
         }
-        self.users.parking.unparking.push(number);
+        self.parking.unparking.push(number);
     }
 
     /// The user's devices have come.
@@ -91,12 +119,12 @@ impl HomeHandler<'_> {
         number: u32,
         result: Result<UserRecord, StoreFailed>,
     ) {
-        if let Some(user) = self.users.directory.user_mut(number) {
+        if let Some(user) = self.directory.user_mut(number) {
             user.awaited -= 1;
         }
         match result {
             Ok(record) => {
-                self.set_devices(turn, number, &record);
+                self.devices().set_devices(turn, number, &record);
                 self.unpark(turn, sessions, number);
             }
             Err(StoreFailed) => self.refuse_parked(turn, number, Unavailable::StoreFailed),
@@ -104,14 +132,14 @@ impl HomeHandler<'_> {
     }
 
     fn refuse_parked(&mut self, turn: &mut Turn<'_>, number: u32, why: Unavailable) {
-        let Some(user) = self.users.directory.user_mut(number) else { return };
+        let Some(user) = self.directory.user_mut(number) else { return };
         let pushes = user.parked.take().map(|parked| parked.pushes).unwrap_or_default();
         for (place, push) in pushes {
-            self.users.parking.remove(push.envelopes.bytes());
+            self.parking.remove(push.envelopes.bytes());
             turn.counters.pushes_failed_store.add(1);
             self.jobs.finish(place, Err(why.into()));
         }
-        self.users.directory.rest(number);
+        self.directory.rest(number);
     }
 
     /// The store has said whether the first parked push came before.
@@ -122,7 +150,7 @@ impl HomeHandler<'_> {
         number: u32,
         result: Result<Option<Remembered>, StoreFailed>,
     ) {
-        let Some(user) = self.users.directory.user_mut(number) else { return };
+        let Some(user) = self.directory.user_mut(number) else { return };
         user.awaited -= 1;
         let Some(parked) = &mut user.parked else { return };
         let remembered = match result {
@@ -134,7 +162,7 @@ impl HomeHandler<'_> {
             Ok(Some(remembered)) => remembered,
         };
         if let Some((place, push)) = parked.pushes.pop_front() {
-            self.users.parking.remove(push.envelopes.bytes());
+            self.parking.remove(push.envelopes.bytes());
             let is_same = push.dedup.as_ref().is_some_and(|dedup| dedup.digest == remembered.digest);
             let result = if is_same {
                 Ok(as_before(turn.settings.epoch, &remembered, &push))

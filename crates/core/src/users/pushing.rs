@@ -9,15 +9,23 @@ use campanile_protocol::messages::Deliver;
 
 use super::appending::Appending;
 use super::devices::{At, KnownDevice};
+use super::directory::Directory;
 use super::directory::User;
-use super::home::HomeHandler;
-use crate::control::jobs::Place;
+use crate::control::jobs::{Jobs, Place};
 use crate::delivery::frames::{Frames, encoded};
 use crate::requests::{Envelopes, Outcome, Push, PushError, Pushed, Unavailable};
 use crate::seam::{Delivered, Progress, SessionRef, Sessions};
+use crate::store::Store;
 use crate::turn::Turn;
 
-impl HomeHandler<'_> {
+/// The homes, as far as they number messages and have them stored.
+pub(crate) struct AppendHandler<'a> {
+    pub(super) directory: &'a mut Directory,
+    pub(super) store: &'a mut Store,
+    pub(super) jobs: &'a mut Jobs,
+}
+
+impl AppendHandler<'_> {
     /// Executes one durable push of a user whose devices are known: numbers it, gives it to the store, and to those who
     /// are live.
     pub(super) fn assign(
@@ -40,7 +48,7 @@ impl HomeHandler<'_> {
         // is delivered is left to the store.
         let expired = u64::try_from(message.expires_at_ms).is_ok_and(|at_ms| at_ms <= turn.now.unix_ms);
         let now = !expired && self.store.takes() == Takes::Messages;
-        let Some(known) = self.users.directory.user_mut(user) else { return };
+        let Some(known) = self.directory.user_mut(user) else { return };
         let mut spread = Spread::new(sessions, &mut message, &envelopes, now);
         spread.give_all(turn, known);
         let Spread { devices, stored, confirmed, is_missed, .. } = spread;
@@ -65,7 +73,7 @@ impl HomeHandler<'_> {
 
     /// A number for a message of the user, if it can be stored.
     fn number_for(&mut self, turn: &Turn<'_>, user: u32) -> Result<u64, PushError> {
-        if self.users.directory.user(user).is_none_or(|user| user.devices.is_empty()) {
+        if self.directory.user(user).is_none_or(|user| user.devices.is_empty()) {
             return Err(PushError::NoDevices);
         }
         if self.store.takes() == Takes::Nothing {
@@ -87,7 +95,7 @@ impl HomeHandler<'_> {
         result: Result<Vec<Stored>, StoreFailed>,
     ) {
         let Appending { place, user, number, mut devices, .. } = appending;
-        if let Some(user) = self.users.directory.user_mut(user) {
+        if let Some(user) = self.directory.user_mut(user) {
             user.awaited -= 1;
             user.appends -= 1;
         }
@@ -110,13 +118,13 @@ impl HomeHandler<'_> {
                 Ok(Pushed { id, devices, duplicate: false })
             }
         };
-        self.users.directory.rest(user);
+        self.directory.rest(user);
         self.jobs.finish(place, result);
     }
 
     /// How far a device is with a message that was assigned to it.
     fn progress_of(&self, sessions: &impl Sessions, user: u32, device: DeviceId, number: u64) -> Outcome {
-        let known = self.users.directory.user(user).and_then(|user| user.session_of(device));
+        let known = self.directory.user(user).and_then(|user| user.session_of(device));
         let session = known.and_then(|known| Some(session(known, known.at.slot()?)));
         match session.and_then(|session| sessions.progress(session, number)) {
             Some(Progress::Confirmed) => Outcome::Confirmed,

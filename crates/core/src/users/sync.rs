@@ -39,10 +39,10 @@ impl HomeHandler<'_> {
         let Some(push) = self.sync_push(turn, who, sync)? else { return Ok(false) };
         let place = Place { job: self.jobs.begin(Asker::Session { conn, reference }, 1), index: 0 };
         match push.durability {
-            Durability::Durable => self.push_durable(turn, sessions, place, push),
+            Durability::Durable => self.parking().push_durable(turn, sessions, place, push),
             // It is not given back when a sibling is sent a lot this turn: it is dropped for that one.
             Durability::Ephemeral => {
-                if self.push_ephemeral(turn, sessions, place, push).is_err() {
+                if self.ephemeral().push_ephemeral(turn, sessions, place, push).is_err() {
                     self.jobs.finish(place, Err(Unavailable::Overloaded.into()));
                 }
             }

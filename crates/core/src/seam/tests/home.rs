@@ -132,8 +132,10 @@ impl Alone {
         self.port.complete(vec![completion]);
         let answered = self.store.next_answer().expect("nothing was asked");
         self.with(|home, turn, sessions| match answered {
-            Answered::Append(appending, result) => home.appended(turn, sessions, appending, result),
-            Answered::Open { opening, result } => home.opened(turn, sessions, opening, result, false),
+            Answered::Append(appending, result) => home.appends().appended(turn, sessions, appending, result),
+            Answered::Open { opening, result } => {
+                home.openings().opened(turn, sessions, opening, result, false)
+            }
             Answered::Read { reader, result } => home.page_read(turn, sessions, reader, result),
             _ => panic!("not what was asked"),
         });
@@ -141,7 +143,7 @@ impl Alone {
 
     /// A session of ann's device 1 in a slot: its name. `waiting` messages wait for it.
     fn open(&mut self, slot: u32, waiting: u64) -> Who {
-        self.with(|home, turn, _| home.open(turn, conn(slot), &ann(), device(1), 0));
+        self.with(|home, turn, _| home.openings().open(turn, conn(slot), &ann(), device(1), 0));
         let ticket = self.asked().into_iter().find_map(|operation| match operation {
             Operation::Open(ticket, _) => Some(ticket),
             _ => None,
@@ -175,7 +177,9 @@ impl Alone {
             dedup: None,
         };
         let job = self.jobs.begin(Asker::Control(Ticket(0), None), 1);
-        self.with(|home, turn, sessions| home.push_durable(turn, sessions, Place { job, index: 0 }, push));
+        self.with(|home, turn, sessions| {
+            home.parking().push_durable(turn, sessions, Place { job, index: 0 }, push)
+        });
         let appends = self.asked().into_iter().filter_map(|operation| match operation {
             Operation::Append(ticket, _) => Some(ticket),
             _ => None,
@@ -204,7 +208,7 @@ impl Alone {
 
     /// Watermarks that the store is told of.
     fn trims(&mut self) -> Vec<u64> {
-        self.with(|home, _, _| home.flush_watermarks());
+        self.with(|home, _, _| home.devices().flush_watermarks());
         let trims = self.asked().into_iter().flat_map(|operation| match operation {
             Operation::Trim(trims) => trims,
             _ => Vec::new(),
@@ -260,7 +264,7 @@ fn whoever_reads_is_live_no_more() {
 fn what_is_for_another_device_does_not_make_a_session_read_again() {
     let mut alone = Alone::new();
     let who = alone.open(0, 1);
-    alone.with(|home, _, _| home.registered(&ann(), &Ok(Ok(device(2)))));
+    alone.with(|home, _, _| home.devices().registered(&ann(), &Ok(Ok(device(2)))));
     let read = alone.read(0, &who).expect("not read");
     alone.push_to(Envelopes::Listed(vec![device(2)], payload()));
     alone.page(read, 1, false);
@@ -295,7 +299,7 @@ fn what_a_device_has_confirmed_goes_before_its_next_session_and_before_its_end()
         alone.with(|home, turn, _| home.acknowledge(turn, &who, up_to, false));
     };
     confirm(&mut alone, 101);
-    alone.with(|home, turn, _| home.open(turn, conn(1), &ann(), device(1), 0));
+    alone.with(|home, turn, _| home.openings().open(turn, conn(1), &ann(), device(1), 0));
     let asked = alone.asked();
     assert!(
         matches!(&asked[..], [Operation::Trim(trims), Operation::Open(..)] if trims[0].up_to == 101),
@@ -382,7 +386,7 @@ fn a_connection_that_has_gone_gets_no_session_and_ends_none() {
     let mut alone = Alone::new();
     let first = alone.open(0, 0);
     alone.sessions.has_gone = true;
-    alone.with(|home, turn, _| home.open(turn, conn(1), &ann(), device(1), 0));
+    alone.with(|home, turn, _| home.openings().open(turn, conn(1), &ann(), device(1), 0));
     let asked = alone.asked();
     let Some(Operation::Open(ticket, _)) = asked.last() else { panic!("not asked") };
     let known = StoreOpened { admitted: Ok(()), user: UserRecord::default(), count: Count::default() };
