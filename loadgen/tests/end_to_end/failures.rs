@@ -30,7 +30,14 @@ fn nobody() -> SocketAddr {
 /// A run against this server comes to nothing, for this reason.
 #[track_caller]
 fn nobody_connects(name: &str, server: SocketAddr, reason: &str) {
-    let (mut arguments, json) = command_line(name, Faults::default(), "--hold 0.1s --connect-timeout 0.5s");
+    nobody_connects_in("60s", name, server, reason);
+}
+
+/// The same, of a server that is not to be waited for.
+#[track_caller]
+fn nobody_connects_in(time: &str, name: &str, server: SocketAddr, reason: &str) {
+    let (mut arguments, json) =
+        command_line(name, Faults::default(), &format!("--hold 0.1s --connect-timeout {time}"));
     set(&mut arguments, "--url", format!("ws://{server}/v2/connect"));
     let (verdict, report) = judge(arguments, &json);
     assert_eq!(verdict.code(), Some(Code::NothingWorked), "{verdict:?}");
@@ -81,13 +88,14 @@ fn a_server_that_refuses_is_a_failure_for_its_own_reason() {
 fn a_server_that_talks_nonsense_or_nothing_is_a_failure_in_time() {
     nobody_connects("garbage", answering("\x16\x03\x01\x02 \r\n\r\n"), "malformed_answer");
     nobody_connects("rude", answering(""), "closed_before_answer");
-    nobody_connects("silent", server(|mut stream| drop(stream.read_to_end(&mut Vec::new()))), "timed_out");
+    let silent = server(|mut stream| drop(stream.read_to_end(&mut Vec::new())));
+    nobody_connects_in("500ms", "silent", silent, "timed_out");
     let slow = server(|mut stream| {
         while stream.write_all(b"HTTP").is_ok() {
             std::thread::sleep(Duration::from_millis(20));
         }
     });
-    nobody_connects("slow", slow, "timed_out");
+    nobody_connects_in("500ms", "slow", slow, "timed_out");
 }
 
 #[test]

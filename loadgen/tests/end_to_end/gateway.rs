@@ -40,6 +40,8 @@ pub(crate) struct Faults {
     pub(crate) stall: Duration,
     /// Users whose devices are refused with 403.
     pub(crate) refused_user: Option<&'static str>,
+    /// Nobody is welcomed before there have been so many connections.
+    pub(crate) welcomes_after: usize,
     /// The gateway is gone after so many pushes, and answers none of the last request.
     pub(crate) dies_after: Option<u64>,
     /// Users whose devices are closed with 4409 at once.
@@ -53,6 +55,8 @@ type Devices = Mutex<HashMap<(String, u32), Sender<Vec<u8>>>>;
 struct Gateway {
     faults: Faults,
     devices: Devices,
+    /// How many there have been.
+    connections: Mutex<usize>,
     /// Registered over the API.
     registered: Mutex<HashSet<(String, u32)>>,
     channels: Mutex<Channels>,
@@ -65,6 +69,7 @@ pub(crate) fn start(faults: Faults) -> (SocketAddr, SocketAddr) {
     let gateway = Arc::new(Gateway {
         faults,
         devices: Devices::default(),
+        connections: Mutex::default(),
         registered: Mutex::default(),
         channels: Mutex::default(),
         pushes: Mutex::new(0),
@@ -116,6 +121,7 @@ impl Gateway {
             // What is empty says that it is replaced; it may have gone by itself.
             let _ = older.send(Vec::new());
         }
+        *self.connections.lock().unwrap() += 1;
         self.hold(socket, &user, &frames, &|frame| {
             assert!(may_publish || !matches!(frame, ClientFrame::Publish(_)), "the token does not allow it");
             let answer = self.channels.lock().unwrap().serve(&self.faults, frame, &sender);
@@ -139,9 +145,6 @@ impl Gateway {
             socket.close(Some(frame)).unwrap();
         }
         loop {
-            if self.is_dead() {
-                return;
-            }
             match socket.read() {
                 Err(tungstenite::Error::Io(error))
                     if matches!(
@@ -155,6 +158,9 @@ impl Gateway {
                 }
                 Ok(other) => panic!("a device sent {other:?}"),
                 Err(_) => return,
+            }
+            if *self.connections.lock().unwrap() < self.faults.welcomes_after {
+                continue;
             }
             for frame in frames.try_iter() {
                 if frame.is_empty() {
@@ -170,6 +176,9 @@ impl Gateway {
                 if socket.send(message).is_err() {
                     return;
                 }
+            }
+            if self.is_dead() {
+                return;
             }
         }
     }

@@ -69,3 +69,45 @@ fn who_stood_still_is_told_of_its_gap_by_the_gateway() {
         "{found:#}"
     );
 }
+
+#[test]
+#[ignore = "needs the gateway: cargo build -p campanile"]
+fn a_wrong_secret_a_wrong_key_and_a_gateway_that_is_killed_are_failures() {
+    let mut gateway = start("");
+    let set = |option: &str, value: OsString| {
+        let mut arguments = gateway.load_arguments();
+        let at = arguments.iter().position(|argument| argument == option).unwrap();
+        arguments[at + 1] = value;
+        arguments
+    };
+    let line = |arguments: Vec<OsString>, more: &str| {
+        let json = file("real-failures.json", "");
+        let mut line: Vec<OsString> = ["load", "--quiet", "--connections", "20"].map(Into::into).into();
+        line.extend(arguments);
+        line.extend(more.split(' ').map(OsString::from));
+        line.extend(["--json".into(), json.clone().into()]);
+        (line, json)
+    };
+    let run = |(line, json): (Vec<OsString>, PathBuf)| {
+        let code = campanile_load::main_from(line.into_iter());
+        (code, serde_json::from_slice::<Value>(&std::fs::read(json).unwrap()).unwrap())
+    };
+    let secret = file("real-wrong.secret", SECRET).into();
+    let (code, report) = run(line(set("--jwt-hs256-file", secret), "--hold 0.1"));
+    assert!(is(code, 91), "{report:#}");
+    assert_eq!(report["connections"]["failed_by_reason"], serde_json::json!({"token_invalid": 20}));
+    let key = file("real-wrong.key", API_KEY.repeat(2).as_str()).into();
+    let (code, report) = run(line(set("--api-key-file", key), "--rate 100 --duration 0.1"));
+    assert!(is(code, 91), "{report:#}");
+    assert_eq!(report["pushes"]["failed_by_reason"], serde_json::json!({"key_refused": 10}));
+    let (line, json) = line(gateway.load_arguments(), "--rate 100 --duration 1 --hold 1");
+    let load = std::thread::spawn(|| campanile_load::main_from(line.into_iter()));
+    gateway.wait_for_sessions(20, Duration::from_secs(60)).unwrap();
+    gateway.kill().unwrap();
+    assert!(is(load.join().unwrap(), 91));
+    let report: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    assert_eq!(
+        (&report["connections"]["connected"], &report["connections"]["ended_early"]),
+        (&20.into(), &20.into())
+    );
+}
