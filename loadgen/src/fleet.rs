@@ -2,7 +2,7 @@
 //!
 //! A fleet is a state machine ([`campanile_engine::Core`]): it opens its devices' connections at the rate of the
 //! ramp, answers pings, records what arrives and says goodbye at the end. What always holds:
-//! - A device that is connected and waits owns no memory beyond its 24 bytes in the table.
+//! - A device that is connected and waits owns no memory beyond its 24 bytes in the table, and three bits of the roster.
 //! - A connection gets at most one send per turn, and nothing before the unsent rest of the last one.
 //! - Tokens are signed before the ramp begins, so they are no part of any time that is measured.
 

@@ -34,6 +34,8 @@ use crate::stats::{Counter, Position, Reasons, histogram};
 
 /// About how many bytes one request may have.
 const BATCH_BYTES_MAX: usize = 1 << 20;
+/// How long what has fallen due is still sent after the last message of an open loop fell due: as long as in k6.
+const GRACEFUL_STOP: Duration = Duration::from_secs(30);
 /// How long a publisher waits after a request that failed as a whole.
 const RETRY_DELAY: Duration = Duration::from_millis(20);
 
@@ -117,7 +119,7 @@ pub fn publish(
         .enable_all()
         .build()
         .map_err(|error| format!("the publisher cannot be set up: {error}"))?;
-    let pacer = Pacer::new(pace);
+    let pacer = Pacer::new(pace, GRACEFUL_STOP);
     let shared = Shared {
         settings,
         progress,
@@ -150,7 +152,13 @@ pub fn publish(
         Ok::<(), String>(())
     })?;
     let mut published = shared.published.into_inner();
-    published.offered = pacer.offered(progress.stop.load(Ordering::Relaxed));
+    let is_stopped = progress.stop.load(Ordering::Relaxed);
+    published.offered = pacer.offered(is_stopped);
+    let not_begun = pacer.not_begun();
+    if not_begun > 0 && !is_stopped {
+        published.failures.insert("not_sent".into(), not_begun);
+        progress.failed.add(not_begun);
+    }
     Ok(published)
 }
 

@@ -53,6 +53,8 @@ pub(super) struct Pacer {
     pace: Pace,
     /// Messages that publishers have taken.
     taken: AtomicU64,
+    /// After this nothing is begun, however much is due; only in an open loop.
+    end: Option<Time>,
     /// Something is due.
     pub(super) ticks: Notify,
     /// There will be no more ticks.
@@ -60,9 +62,26 @@ pub(super) struct Pacer {
 }
 
 impl Pacer {
-    pub(super) fn new(pace: Pace) -> Pacer {
-        let over = AtomicBool::new(matches!(pace, Pace::Closed { .. }));
-        Pacer { pace, taken: AtomicU64::new(0), ticks: Notify::new(), over }
+    /// What is due is still begun for `graceful_stop` after the last message of an open loop.
+    pub(super) fn new(pace: Pace, graceful_stop: Duration) -> Pacer {
+        let end = match &pace {
+            Pace::Open(schedule) => Some(schedule.due(schedule.messages()) + graceful_stop),
+            Pace::Closed { .. } => None,
+        };
+        let over = AtomicBool::new(end.is_none());
+        Pacer { pace, taken: AtomicU64::new(0), end, ticks: Notify::new(), over }
+    }
+
+    fn has_ended(&self, now: Time) -> bool {
+        self.end.is_some_and(|end| now >= end)
+    }
+
+    /// Messages that fell due and were not begun until the end.
+    pub(super) fn not_begun(&self) -> u64 {
+        match &self.pace {
+            Pace::Open(schedule) => schedule.messages() - self.taken.load(Ordering::Relaxed),
+            Pace::Closed { .. } => 0,
+        }
     }
 
     pub(super) fn pace(&self) -> &Pace {
@@ -93,6 +112,9 @@ impl Pacer {
             // In pieces, so that it hears of the end.
             std::thread::sleep(wait.clamp(TICK_MIN, STOP_CHECK));
             let now = Time::monotonic();
+            if self.has_ended(now) {
+                break;
+            }
             if now < at {
                 continue;
             }
@@ -115,6 +137,7 @@ impl Pacer {
         let first = self.taken.load(Ordering::Relaxed);
         let now = Time::monotonic();
         let due = match &self.pace {
+            _ if self.has_ended(now) => first,
             Pace::Open(schedule) => schedule.due_by(now).max(first),
             Pace::Closed { until, messages_max } if now < *until => *messages_max,
             Pace::Closed { .. } => first,
@@ -136,12 +159,12 @@ mod tests {
     #[test]
     fn without_a_rate_everybody_takes_full_batches_until_the_end() {
         let until = Time::monotonic() + Duration::from_secs(60);
-        let pacer = Pacer::new(Pace::Closed { until, messages_max: 250 });
+        let pacer = Pacer::new(Pace::Closed { until, messages_max: 250 }, Duration::ZERO);
         assert!(pacer.is_over(), "nobody waits for a tick");
         assert_eq!([pacer.take(100), pacer.take(100), pacer.take(100)], [0..100, 100..200, 200..250]);
         assert!(pacer.take(100).is_empty());
         assert_eq!(pacer.offered(false), 250);
-        let late = Pacer::new(Pace::Closed { until: Time::monotonic(), messages_max: 250 });
+        let late = Pacer::new(Pace::Closed { until: Time::monotonic(), messages_max: 250 }, Duration::ZERO);
         assert!(late.take(100).is_empty(), "its time is over");
         assert_eq!(late.offered(false), 0);
     }
@@ -149,7 +172,8 @@ mod tests {
     #[test]
     fn with_a_rate_only_what_is_due_is_taken() {
         let start = Time::monotonic();
-        let pacer = Pacer::new(Pace::Open(Schedule::new(start, 1_000.0, Duration::from_secs(60))));
+        let schedule = Schedule::new(start, 1_000.0, Duration::from_secs(60));
+        let pacer = Pacer::new(Pace::Open(schedule), Duration::ZERO);
         while Time::monotonic().since(start) < Duration::from_millis(20) {}
         let first = pacer.take(10);
         assert_eq!(first, 0..10);
@@ -157,5 +181,16 @@ mod tests {
         let latest = Time::monotonic().since(start).as_millis() as u64 + 1;
         assert!(rest.start == 10 && (20..=latest).contains(&rest.end), "{rest:?} after {latest} ms");
         assert_eq!(pacer.offered(false), 60_000);
+    }
+
+    #[test]
+    fn a_gateway_that_does_not_answer_cannot_make_a_run_last() {
+        let schedule = Schedule::new(Time::monotonic(), 100_000.0, Duration::from_millis(2));
+        let pacer = Pacer::new(Pace::Open(schedule), Duration::from_millis(1));
+        assert_eq!(pacer.not_begun(), 200);
+        // Nobody takes anything; it ends nevertheless.
+        pacer.run(Some(Duration::from_millis(1)), &PublishProgress::default());
+        assert!(pacer.is_over() && pacer.take(100).is_empty());
+        assert_eq!((pacer.offered(false), pacer.not_begun()), (200, 200));
     }
 }
