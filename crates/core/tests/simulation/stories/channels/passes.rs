@@ -157,3 +157,19 @@ fn of_a_send_that_a_socket_cuts_short_only_the_rest_of_a_frame_is_kept() {
         }
     }
 }
+
+#[test]
+fn whoever_takes_the_place_of_one_who_leaves_in_the_middle_of_a_pass_is_not_passed_over() {
+    let (mut alone, conns, mut devices) = room(500);
+    publish(&mut alone, 0, "news");
+    let (first, next) = turn(&mut alone, &mut devices);
+    let last = *conns.last().unwrap();
+    assert!(first.contains(&conns[0]) && !first.contains(&last));
+    assert_eq!(next, Next::Now);
+    // The last subscriber moves to where the pass has been.
+    alone.event(Happened::HungUp { conn: conns[0], error: None });
+    for _ in 0..10 {
+        turn(&mut alone, &mut devices);
+    }
+    assert!(devices.values().all(|device| device.heard("news").len() == 1));
+}
