@@ -17,6 +17,8 @@ pub mod console;
 pub mod credentials;
 pub mod fleet;
 pub mod ledger;
+pub mod measured;
+pub mod near;
 pub mod options;
 pub mod outputs;
 pub mod payload;
@@ -32,6 +34,7 @@ pub mod saturation;
 pub mod schedule;
 pub mod shards;
 pub mod stats;
+pub mod thresholds;
 pub mod verdict;
 
 use std::ffi::OsString;

@@ -15,13 +15,14 @@ use clap::{Parser, ValueEnum};
 use self::address::sources;
 pub use self::address::{Endpoint, Sources};
 pub use self::channels::{ChannelOptions, ChannelPlan, PublishFrom};
-pub use self::threshold::Threshold;
+pub use self::threshold::FailAbove;
 use crate::audience::{Audience, To};
 use crate::fleet::AckSettings;
 use crate::ledger::{LEDGER_BYTES_MAX, Ledger};
 use crate::payload::PAYLOAD_BYTES_MIN;
 use crate::quantity;
 use crate::schedule::Schedule;
+use crate::thresholds::Threshold;
 
 /// Most devices of one user.
 const DEVICES_PER_USER_MAX: u32 = 1_000;
@@ -206,7 +207,11 @@ pub struct Options {
     /// Fails (exit code 99) if the latency is higher, as p95=250 in milliseconds: p50, p90, p95, p99, p99.9 or max.
     /// Repeatable
     #[arg(long, value_name = "QUANTILE=MS")]
-    pub fail_above: Vec<Threshold>,
+    pub fail_above: Vec<FailAbove>,
+    /// Fails (exit code 99) if a figure is not as is asked, in k6's words, as deliver_latency=p(95)<250 or
+    /// errors=rate<0.01. Repeatable
+    #[arg(long, value_name = "METRIC=EXPRESSION")]
+    pub threshold: Vec<Threshold>,
     /// No progress lines and no table
     #[arg(long)]
     pub quiet: bool,
@@ -277,6 +282,8 @@ pub struct Plan {
     pub audience: Audience,
     /// What they have to do with channels.
     pub channels: ChannelPlan,
+    /// What the figures have to be.
+    pub thresholds: Vec<Threshold>,
 }
 
 impl Options {
@@ -336,6 +343,15 @@ impl Options {
         if !self.fail_above.is_empty() && publishing.is_none() {
             return Err("--fail-above needs --rate or --max".into());
         }
+        if let Some(key) =
+            self.threshold.iter().map(|threshold| &threshold.key).find(|key| key.scenario().is_some())
+        {
+            return Err(format!(
+                "--threshold: `{key}` names a scenario, and there is none without a scenario file"
+            ));
+        }
+        let limits = self.fail_above.iter().map(|limit| &limit.0);
+        let thresholds = limits.chain(&self.threshold).cloned().collect();
         if let Some(publishing) = publishing.filter(|_| channels.targets.is_none()) {
             let messages = publishing.messages();
             let bytes = Ledger::bytes(&audience, messages);
@@ -346,7 +362,7 @@ impl Options {
                 ));
             }
         }
-        Ok(Plan { user_prefix, publishing, hold, audience, channels, options: self })
+        Ok(Plan { user_prefix, publishing, hold, audience, channels, thresholds, options: self })
     }
 
     /// When devices acknowledge, if they do.

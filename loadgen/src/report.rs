@@ -18,13 +18,14 @@ pub use self::flaws::Flaw;
 pub use self::latency::Latency;
 pub use self::table::grouped;
 use crate::ledger::{Balance, Ledger};
-use crate::options::{Durability, Plan, Threshold};
+use crate::options::{Durability, Plan};
 use crate::process;
 use crate::progress::Totals;
 use crate::publish::Published;
 use crate::roster::Roster;
 use crate::saturation::Saturation;
 use crate::stats::{Counter, Reasons, Stats, histogram, merge};
+use crate::thresholds::Checked;
 
 /// What is known device by device.
 #[derive(Copy, Clone)]
@@ -83,23 +84,10 @@ pub struct Report {
     pub channels: Option<Channels>,
     /// What had waited for the devices; absent without `--until-caught-up`.
     pub replay: Option<Replay>,
-    /// What the latency was to be, and was; empty without `--fail-above`.
+    /// What was asked of the figures, and what was measured; empty without `--threshold` and `--fail-above`.
     pub thresholds: Vec<Checked>,
     /// What the load generator itself cost.
     pub process: Process,
-}
-
-/// A limit of the latency, and what it was.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Checked {
-    /// `p50`, `p90`, `p95`, `p99`, `p99.9` or `max`.
-    pub quantile: String,
-    /// What it may be at most, in milliseconds.
-    pub limit_ms: f64,
-    /// What it was, in milliseconds; null if nothing was measured.
-    pub value_ms: Option<f64>,
-    /// Whether the limit was kept. Not if nothing was measured.
-    pub kept: bool,
 }
 
 /// Devices and their connections.
@@ -274,7 +262,7 @@ impl Report {
         Ok(serde_json::from_slice(&fs::read(file)?)?)
     }
 
-    /// Puts together what everybody has counted.
+    /// Puts together what everybody has counted. Thresholds are yet to be checked.
     pub fn new(
         plan: &Plan,
         driver: DriverKind,
@@ -289,9 +277,6 @@ impl Report {
             .zip(published.as_ref())
             .map(|(ledger, published)| Deliveries::new(stats, ledger, roster, published, &moments));
         let channels = Channels::new(plan, stats, &moments);
-        let pushed = deliveries.as_ref().map(|deliveries| deliveries.latency_ms);
-        let latency = pushed.or(channels.as_ref().map(|channels| channels.latency_ms)).flatten();
-        let thresholds = thresholds(&plan.options.fail_above, latency);
         Report {
             driver: driver.to_string(),
             shards: stats.len(),
@@ -300,7 +285,7 @@ impl Report {
             pushes: published.map(|published| Pushes::new(plan, published, &moments)),
             deliveries,
             channels,
-            thresholds,
+            thresholds: Vec::new(),
             replay: plan.options.until_caught_up.then(|| Replay::new(stats)),
             process: Process {
                 cpu_ramp_seconds: (!moments.ramp.is_zero()).then_some(moments.ramp_cpu.as_secs_f64()),
@@ -313,19 +298,6 @@ impl Report {
             },
         }
     }
-}
-
-fn thresholds(limits: &[Threshold], latency: Option<Latency>) -> Vec<Checked> {
-    let check = |limit: &Threshold| {
-        let value_ms = latency.map(|latency| limit.value(&latency));
-        Checked {
-            quantile: limit.quantile.clone(),
-            limit_ms: limit.ms_max,
-            value_ms,
-            kept: value_ms.is_some_and(|value_ms| value_ms <= limit.ms_max),
-        }
-    };
-    limits.iter().map(check).collect()
 }
 
 /// A time in seconds; `None` if there was none.
@@ -477,16 +449,5 @@ mod tests {
     fn numbers_are_grouped() {
         let numbers = [0, 999, 1_000, 12_345_678].map(grouped);
         assert_eq!(numbers, ["0", "999", "1,000", "12,345,678"]);
-    }
-
-    #[test]
-    fn a_limit_is_not_kept_by_nothing() {
-        let limits = ["p95=3".parse().unwrap(), "max=9".parse().unwrap()];
-        let kept =
-            |latency| thresholds(&limits, latency).iter().map(|checked| checked.kept).collect::<Vec<_>>();
-        assert_eq!(kept(Some(Latency { count: 1, p95: 3.0, max: 9.5, ..Latency::default() })), [true, false]);
-        assert_eq!(kept(None), [false, false]);
-        let nothing = serde_json::to_value(thresholds(&limits, None)).unwrap();
-        assert_eq!(nothing[0]["value_ms"], serde_json::Value::Null, "and nothing is not 0");
     }
 }

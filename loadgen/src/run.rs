@@ -16,6 +16,7 @@ use crate::credentials::Credentials;
 use crate::fleet::FleetSettings;
 use crate::fleet::control::Control;
 use crate::ledger::Ledger;
+use crate::measured::Measured;
 use crate::options::{Options, Plan, Publishing};
 use crate::process;
 use crate::progress::{Progress, Totals};
@@ -44,6 +45,8 @@ pub struct Finished {
     pub report: Report,
     /// Why the run did not go to its end, in words for the operator, if it did not.
     pub broken_off: Option<String>,
+    /// What it has measured, for thresholds.
+    pub measured: Measured,
     /// When each arrival was due and how long it took, in nanoseconds, if that was kept.
     pub samples: Vec<(u64, u64)>,
 }
@@ -108,7 +111,9 @@ pub fn run(plan: &Plan) -> Result<Finished, String> {
         interrupted: false,
         hurried: false,
     };
+    let start = Time::monotonic();
     let result = runtime.block_on(run.phases(&api_key.unwrap_or_default(), &mut interrupts));
+    let time = Time::monotonic().since(start);
     let totals = Totals::of(&run.shards.stats);
     (run.moments.connected_at_end, run.moments.subscribed_at_end) = (totals.connected, totals.subscribed);
     run.control.close();
@@ -117,9 +122,14 @@ pub fn run(plan: &Plan) -> Result<Finished, String> {
     (run.moments.interrupted, run.moments.saturation) = (run.interrupted, run.watch.found());
     let stats = &run.shards.stats;
     let known = Known { ledger: run.settings.ledger.as_ref(), roster: &run.settings.roster };
+    let answers = run.published.as_ref().map(|published| published.latency.clone());
+    let mut report = Report::new(plan, kind, stats, known, run.published, run.moments);
+    let measured = Measured::of(&report, stats, answers, time);
+    report.thresholds = plan.thresholds.iter().map(|threshold| threshold.check(&measured)).collect();
     Ok(Finished {
-        report: Report::new(plan, kind, stats, known, run.published, run.moments),
+        report,
         broken_off: result.err(),
+        measured,
         samples: stats.iter().flat_map(|stats| std::mem::take(&mut stats.details().samples)).collect(),
     })
 }

@@ -4,10 +4,11 @@ use std::fmt;
 use std::process::ExitCode;
 
 use crate::console;
-use crate::report::{Checked, Flaw, Report, grouped};
+use crate::report::{Flaw, Report, grouped};
 use crate::run::Finished;
 use crate::saturation::Saturation;
 use crate::stats::Reasons;
+use crate::thresholds::Checked;
 
 /// How the program ends when not all is well. Of several that apply the first in this list decides.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,8 +82,8 @@ pub enum Reason {
         /// Arrivals that were expected.
         expected: u64,
     },
-    /// A limit of the latency was not kept.
-    Latency(Checked),
+    /// A figure was not as was asked.
+    Threshold(Checked),
     /// What is promised in any run did not hold.
     BrokenPromise(Flaw),
     /// Something went wrong, and `--fail-on-loss` was given.
@@ -119,7 +120,7 @@ impl Reason {
                 Code::NothingWorked,
                 format!("nothing was delivered, though {} deliveries were expected", grouped(*expected)),
             ),
-            Reason::Latency(checked) => (Code::Threshold, format!("threshold not kept: {checked}")),
+            Reason::Threshold(checked) => (Code::Threshold, format!("threshold not kept: {checked}")),
             Reason::BrokenPromise(flaw) => (Code::Threshold, format!("a promise is broken: {flaw}")),
             Reason::Loss(flaw) => (Code::Threshold, format!("--fail-on-loss: {flaw}")),
             Reason::Bottleneck(saturation) => (
@@ -170,8 +171,8 @@ impl Verdict {
         let mut verdict = Verdict::default();
         verdict.judge_what_worked(report);
         verdict.add_all(finished.broken_off.clone().map(Reason::CannotRun));
-        verdict
-            .add_all(report.thresholds.iter().filter(|checked| !checked.kept).cloned().map(Reason::Latency));
+        let failed = report.thresholds.iter().filter(|checked| !checked.kept);
+        verdict.add_all(failed.cloned().map(Reason::Threshold));
         verdict.add_all(report.broken_promises().into_iter().map(Reason::BrokenPromise));
         if fail_on_loss {
             verdict.add_all(report.losses().into_iter().map(Reason::Loss));

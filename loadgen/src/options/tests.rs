@@ -70,6 +70,8 @@ fn a_plan_needs_something_to_do_and_all_that_is_needed_for_it() {
         ("--rate 5 --publish-to a --publish-from devices --stalled-percent 100", "devices that read"),
         ("--hold 5 --fail-above p95=3", "--rate or --max"),
         ("--rate 5 --api-key-file k --fail-above p42=3", "none of"),
+        ("--hold 5 --threshold errors{scenario:a}=rate<1", "without a scenario file"),
+        ("--hold 5 --threshold error=rate<1", "did you mean `errors`"),
     ] {
         let error = plan(arguments).expect_err(arguments);
         assert!(error.contains(word), "{arguments}: {error}");

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Channels, Checked, Latency, Report};
+use super::{Channels, Latency, Report};
 use crate::saturation::Saturation;
 use crate::stats::Reasons;
 
@@ -61,16 +61,6 @@ impl fmt::Display for Saturation {
             "the load generator itself: its busiest thread was idle only {:.0} % of the time",
             100.0 - percent
         )
-    }
-}
-
-impl fmt::Display for Checked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Checked { quantile, limit_ms, value_ms, .. } = self;
-        match value_ms {
-            Some(value_ms) => write!(f, "{quantile} {value_ms:.2} of at most {limit_ms} ms"),
-            None => write!(f, "{quantile} not measured, at most {limit_ms} ms"),
-        }
     }
 }
 
@@ -190,8 +180,8 @@ impl fmt::Display for Report {
             channels.rows(&mut row)?;
         }
         for checked in &self.thresholds {
-            let verdict = if checked.kept { "kept" } else { "not kept" };
-            row("threshold", format!("{checked}: {verdict}"))?;
+            let sign = if checked.kept { '✓' } else { '✗' };
+            row("threshold", format!("{sign} {checked}"))?;
         }
         if let Some(replay) = &self.replay {
             row(

@@ -110,7 +110,7 @@ fn a_limit_that_is_not_kept_fails_the_run() {
     let (code, report) = load("channels-limit", Faults::default(), &arguments);
     assert!(is(code, 99), "{report:#}");
     let threshold = &report["thresholds"][0];
-    assert_eq!((&threshold["quantile"], &threshold["kept"]), (&"p50".into(), &false.into()));
+    assert_eq!((&threshold["threshold"], &threshold["kept"]), (&"p(50)<=0".into(), &false.into()));
 }
 
 #[test]

@@ -171,13 +171,15 @@ fn devices_that_are_refused_or_disconnected_are_counted_by_reason() {
 #[test]
 fn what_was_not_measured_is_null_and_not_nothing() {
     let faults = Faults { lose_every: Some(1), ..Faults::default() };
-    let (_, report) = load("null", faults, "--max --messages 20 --fail-above p95=1");
+    let asked =
+        "--max --messages 20 --fail-above p95=1 --threshold lost=count==20 --threshold duplicated=count==0";
+    let (code, report) = load("null", faults, asked);
     let (deliveries, pushes) = (&report["deliveries"], &report["pushes"]);
     assert_eq!((&deliveries["received"], &deliveries["latency_ms"]), (&0.into(), &Value::Null));
-    assert_eq!(
-        (&pushes["rate_per_second"], &report["thresholds"][0]["value_ms"]),
-        (&Value::Null, &Value::Null)
-    );
+    assert_eq!((&pushes["rate_per_second"], &report["thresholds"][0]["value"]), (&Value::Null, &Value::Null));
+    let kept = |index: usize| &report["thresholds"][index]["kept"];
+    assert_eq!([kept(0), kept(1), kept(2)], [false, true, false], "duplicates of nothing are not measured");
+    assert!(!is(code, 0));
     let arguments = "--driver epoll --offline --max --messages 300 --batch 100 --durability durable";
     let (_, report) = load("null-offline", Faults::default(), arguments);
     let connections = &report["connections"];
@@ -186,6 +188,33 @@ fn what_was_not_measured_is_null_and_not_nothing() {
     }
     assert_eq!(report["process"]["cpu_ramp_seconds"], Value::Null);
     assert!(report["process"]["cpu_publish_seconds"].is_number());
+}
+
+#[test]
+fn thresholds_are_judged_and_each_is_reported() {
+    let faults = Faults { lose_every: Some(10), ..Faults::default() };
+    let asked = |lost: &str| {
+        let (mut arguments, json) =
+            command_line("thresholds", faults, "--driver epoll --rate 400 --duration 0.5");
+        for threshold in
+            ["deliver_latency=p(99.9)<60000", "ws_sessions=count==12", "delivered=rate==0.9", lost]
+        {
+            arguments.extend(["--threshold".into(), threshold.into()]);
+        }
+        let code = campanile_load::main_from(arguments.into_iter());
+        let report: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+        (code, report)
+    };
+    let (code, report) = asked("lost=count<=20");
+    assert!(is(code, 0), "{report:#}");
+    let (code, report) = asked("lost=count<20");
+    assert!(is(code, 99), "{report:#}");
+    let expected = serde_json::json!(
+        {"metric": "lost", "threshold": "count<20", "value": 20.0, "unit": "", "kept": false}
+    );
+    assert_eq!(report["thresholds"][3], expected);
+    let kept = report["thresholds"].as_array().unwrap().iter().filter(|one| one["kept"] == true).count();
+    assert_eq!(kept, 3, "{report:#}");
 }
 
 #[test]
