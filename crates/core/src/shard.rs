@@ -154,7 +154,7 @@ impl Shard {
         users.check_watermarks(store)?;
         store.check_waiting()?;
         users.check_windows(&tenants)?;
-        delivery.check_windows(&tenants)?;
+        delivery.check_windows(net, &tenants)?;
         channels.check_subscriptions(&tenants, counters)?;
         channels.check_logs()?;
         channels.check_queues(net)

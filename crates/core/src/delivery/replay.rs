@@ -41,7 +41,7 @@ impl SessionHandler<'_> {
             // Every acknowledgement asks; mostly there is nothing to read, and then nothing is allocated.
             if window.wants_to_read(limits, ahead) {
                 if !home.may_read() {
-                    if !std::mem::replace(&mut window.queued, true) {
+                    if !std::mem::replace(&mut window.waits_to_read, true) {
                         self.delivery.readers.push_back(conn);
                     }
                 } else if let Some(read_on) = window.read_on(limits, ahead) {
@@ -107,7 +107,7 @@ impl SessionHandler<'_> {
                 continue;
             }
             let window = self.net.session_mut(conn.slot).and_then(|session| session.window.0.as_mut());
-            if window.is_some_and(|window| std::mem::take(&mut window.queued)) {
+            if window.is_some_and(|window| std::mem::take(&mut window.waits_to_read)) {
                 self.catch_up(turn, home, conn.slot);
             }
         }

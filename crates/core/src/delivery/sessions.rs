@@ -79,10 +79,11 @@ impl Sessions for SessionHandler<'_> {
     fn progress(&self, of: SessionRef, number: u64) -> Option<Progress> {
         let session =
             self.net.session(of.slot).filter(|session| session.who.generation() == of.generation)?;
+        let acknowledges = session.wire.agreed().acknowledges;
         Some(match &session.window.0 {
-            None if session.wire.agreed().acknowledges => Progress::Confirmed,
+            None if acknowledges => Progress::Confirmed,
             None => Progress::Sent,
-            Some(window) if window.has_confirmed(number) => Progress::Confirmed,
+            Some(window) if acknowledges && window.has_confirmed(number) => Progress::Confirmed,
             Some(window) if window.has_sent(number) => Progress::Sent,
             Some(_) => Progress::Waiting,
         })

@@ -59,15 +59,9 @@ impl SessionWindow {
     /// A live session that confirms by being sent was sent a message.
     pub(super) fn confirmed_by_sending(&mut self, number: u64) {
         match &mut self.0 {
-            // It still stands in the queue.
-            Some(window) if window.continues => window.sent_unconfirmed(number),
+            Some(window) if window.is_queued() => window.sent_unconfirmed(number),
             window => *window = None,
         }
-    }
-
-    /// Whether the session waits for the next turn, in which it is sent more.
-    pub(super) fn continues(&self) -> bool {
-        self.0.as_ref().is_some_and(|window| window.continues)
     }
 
     /// Bytes that were read for the session and not sent.
@@ -121,7 +115,7 @@ pub(super) struct Window {
     /// The replay that the session began with ends with this number; `None` when it is over.
     pub(super) replay_until: Option<u64>,
     /// It waits until the shard may read for it.
-    pub(super) queued: bool,
+    pub(super) waits_to_read: bool,
     /// It waits for the next turn, in which it is sent more.
     pub(super) continues: bool,
     /// Since when the window is shut while messages wait, in the wrapping milliseconds of the monotonic clock.
@@ -146,8 +140,13 @@ impl Window {
 
     /// Whether nothing is owed: the session needs no [`Window`].
     pub(super) fn is_settled(&self) -> bool {
-        let is_awaited = self.reading.is_some() || self.replay_until.is_some() || self.continues;
+        let is_awaited = self.reading.is_some() || self.replay_until.is_some() || self.is_queued();
         self.is_live() && self.flight.is_empty() && !is_awaited
+    }
+
+    /// Whether the session stands in a queue of its shard. Without its [`Window`] it would be put there again.
+    fn is_queued(&self) -> bool {
+        self.waits_to_read || self.continues
     }
 
     /// Whether the window has room for a message of `bytes`.

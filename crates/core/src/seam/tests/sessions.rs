@@ -12,7 +12,7 @@ use crate::delivery::sessions::SessionHandler;
 use crate::delivery::state::Delivery;
 use crate::delivery::window::SessionWindow;
 use crate::net::Net;
-use crate::net::wire::Wire;
+use crate::net::wire::{Agreed, Wire};
 use crate::seam::{Delivered, EndedBy, Home, Progress, ReadOn, SessionRef, Sessions};
 use crate::session::{Session, State};
 use crate::settings::HELD_BYTES_MAX;
@@ -25,6 +25,8 @@ use crate::users::who::Who;
 struct Recorder {
     acknowledged: Vec<u64>,
     reads: Vec<u64>,
+    /// It reads for nobody now.
+    is_busy: bool,
 }
 
 impl Home for Recorder {
@@ -37,7 +39,7 @@ impl Home for Recorder {
     }
 
     fn may_read(&self) -> bool {
-        true
+        !self.is_busy
     }
 
     fn read(&mut self, _: &mut Turn<'_>, _: Conn, _: &Who, read_on: ReadOn) {
@@ -61,13 +63,17 @@ const SESSION: SessionRef = SessionRef { slot: 0, generation: 50 };
 impl Alone {
     /// A session whose mailbox is empty, or not.
     fn new(may_wait: bool) -> Alone {
+        Alone::of(ACKNOWLEDGES, may_wait)
+    }
+
+    fn of(agreed: Agreed, may_wait: bool) -> Alone {
         let mut ground = Ground::new();
         let mut net = Net::new(now().time, 0, 1, HELD_BYTES_MAX);
         let who = Who::new(SESSION.generation, 3, 1, u64::MAX, NOW_MS);
         let turn = ground.turn();
         net.come(&turn, conn(0), State::HandingOff);
         let session = Session {
-            wire: Wire::new(ACKNOWLEDGES, turn.now_ms(), turn.now_tenths()),
+            wire: Wire::new(agreed, turn.now_ms(), turn.now_tenths()),
             window: SessionWindow::opened(0, 0, may_wait),
             membership: Membership::none(),
             who,
@@ -100,6 +106,12 @@ impl Alone {
         self.with(|sessions, turn, _| sessions.deliver(turn, to, number, bytes, Some(&mut frames)))
     }
 
+    /// A message was assigned that cannot be sent at once.
+    fn miss(&mut self, number: u64) {
+        let delivered = self.with(|sessions, turn, _| sessions.deliver(turn, SESSION, number, 1, None));
+        assert_eq!(delivered, Delivered::Behind);
+    }
+
     fn page(&mut self, numbers: &[u64], live: bool) {
         let who = self.who;
         let page = numbers.iter().map(|&seq| Waiting { seq, body: body(seq) }).collect();
@@ -112,6 +124,12 @@ impl Alone {
 
     fn progress(&mut self, number: u64) -> Option<Progress> {
         self.with(|sessions, _, _| sessions.progress(SESSION, number))
+    }
+
+    /// What must hold whenever everything is settled.
+    fn check(&self) {
+        let checked = self.delivery.check_windows(&self.net, &self.net.tenants());
+        assert!(checked.is_ok(), "{checked:?}");
     }
 
     /// Messages that were sent.
@@ -191,6 +209,26 @@ fn a_session_that_confirms_in_the_middle_of_its_mail_waits_for_its_next_turn_onc
 }
 
 #[test]
+fn a_session_that_waits_until_its_home_may_read_waits_once() {
+    let mut alone = Alone::new(false);
+    alone.home.is_busy = true;
+    alone.miss(1);
+    // It reads before those who wait have their turn, and has got everything; then it falls behind again.
+    alone.home.is_busy = false;
+    alone.with(|sessions, turn, home| sessions.catch_up(turn, home, 0));
+    alone.page(&[], true);
+    alone.check();
+    alone.home.is_busy = true;
+    alone.miss(2);
+    alone.check();
+    assert_eq!(alone.home.reads.len(), 1);
+    alone.home.is_busy = false;
+    alone.with(|sessions, turn, home| sessions.read_for_those_who_wait(turn, home));
+    alone.check();
+    assert_eq!(alone.home.reads.len(), 2);
+}
+
+#[test]
 fn an_acknowledgement_that_comes_twice_is_passed_on_once() {
     let mut alone = Alone::new(false);
     alone.deliver(SESSION, 1);
@@ -199,6 +237,15 @@ fn an_acknowledgement_that_comes_twice_is_passed_on_once() {
     assert_eq!(alone.home.acknowledged, [1]);
     assert!(!alone.acknowledge(1_001), "never handed out");
     assert_eq!(alone.home.acknowledged, [1]);
+}
+
+#[test]
+fn whoever_acknowledges_nothing_is_not_said_to_have_confirmed() {
+    let mut alone = Alone::of(Agreed { acknowledges: false, ..ACKNOWLEDGES }, true);
+    alone.page(&[1], false);
+    assert_eq!(alone.progress(1), Some(Progress::Sent), "there is more for it");
+    alone.page(&[2], true);
+    assert_eq!(alone.progress(2), Some(Progress::Sent), "it has everything");
 }
 
 #[test]
