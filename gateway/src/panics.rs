@@ -12,7 +12,7 @@ use std::pin::pin;
 use std::process;
 use std::thread;
 
-use campanile_telemetry::log::{self, Log};
+use campanile_telemetry::log;
 
 // Without unwinding the first panic anywhere would end every connection.
 #[cfg(panic = "abort")]
@@ -35,20 +35,21 @@ pub fn are_caught_here() {
 pub fn end_the_process() {
     let report = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
+        let is_caught = CAUGHT.get();
         match log::current() {
             // What the standard library does would wait for whoever reads the log.
-            Some(log) => log_panic(log, panic),
+            Some(log) if is_caught => log.line(words_of(panic).as_bytes()),
+            Some(log) => log.last_line(words_of(panic).as_bytes(), log::FLUSH_TIMEOUT),
             None => report(panic),
         }
-        if !CAUGHT.get() {
-            log::flush();
+        if !is_caught {
             process::abort();
         }
     }));
 }
 
-/// Logs a panic in the words of the standard library, whatever the log's filter says.
-fn log_panic(log: &Log, panic: &panic::PanicHookInfo<'_>) {
+/// A panic in the words of the standard library, to be logged whatever the log's filter says.
+fn words_of(panic: &panic::PanicHookInfo<'_>) -> String {
     let thread = thread::current();
     let mut text = format!("thread '{}' {panic}\n", thread.name().unwrap_or("without a name"));
     // Captured only if the environment says so.
@@ -56,7 +57,7 @@ fn log_panic(log: &Log, panic: &panic::PanicHookInfo<'_>) {
     if backtrace.status() == BacktraceStatus::Captured {
         text += &format!("stack backtrace:\n{backtrace}\n");
     }
-    log.line(text.as_bytes());
+    text
 }
 
 /// Ends the process when the thread that holds it panics, for what must not go on without that thread.

@@ -65,6 +65,8 @@ fn watch(progress: &Progress, patience: Duration) {
         looks = if now == turns { looks + 1 } else { 0 };
         turns = now;
         if looks > LOOKS && !progress.ended.load(Ordering::Acquire) {
+            // So that the log has room for it.
+            campanile_telemetry::log::flush();
             tracing::error!(
                 seconds = patience.as_secs(),
                 "the store has stopped and does not come back: the process ends itself and is to be started again"
@@ -97,6 +99,10 @@ mod tests {
             return;
         }
         let log = log::begin(File::from(io::stderr().as_fd().try_clone_to_owned().unwrap())).unwrap();
+        // Nothing of it is read yet.
+        for _ in 0..=log::QUEUED_LINES_MAX + 1 {
+            log.line(b"said before\n");
+        }
         tracing_subscriber::fmt().with_writer(move || log).init();
         let _watchdog = Watchdog::start(Arc::default(), Duration::from_millis(30)).unwrap();
         loop {

@@ -19,8 +19,8 @@ pub const QUEUED_LINES_MAX: usize = 4_096;
 pub const QUEUED_BYTES_MAX: usize = 1024 * 1024;
 /// How long a process that ends waits until what it has logged is written.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often a flush looks whether it is done.
-const FLUSH_STEP: Duration = Duration::from_millis(1);
+/// How often whoever waits for the writer looks how far it is.
+const WAIT_STEP: Duration = Duration::from_millis(1);
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
@@ -82,14 +82,17 @@ impl Log {
 
     /// Waits until all that was logged before is written, `timeout` at the most. Whether it is.
     pub fn flush(&self, timeout: Duration) -> bool {
-        let (begun, queued) = (Instant::now(), self.queue.queued.load(Ordering::Acquire));
-        while self.queue.handled.load(Ordering::Acquire) < queued {
-            if begun.elapsed() >= timeout {
-                return false;
-            }
-            thread::sleep(FLUSH_STEP);
-        }
-        true
+        let queued = self.queue.queued.load(Ordering::Acquire);
+        wait(timeout, || self.queue.handled.load(Ordering::Acquire) >= queued)
+    }
+
+    /// Logs the last line of a process that is about to end itself, and waits until it is written, `timeout` at the
+    /// most: a queue that is full must not cost it.
+    pub fn last_line(&self, text: &[u8], timeout: Duration) {
+        let begun = Instant::now();
+        wait(timeout, || self.queue.has_room_for(text.len()));
+        self.line(text);
+        self.flush(timeout.saturating_sub(begun.elapsed()));
     }
 
     /// Lines that are lost: there was no room for them, or they could not be written.
@@ -107,6 +110,18 @@ impl Write for &Log {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Waits until something is over, `timeout` at the most. Whether it is.
+fn wait(timeout: Duration, is_over: impl Fn() -> bool) -> bool {
+    let begun = Instant::now();
+    while !is_over() {
+        if begun.elapsed() >= timeout {
+            return false;
+        }
+        thread::sleep(WAIT_STEP);
+    }
+    true
 }
 
 #[derive(Debug)]
@@ -153,6 +168,11 @@ impl Default for Queue {
 }
 
 impl Queue {
+    /// Whether a line of so many bytes would be taken now.
+    fn has_room_for(&self, bytes: usize) -> bool {
+        !self.lines.is_full() && self.bytes.load(Ordering::Relaxed) + bytes <= QUEUED_BYTES_MAX
+    }
+
     /// Puts a line into the queue; `false` if there is no room.
     fn push(&self, text: &[u8]) -> bool {
         if self.bytes.fetch_add(text.len(), Ordering::Relaxed) + text.len() > QUEUED_BYTES_MAX {
@@ -198,6 +218,7 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
     use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
     use super::*;
@@ -288,6 +309,33 @@ mod tests {
         reader.log.line(b"later\n");
         reader.wait();
         assert_eq!(reader.read(), "later\n");
+    }
+
+    #[test]
+    fn the_last_line_of_a_process_waits_for_room() {
+        let reader = Reader::new();
+        reader.log.line(b"begun\n");
+        reader.wait();
+        for number in 0..QUEUED_LINES_MAX {
+            reader.log.line(format!("{number}\n").as_bytes());
+        }
+        let begins = Barrier::new(2);
+        thread::scope(|scope| {
+            let (log, begins) = (&reader.log, &begins);
+            scope.spawn(move || {
+                begins.wait();
+                log.last_line(b"last\n", PATIENCE);
+            });
+            begins.wait();
+            reader.read();
+            for number in 0..QUEUED_LINES_MAX {
+                reader.wait();
+                assert_eq!(reader.read(), format!("{number}\n"));
+            }
+            reader.wait();
+            assert_eq!(reader.read(), "last\n");
+        });
+        assert_eq!(reader.log.lost(), 0);
     }
 
     #[test]
