@@ -9,6 +9,7 @@ use campanile_engine::{DriverChoice, probe};
 use campanile_gateway::capacity::{self, Wanted};
 use campanile_gateway::host_limits::{Machine, raise_nofile};
 use campanile_harness::{Gateway, GatewayOptions, Launch, Process, Usage, programs};
+use campanile_load::report::{Latency, Report};
 use campanile_load::verdict::Code;
 use clap::Args;
 use serde_json::{Value, json};
@@ -88,10 +89,10 @@ fn demonstrate(args: &DemoArgs, interrupts: &Interrupts) -> anyhow::Result<()> {
     let is_bottleneck = status.code() == Some(Code::Bottleneck.number().into());
     ensure!(status.success() || is_bottleneck, "the load generator ended with {status}");
     let (after, pushed) = (gateway.process().usage()?, pushing.elapsed());
-    let load: Value = serde_json::from_slice(&fs::read(gateway.folder().join(REPORT))?)?;
+    let load: Report = serde_json::from_slice(&fs::read(gateway.folder().join(REPORT))?)?;
     gateway.stop()?;
 
-    let figures = figures(devices, users, &load, (before, connected, after), pushed);
+    let figures = figures(devices, users, &load, (before, connected, after), pushed)?;
     args.say(&table(&figures))?;
     if is_bottleneck {
         args.say("\nThe virtual devices were never idle: the latency is theirs, too.\n")?;
@@ -136,32 +137,33 @@ fn devices_allowed(args: &DemoArgs) -> anyhow::Result<u32> {
 fn figures(
     devices: u32,
     users: u32,
-    load: &Value,
+    load: &Report,
     (before, connected, after): (Usage, Usage, Usage),
     pushed: Duration,
-) -> Value {
-    let (pushes, deliveries) = (&load["pushes"], &load["deliveries"]);
-    let latency = &deliveries["latency_ms"];
+) -> anyhow::Result<Value> {
+    let pushes = load.pushes.as_ref().context("nothing was pushed")?;
+    let deliveries = load.deliveries.as_ref().context("nothing was to be delivered")?;
+    let latency = |of: fn(&Latency) -> f64| deliveries.latency_ms.as_ref().map(of);
     let grown = connected.resident_bytes.saturating_sub(before.resident_bytes);
-    json!({
+    Ok(json!({
         "devices": devices,
         "users": users,
-        "connected": load["connections"]["connected"],
-        "connects_per_second": load["connections"]["opened_per_second"],
-        "pushes": pushes["accepted"],
-        "received": deliveries["received"],
-        "lost": deliveries["lost"],
-        "duplicated": deliveries["duplicated"],
-        "latency_p50_ms": latency["p50"],
-        "latency_p90_ms": latency["p90"],
-        "latency_p95_ms": latency["p95"],
-        "latency_p99_ms": latency["p99"],
-        "latency_p999_ms": latency["p99_9"],
-        "latency_max_ms": latency["max"],
+        "connected": load.connections.connected,
+        "connects_per_second": load.connections.opened_per_second,
+        "pushes": pushes.accepted,
+        "received": deliveries.received,
+        "lost": deliveries.lost,
+        "duplicated": deliveries.duplicated,
+        "latency_p50_ms": latency(|all| all.p50),
+        "latency_p90_ms": latency(|all| all.p90),
+        "latency_p95_ms": latency(|all| all.p95),
+        "latency_p99_ms": latency(|all| all.p99),
+        "latency_p999_ms": latency(|all| all.p99_9),
+        "latency_max_ms": latency(|all| all.max),
         "memory_per_connection_bytes": grown / u64::from(devices),
         "memory_bytes": after.resident_bytes,
         "cpu_percent": ((after.cpu_seconds - connected.cpu_seconds) * 1e3 / pushed.as_secs_f64()).round() / 10.0,
-    })
+    }))
 }
 
 fn table(figures: &Value) -> String {
