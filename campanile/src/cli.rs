@@ -42,7 +42,7 @@ pub(crate) enum Command {
     /// Send every WebSocket message back, without authentication (for conformance suites and comparisons)
     Echo(crate::echo::EchoArgs),
     /// Put a gateway on this machine under load, and say how long messages took and whether all arrived: campanile-load
-    Load(Box<campanile_load::options::Options>),
+    Load(Box<campanile_load::cli::Cli>),
 }
 
 #[cfg(test)]

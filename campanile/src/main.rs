@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Echo(args) => echo::run(&args),
         Command::Demo(args) => demo::run(&args),
-        Command::Load(options) => return campanile_load::main_with(*options),
+        Command::Load(cli) => return campanile_load::main_with(*cli),
     };
     let code = match result {
         Ok(()) => ExitCode::SUCCESS,

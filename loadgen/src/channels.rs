@@ -162,13 +162,26 @@ pub struct Subscriptions {
     names: Names,
     /// Channels of each name with `{n}`.
     per_device: u32,
+    /// So many devices subscribe, counted from the first.
+    devices: u32,
 }
 
 impl Subscriptions {
     /// `per_device` channels of each name with `{n}`, no more than there are.
     pub fn new(names: Names, per_device: u32) -> Subscriptions {
         let per_device = per_device.min(names.count);
-        Subscriptions { names, per_device }
+        Subscriptions { names, per_device, devices: u32::MAX }
+    }
+
+    /// The same, but only so many devices subscribe, counted from the first.
+    #[must_use]
+    pub fn of_the_first(self, devices: u32) -> Subscriptions {
+        Subscriptions { devices, ..self }
+    }
+
+    /// How many devices subscribe, counted from the first.
+    pub fn devices(&self) -> u32 {
+        self.devices
     }
 
     /// The channels.
@@ -231,7 +244,7 @@ impl Subscriptions {
     /// How many of these devices are subscribed to each channel, by index.
     pub fn subscribers(&self, devices: impl Iterator<Item = u32>) -> Vec<u32> {
         let mut subscribers = vec![0; self.names.channels() as usize];
-        for device in devices {
+        for device in devices.filter(|device| *device < self.devices) {
             for place in 0..self.of_each() {
                 subscribers[self.channel(device, place) as usize] += 1;
             }
@@ -322,6 +335,7 @@ mod tests {
         assert_eq!(subscriptions.place_of(0, b"room:10"), None, "nobody's");
         let subscribers = subscriptions.subscribers(0..20);
         assert_eq!((subscribers[0], &subscribers[1..]), (20, &[6; 10][..]));
+        assert_eq!(subscriptions.of_the_first(7).subscribers(0..20)[0], 7);
     }
 
     #[test]

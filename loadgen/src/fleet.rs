@@ -17,6 +17,7 @@ mod recorder;
 mod returns;
 mod session;
 mod skim;
+mod stages;
 mod subscriptions;
 
 use std::collections::{HashMap, VecDeque};
@@ -36,18 +37,19 @@ use self::handshake::Attempt;
 use self::publishing::DevicePublisher;
 use self::recorder::Recorder;
 use self::returns::Returns;
+use self::stages::Places;
 use self::subscriptions::{Subscribers, Tally};
 use crate::audience::Audience;
 use crate::channels::{Subscriptions, Targets};
 use crate::credentials::Credentials;
 use crate::ledger::Ledger;
 use crate::roster::Roster;
+use crate::schedule::Rate;
+use crate::stages::Stages;
 use crate::stats::{Position, Stats};
 
 /// Attempts begun and goodbyes said in one turn, so that input does not wait behind them.
 const PER_TURN_MAX: usize = 256;
-/// How long we wait for the gateway's side of the goodbyes.
-const GOODBYE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What all fleets of a run are told.
 pub struct FleetSettings {
@@ -77,6 +79,10 @@ pub struct FleetSettings {
     pub encoding: Encoding,
     /// Connections a second, over all fleets; 0 for as fast as possible.
     pub ramp_per_second: f64,
+    /// How many devices there are at which time, if some come later and go again; the ramp's rate does not count then.
+    pub stages: Option<Stages>,
+    /// How long the gateway's side of the goodbyes is waited for.
+    pub goodbye: Duration,
     /// Attempts under way in one fleet.
     pub attempts_max: usize,
     /// From connect to the session.
@@ -120,10 +126,10 @@ pub struct ChannelPublishing {
 }
 
 /// When devices publish.
-#[derive(Copy, Clone, Debug)]
+#[derive(Clone, Debug)]
 pub struct DevicePublishing {
     /// Messages a second, all devices together.
-    pub per_second: f64,
+    pub rate: Rate,
     /// For how long.
     pub duration: Duration,
 }
@@ -183,6 +189,7 @@ pub struct Fleet {
     recorder: Recorder,
     acks: Acks,
     returns: Returns,
+    places: Places,
     subscribers: Subscribers,
     /// What the present read has brought.
     tally: Tally,
@@ -232,6 +239,7 @@ impl Fleet {
             recorder,
             acks,
             returns: Returns::default(),
+            places: Places::default(),
             subscribers: Subscribers::default(),
             tally: Tally::default(),
             resumed: false,
@@ -364,7 +372,7 @@ impl Fleet {
 
     /// Says goodbye to the next connections. True while there are more.
     fn say_goodbye(&mut self, now: Time) -> bool {
-        let (mut slot, until) = self.goodbye.unwrap_or((0, now + GOODBYE_TIMEOUT));
+        let (mut slot, until) = self.goodbye.unwrap_or((0, now + self.settings.goodbye));
         let mut said = 0;
         while (slot as usize) < self.devices.len() && said < PER_TURN_MAX {
             let device = &self.devices[slot as usize];
@@ -436,7 +444,11 @@ impl Core for Fleet {
         match self.seen {
             Phase::Waiting => {}
             phase @ (Phase::Connected | Phase::Publishing | Phase::Draining) => {
-                next = self.ramp(now, commands);
+                next = if self.settings.stages.is_some() {
+                    self.follow_stages(now, commands)
+                } else {
+                    self.ramp(now, commands)
+                };
                 self.come_and_go(now, commands);
                 self.expire_attempts(now, commands);
                 self.acknowledge_in_time(now);

@@ -1,7 +1,7 @@
 //! What a run measures, by names that thresholds may use: ours, and those of k6 for the same figures.
 //!
-//! What always holds: what was not measured is not there. A share of nothing, a distribution of nothing and a rate in no
-//! time have no value, and none of them is 0.
+//! What always holds: what was not measured is not there. A share of nothing, a distribution of nothing and a rate in
+//! no time have no value, and none of them is 0.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::report::Report;
+use crate::report::{Pushes, Report};
 use crate::stats::{Stats, histogram};
 
 /// Something that is measured.
@@ -295,6 +295,7 @@ impl Measured {
             let details = stats.details();
             // All have the same bounds, so there is nothing that could fail.
             let _ = deliver.add(&details.latency);
+            let _ = deliver.add(&details.channel_latency);
             let _ = connect.add(&details.connecting);
             let _ = session.add(&details.opening);
         }
@@ -315,8 +316,11 @@ impl Measured {
 
     fn count(&mut self, report: &Report, time: Duration) {
         let connections = &report.connections;
+        let sum = |count: fn(&Pushes) -> u64| report.publications().map(count).sum::<u64>();
         let (sent, accepted, failed) =
-            report.pushes.as_ref().map_or((0, 0, 0), |pushes| (pushes.sent, pushes.accepted, pushes.failed));
+            (sum(|pushes| pushes.sent), sum(|pushes| pushes.accepted), sum(|pushes| pushes.failed));
+        let offered = sum(|pushes| pushes.offered);
+        let publishes = report.pushes.is_some();
         let arrivals = Arrivals::of(report);
         let right = arrivals.expected.saturating_sub(arrivals.lost + arrivals.out_of_order);
         let wrong = arrivals.duplicated + arrivals.out_of_order + arrivals.astray + arrivals.broken;
@@ -347,15 +351,13 @@ impl Measured {
             .channels
             .as_ref()
             .is_some_and(|channels| channels.publish_from.as_deref() == Some("devices"));
-        let by_devices = if is_from_devices { sent } else { 0 };
+        let to_channels = report.channel_pushes.as_ref().map_or(sent, |pushes| pushes.sent);
+        let by_devices = if is_from_devices { to_channels } else { 0 };
         let counters = [
             (Metric::FramesSent, Some(connections.acks_sent + by_devices)),
             (Metric::MessagesReceived, Some(arrivals.all())),
-            (Metric::MessagesSent, report.pushes.as_ref().map(|pushes| pushes.sent)),
-            (
-                Metric::Dropped,
-                report.pushes.as_ref().map(|pushes| pushes.offered.saturating_sub(pushes.sent)),
-            ),
+            (Metric::MessagesSent, publishes.then_some(sent)),
+            (Metric::Dropped, publishes.then(|| offered.saturating_sub(sent))),
         ];
         for (metric, count) in counters {
             if let Some(count) = count {

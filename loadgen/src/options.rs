@@ -12,7 +12,7 @@ use campanile_engine::{DriverChoice, thread};
 use campanile_protocol::messages::Encoding;
 use clap::{Parser, ValueEnum};
 
-use self::address::sources;
+pub(crate) use self::address::sources;
 pub use self::address::{Endpoint, Sources};
 pub use self::channels::{ChannelOptions, ChannelPlan, PublishFrom};
 pub use self::threshold::FailAbove;
@@ -21,7 +21,8 @@ use crate::fleet::AckSettings;
 use crate::ledger::{LEDGER_BYTES_MAX, Ledger};
 use crate::payload::PAYLOAD_BYTES_MIN;
 use crate::quantity;
-use crate::schedule::Schedule;
+use crate::schedule::{Rate, Schedule};
+use crate::stages::Stages;
 use crate::thresholds::Threshold;
 
 /// Most devices of one user.
@@ -31,7 +32,7 @@ const USER_PREFIX: &str = "U";
 /// Random letters behind it, which tell the users of one run from those of others.
 const RUN_NAME_LENGTH: usize = 8;
 /// Local ports that the kernel gives out for one source address, at its default settings.
-const PORTS_PER_SOURCE: u32 = 28_000;
+pub const PORTS_PER_SOURCE: u32 = 28_000;
 /// Messages per second beyond which `--max` does not count: room for each is made beforehand.
 const MESSAGES_PER_SECOND_MAX: f64 = 500_000.0;
 /// The shortest and the longest time that pushes may wait for others of their request.
@@ -247,21 +248,55 @@ impl Durability {
 }
 
 /// What is published.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Publishing {
-    /// Pushes per second, whether the gateway keeps up or not; `None` for as many as it takes.
-    pub per_second: Option<f64>,
+    /// Messages per second, whether the gateway keeps up or not; `None` for as many as it takes.
+    pub rate: Option<Rate>,
+    /// When the first is due after devices have begun to connect; `None` for as soon as they have connected.
+    pub start: Option<Duration>,
     /// For how long.
     pub duration: Duration,
     /// How many messages there may be.
     pub messages_max: u64,
+    /// Size of each payload.
+    pub payload_bytes: usize,
+    /// What is asked for; `None` for the gateway's default.
+    pub durability: Option<Durability>,
+    /// Connections to the API, each with one request at a time.
+    pub connections: u32,
+    /// Messages that fall due within this time go into one request.
+    pub batch_time: Duration,
+    /// Most messages of one request.
+    pub batch: u32,
+    /// One request for each message.
+    pub single: bool,
 }
 
 impl Publishing {
+    /// Checks what its types cannot.
+    ///
+    /// # Errors
+    /// In words for the operator.
+    pub fn check(&self) -> Result<(), String> {
+        if !BATCH_TIME.contains(&self.batch_time) {
+            return Err(format!("--batch-ms: {:?} is not between {BATCH_TIME:?}", self.batch_time));
+        }
+        if !(PAYLOAD_BYTES_MIN..=PAYLOAD_BYTES_MAX).contains(&self.payload_bytes) {
+            return Err(format!(
+                "--payload-bytes: {} is not between {PAYLOAD_BYTES_MIN} (run, number and time) and {PAYLOAD_BYTES_MAX}",
+                self.payload_bytes
+            ));
+        }
+        match self.messages() {
+            0 => Err(format!("no message falls due within {:?}: raise --rate or --duration", self.duration)),
+            _ => Ok(()),
+        }
+    }
+
     /// How many messages there are, or may be.
     pub fn messages(&self) -> u64 {
-        match self.per_second {
-            Some(rate) => Schedule::count(rate, self.duration).min(self.messages_max),
+        match &self.rate {
+            Some(rate) => rate.messages(self.duration).min(self.messages_max),
             None => self.messages_max,
         }
     }
@@ -274,8 +309,12 @@ pub struct Plan {
     pub options: Options,
     /// What users' names begin with; their number follows.
     pub user_prefix: String,
-    /// What is published, if anything.
-    pub publishing: Option<Publishing>,
+    /// What is published to devices, if anything.
+    pub pushes: Option<Publishing>,
+    /// What is published to channels, if anything.
+    pub messages: Option<Publishing>,
+    /// When devices come and go; `None` if all come at the ramp's rate, and stay.
+    pub staging: Option<Staging>,
     /// How long everybody stays connected after that.
     pub hold: Duration,
     /// Who connects, and whom messages are for.
@@ -286,6 +325,24 @@ pub struct Plan {
     pub thresholds: Vec<Threshold>,
 }
 
+/// When devices come and go, and what ends the run.
+#[derive(Clone, Debug)]
+pub struct Staging {
+    /// When they begin to come, after the beginning of the run.
+    pub start: Duration,
+    /// How many there are.
+    pub connections: Stages,
+    /// How long what is under way at the end of the stages may take.
+    pub graceful_stop: Duration,
+}
+
+impl Plan {
+    /// Everything that is published.
+    pub fn publishings(&self) -> impl Iterator<Item = &Publishing> {
+        self.pushes.iter().chain(&self.messages)
+    }
+}
+
 impl Options {
     /// Checks what the types of the options cannot.
     ///
@@ -293,6 +350,22 @@ impl Options {
     /// In words for the operator.
     pub fn plan(self) -> Result<Plan, String> {
         let publishing = self.publishing()?;
+        match self.channels.publish_to.is_empty() {
+            true => self.plan_to_publish(publishing, None),
+            false => self.plan_to_publish(None, publishing),
+        }
+    }
+
+    /// The same, but what is published to devices and to channels is known already.
+    ///
+    /// # Errors
+    /// In words for the operator.
+    pub fn plan_to_publish(
+        self,
+        pushes: Option<Publishing>,
+        messages: Option<Publishing>,
+    ) -> Result<Plan, String> {
+        let publishes = pushes.is_some() || messages.is_some();
         let hold = self.hold.unwrap_or_default();
         if self.connect_timeout.is_zero() {
             return Err("--connect-timeout: nobody connects in no time".into());
@@ -304,7 +377,7 @@ impl Options {
             ));
         }
         let connects = self.connect_only || self.offline || self.until_caught_up || self.hold.is_some();
-        if !connects && publishing.is_none() {
+        if !connects && !publishes {
             return Err("nothing to do: give --connect-only, --hold TIME, --rate PER_SECOND, or --max".into());
         }
         let has_tokens = self.jwt_hs256_file.is_some() || self.tokens_file.is_some();
@@ -331,7 +404,7 @@ impl Options {
         };
         let user_prefix = self.user_prefix(&audience)?;
         self.check_sources()?;
-        let channels = self.channels.plan(&audience, publishing.is_some())?;
+        let channels = self.channels.plan(&audience, messages.is_some())?;
         if self.reconnect && self.channels.check_every > 1 {
             return Err("--check-every cannot be used with --reconnect: a device that comes back says what it has, so it \
                         has to look at each message"
@@ -340,7 +413,7 @@ impl Options {
         if self.channels.is_from_devices() && self.max {
             return Err("--publish-from devices needs a --rate".into());
         }
-        if !self.fail_above.is_empty() && publishing.is_none() {
+        if !self.fail_above.is_empty() && !publishes {
             return Err("--fail-above needs --rate or --max".into());
         }
         if let Some(key) =
@@ -352,7 +425,7 @@ impl Options {
         }
         let limits = self.fail_above.iter().map(|limit| &limit.0);
         let thresholds = limits.chain(&self.threshold).cloned().collect();
-        if let Some(publishing) = publishing.filter(|_| channels.targets.is_none()) {
+        if let Some(publishing) = &pushes {
             let messages = publishing.messages();
             let bytes = Ledger::bytes(&audience, messages);
             if bytes > LEDGER_BYTES_MAX || messages > u64::from(u32::MAX) {
@@ -362,7 +435,17 @@ impl Options {
                 ));
             }
         }
-        Ok(Plan { user_prefix, publishing, hold, audience, channels, thresholds, options: self })
+        Ok(Plan {
+            user_prefix,
+            pushes,
+            messages,
+            staging: None,
+            hold,
+            audience,
+            channels,
+            thresholds,
+            options: self,
+        })
     }
 
     /// When devices acknowledge, if they do.
@@ -380,15 +463,6 @@ impl Options {
             return Err(format!("--rate: {per_second} is not a rate above 0 and up to 10,000,000"));
         }
         let duration = self.duration;
-        if !BATCH_TIME.contains(&self.batch_ms) {
-            return Err(format!("--batch-ms: {:?} is not between {BATCH_TIME:?}", self.batch_ms));
-        }
-        if !(PAYLOAD_BYTES_MIN..=PAYLOAD_BYTES_MAX).contains(&self.payload_bytes) {
-            return Err(format!(
-                "--payload-bytes: {} is not between {PAYLOAD_BYTES_MIN} (run, number and time) and {PAYLOAD_BYTES_MAX}",
-                self.payload_bytes
-            ));
-        }
         if self.api_key_file.is_none() && !self.channels.is_from_devices() {
             return Err("--rate and --max need --api-key-file".into());
         }
@@ -397,11 +471,19 @@ impl Options {
             Some(_) => self.messages.unwrap_or(u64::MAX),
             None => self.messages.unwrap_or(u64::MAX).min(room),
         };
-        let publishing = Publishing { per_second: self.rate, duration, messages_max };
-        match publishing.messages() {
-            0 => Err(format!("no message falls due within {duration:?}: raise --rate or --duration")),
-            _ => Ok(Some(publishing)),
-        }
+        let publishing = Publishing {
+            rate: self.rate.map(Rate::Constant),
+            start: None,
+            duration,
+            messages_max,
+            payload_bytes: self.payload_bytes,
+            durability: self.durability,
+            connections: self.publishers,
+            batch_time: self.batch_ms,
+            batch: self.batch,
+            single: self.single,
+        };
+        publishing.check().map(|()| Some(publishing))
     }
 
     fn user_prefix(&self, audience: &Audience) -> Result<String, String> {
@@ -432,7 +514,7 @@ impl Options {
     }
 }
 
-fn encoding(name: &str) -> Result<Encoding, String> {
+pub(crate) fn encoding(name: &str) -> Result<Encoding, String> {
     match name {
         "protobuf" => Ok(Encoding::Protobuf),
         "json" => Ok(Encoding::Json),

@@ -5,8 +5,6 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use crate::options::Options;
-
 /// What stands for standard output.
 const STDOUT: &str = "-";
 
@@ -54,13 +52,13 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Opens what the options name.
+    /// Opens the files for the report and for the samples, if they go anywhere.
     ///
     /// # Errors
     /// In words for the operator: the first that cannot be written.
-    pub fn open(options: &Options) -> Result<Outputs, String> {
-        let open = |path: &Option<std::path::PathBuf>| path.as_deref().map(Output::open).transpose();
-        Ok(Outputs { report: open(&options.json)?, samples: open(&options.samples)? })
+    pub fn open(report: Option<&Path>, samples: Option<&Path>) -> Result<Outputs, String> {
+        let open = |path: Option<&Path>| path.map(Output::open).transpose();
+        Ok(Outputs { report: open(report)?, samples: open(samples)? })
     }
 
     /// Whether the report is for somebody who is not to see the table in it.

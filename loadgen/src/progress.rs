@@ -6,7 +6,6 @@ use std::time::Duration;
 use campanile_engine::Time;
 
 use crate::console;
-use crate::publish::PublishProgress;
 use crate::report::{Latency, grouped};
 use crate::stats::{Stats, histogram};
 
@@ -23,6 +22,8 @@ pub struct Totals {
     pub failed: u64,
     /// Connections that ended before we wanted it.
     pub ended: u64,
+    /// Connections that devices ended by themselves.
+    pub left: u64,
     /// Messages that arrived.
     pub received: u64,
     /// Messages that arrived, whoever published them and however often.
@@ -62,6 +63,7 @@ impl Totals {
             totals.opened += stats.opened.value();
             totals.failed += stats.failed.value();
             totals.ended += stats.ended.value();
+            totals.left += stats.left.value();
             totals.received += stats.received.value();
             totals.delivered += stats.delivered.value();
             totals.caught_up += stats.caught_up.value();
@@ -100,7 +102,7 @@ impl Progress {
     }
 
     /// Prints a line if a second has passed since the last one.
-    pub fn show(&mut self, phase: &str, stats: &[Arc<Stats>], publishing: Option<&PublishProgress>) {
+    pub fn show(&mut self, phase: &str, stats: &[Arc<Stats>], published: Option<u64>) {
         let now = Time::monotonic();
         let passed = now.since(self.last);
         if !self.shown || passed < INTERVAL {
@@ -108,8 +110,7 @@ impl Progress {
         }
         let totals = Totals::of(stats);
         // Either publishers send, or devices do.
-        let sent =
-            publishing.map_or(self.sent, |publishing| publishing.sent.value()).max(totals.publish_sent);
+        let sent = published.unwrap_or(self.sent).max(totals.publish_sent);
         let per_second = |now: u64, before: u64| {
             grouped((now.saturating_sub(before) as f64 / passed.as_secs_f64()) as u64)
         };
@@ -131,7 +132,9 @@ impl Progress {
             let mut latency = histogram();
             for stats in stats {
                 // All have the same bounds, so there is nothing that could fail.
-                let _ = latency.add(&stats.details().latency);
+                let details = stats.details();
+                let _ = latency.add(&details.latency);
+                let _ = latency.add(&details.channel_latency);
             }
             line += &format!(
                 "; {} published/s, {} received/s",

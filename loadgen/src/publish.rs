@@ -25,7 +25,7 @@ use self::body::BodyWriter;
 use self::http::{Api, ApiError};
 pub use self::pace::Pace;
 use self::pace::Pacer;
-pub use self::register::register;
+pub use self::register::{RegisterSettings, register};
 use crate::audience::{Audience, To};
 use crate::channels::Targets;
 use crate::options::{Durability, Endpoint};
@@ -35,7 +35,7 @@ use crate::stats::{Counter, Position, Reasons, histogram};
 /// About how many bytes one request may have.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 /// How long what has fallen due is still sent after the last message of an open loop fell due: as long as in k6.
-const GRACEFUL_STOP: Duration = Duration::from_secs(30);
+pub const GRACEFUL_STOP: Duration = Duration::from_secs(30);
 /// How long a publisher waits after a request that failed as a whole.
 const RETRY_DELAY: Duration = Duration::from_millis(20);
 
@@ -65,6 +65,8 @@ pub struct PublishSettings {
     pub publishers: u32,
     /// From a request to its answer.
     pub timeout: Duration,
+    /// How long what has fallen due is still begun after the last message was due.
+    pub graceful_stop: Duration,
     /// The channels that messages go to; `None` if they go to the audience.
     pub targets: Option<Targets>,
 }
@@ -119,7 +121,8 @@ pub fn publish(
         .enable_all()
         .build()
         .map_err(|error| format!("the publisher cannot be set up: {error}"))?;
-    let pacer = Pacer::new(pace, GRACEFUL_STOP);
+    let messages = pace.messages() as usize;
+    let pacer = Pacer::new(pace, settings.graceful_stop);
     let shared = Shared {
         settings,
         progress,
@@ -130,7 +133,7 @@ pub fn publish(
             requests: 0,
             delivered: match settings.targets {
                 Some(_) => Vec::new(),
-                None => vec![0; pace.messages() as usize],
+                None => vec![0; messages],
             },
             positions: settings
                 .targets
@@ -205,7 +208,7 @@ async fn publisher(shared: &Shared<'_>) {
             continue;
         }
         let count = numbers.end - numbers.start;
-        let (taken, pace) = (Time::monotonic(), *shared.pacer.pace());
+        let (taken, pace) = (Time::monotonic(), shared.pacer.pace());
         let due = |number| pace.due(number, taken);
         let request = body.write(due, numbers.clone());
         shared.progress.sent.add(count);

@@ -18,12 +18,14 @@ pub use self::flaws::Flaw;
 pub use self::latency::Latency;
 pub use self::table::grouped;
 use crate::ledger::{Balance, Ledger};
-use crate::options::{Durability, Plan};
+use crate::options::{Durability, Plan, Publishing};
 use crate::process;
 use crate::progress::Totals;
 use crate::publish::Published;
 use crate::roster::Roster;
+use crate::run::Publications;
 use crate::saturation::Saturation;
+use crate::schedule::Rate;
 use crate::stats::{Counter, Reasons, Stats, histogram, merge};
 use crate::thresholds::Checked;
 
@@ -63,6 +65,8 @@ pub struct Moments {
     pub publish_start: u64,
     /// Messages of channels that were to come of what the gateway has accepted.
     pub expected_frames: u64,
+    /// Connections that had ended, or that devices had ended, when all of them had come or were given up.
+    pub gone_when_drained: u64,
 }
 
 /// The results of a run.
@@ -78,6 +82,8 @@ pub struct Report {
     pub connections: Connections,
     /// What was published; absent if nothing was.
     pub pushes: Option<Pushes>,
+    /// What was published to channels, beside pushes to devices; absent if only one of the two was.
+    pub channel_pushes: Option<Pushes>,
     /// What arrived; absent if nothing was pushed to devices.
     pub deliveries: Option<Deliveries>,
     /// What came of channels; absent without them.
@@ -145,7 +151,7 @@ pub struct Pushes {
     pub to: String,
     /// `open`: each message was due at a fixed time; `closed`: as fast as the gateway answered.
     pub model: String,
-    /// What was asked for; null in the closed model.
+    /// What was asked for; null in the closed model, and where the rate has stages.
     pub rate_per_second: Option<f64>,
     /// `durable` or `ephemeral`, or `default` if nothing was said about it.
     pub durability: String,
@@ -268,21 +274,30 @@ impl Report {
         driver: DriverKind,
         stats: &[Arc<Stats>],
         known: Known<'_>,
-        published: Option<Published>,
+        published: Publications,
         moments: Moments,
     ) -> Report {
         let Known { ledger, roster } = known;
         let (rss_bytes, rss_max_bytes) = process::resident_bytes();
         let deliveries = ledger
-            .zip(published.as_ref())
+            .zip(published.pushes.as_ref())
             .map(|(ledger, published)| Deliveries::new(stats, ledger, roster, published, &moments));
         let channels = Channels::new(plan, stats, &moments);
+        let Publications { pushes, messages } = published;
+        let pushed = |to: String, publishing: &Option<Publishing>, published: Option<Published>| {
+            Some(Pushes::new(to, publishing.as_ref()?, published?, &moments))
+        };
+        let pushes = pushed(plan.audience.to.to_string(), &plan.pushes, pushes);
+        let messages = pushed("channels".into(), &plan.messages, messages);
+        // Who publishes of one kind only finds it in one place.
+        let (pushes, channel_pushes) = if pushes.is_some() { (pushes, messages) } else { (messages, None) };
         Report {
             driver: driver.to_string(),
             shards: stats.len(),
             interrupted: moments.interrupted,
             connections: Connections::new(plan, stats, roster, &moments),
-            pushes: published.map(|published| Pushes::new(plan, published, &moments)),
+            pushes,
+            channel_pushes,
             deliveries,
             channels,
             thresholds: Vec::new(),
@@ -311,6 +326,13 @@ fn per_second(count: u64, time: Duration) -> Option<f64> {
 
 fn sum(stats: &[Arc<Stats>], counter: impl Fn(&Stats) -> &Counter) -> u64 {
     stats.iter().map(|stats| counter(stats).value()).sum()
+}
+
+impl Report {
+    /// Everything that was published.
+    pub fn publications(&self) -> impl Iterator<Item = &Pushes> {
+        self.pushes.iter().chain(&self.channel_pushes)
+    }
 }
 
 impl Connections {
@@ -353,21 +375,18 @@ impl Connections {
 }
 
 impl Pushes {
-    fn new(plan: &Plan, published: Published, moments: &Moments) -> Pushes {
+    fn new(to: String, publishing: &Publishing, published: Published, moments: &Moments) -> Pushes {
         let failed = published.failures.values().sum();
         let accepted = published.latency.len();
         Pushes {
-            to: match &plan.channels.targets {
-                Some(_) => "channels".into(),
-                None => plan.audience.to.to_string(),
-            },
-            model: if plan.options.max { "closed" } else { "open" }.into(),
-            rate_per_second: plan.publishing.and_then(|publishing| publishing.per_second),
-            durability: plan.options.durability.map_or("default", Durability::name).into(),
-            publishers: plan.options.publishers,
-            batch: if plan.options.single { 1 } else { plan.options.batch },
+            to,
+            model: if publishing.rate.is_some() { "open" } else { "closed" }.into(),
+            rate_per_second: publishing.rate.as_ref().and_then(Rate::constant),
+            durability: publishing.durability.map_or("default", Durability::name).into(),
+            publishers: publishing.connections,
+            batch: if publishing.single { 1 } else { publishing.batch },
             seconds: moments.publish.as_secs_f64(),
-            payload_bytes: plan.options.payload_bytes,
+            payload_bytes: publishing.payload_bytes,
             offered: published.offered,
             sent: accepted + failed,
             accepted,

@@ -92,6 +92,11 @@ impl Roster {
         self.connected.count()
     }
 
+    /// How many of these devices have had a session.
+    pub fn connected_in(&self, devices: Range<u32>) -> u32 {
+        self.connected.count_in(devices)
+    }
+
     /// Whether a device has had a session.
     pub fn has_connected(&self, device: u32) -> bool {
         self.connected.has(device)

@@ -1,6 +1,7 @@
 //! One run, from the ramp to the report: the control thread.
 
 mod channels;
+mod staged;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,9 +10,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use campanile_engine::{Time, probe};
+use hdrhistogram::Histogram;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
+use self::channels::Answers;
+use self::staged::Ends;
 use crate::credentials::Credentials;
 use crate::fleet::FleetSettings;
 use crate::fleet::control::Control;
@@ -20,12 +24,14 @@ use crate::measured::Measured;
 use crate::options::{Options, Plan, Publishing};
 use crate::process;
 use crate::progress::{Progress, Totals};
-use crate::publish::{Pace, PublishProgress, PublishSettings, Published, publish, register};
+use crate::publish::{
+    GRACEFUL_STOP, Pace, PublishProgress, PublishSettings, Published, RegisterSettings, publish, register,
+};
 use crate::report::{Known, Moments, Report};
 use crate::roster::Roster;
 use crate::saturation::Watch;
-use crate::schedule::Schedule;
 use crate::shards::{self, Shards};
+use crate::stats::histogram;
 
 /// How often the control thread looks around.
 const TICK: Duration = Duration::from_millis(20);
@@ -33,6 +39,8 @@ const TICK: Duration = Duration::from_millis(20);
 const GRACE: Duration = Duration::from_secs(2);
 /// How long the next message that waited may be on its way.
 const REPLAY_PATIENCE: Duration = Duration::from_secs(20);
+/// How long the gateway's side of the goodbyes is waited for.
+const GOODBYE: Duration = Duration::from_secs(3);
 /// From a request of the API to its answer.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long tokens hold beyond the planned length of the run.
@@ -62,7 +70,6 @@ pub fn run(plan: &Plan) -> Result<Finished, String> {
     let kind = probe::choose_with_sources(options.driver)?;
     let connecting = if options.offline { 0 } else { options.connections };
     let count = shards::count(kind, connecting, options.shards, shards::descriptors_max())?;
-    let messages = plan.publishing.map(|publishing| publishing.messages());
     let api_key = options.api_key_file.as_deref().map(read_api_key).transpose()?;
     let settings = Arc::new(FleetSettings {
         audience: plan.audience,
@@ -78,14 +85,14 @@ pub fn run(plan: &Plan) -> Result<Finished, String> {
         sources: if options.url.address.is_ipv4() { options.sources.0.clone() } else { Vec::new() },
         encoding: options.encoding,
         ramp_per_second: options.ramp_rate,
+        stages: plan.staging.as_ref().map(|staging| staging.connections.clone()),
+        goodbye: plan.staging.as_ref().map_or(GOODBYE, staged::goodbye),
         attempts_max: options.attempts_max.div_ceil(count) as usize,
         connect_timeout: options.connect_timeout,
         is_welcomed: !options.anonymous,
         roster: Roster::new(connecting),
         run: fastrand::u64(..),
-        ledger: messages
-            .filter(|_| plan.channels.targets.is_none())
-            .map(|messages| Ledger::new(plan.audience, messages)),
+        ledger: plan.pushes.as_ref().map(|pushes| Ledger::new(plan.audience, pushes.messages())),
         channels: channels::settings(plan),
     });
     let control = Arc::new(Control::default());
@@ -107,14 +114,16 @@ pub fn run(plan: &Plan) -> Result<Finished, String> {
         shards,
         moments: Moments::default(),
         watch: Watch::default(),
-        published: None,
+        published: Publications::default(),
+        at_most: None,
+        ends: None,
         interrupted: false,
         hurried: false,
     };
     let start = Time::monotonic();
     let result = runtime.block_on(run.phases(&api_key.unwrap_or_default(), &mut interrupts));
     let time = Time::monotonic().since(start);
-    let totals = Totals::of(&run.shards.stats);
+    let totals = run.at_most.unwrap_or_else(|| Totals::of(&run.shards.stats));
     (run.moments.connected_at_end, run.moments.subscribed_at_end) = (totals.connected, totals.subscribed);
     run.control.close();
     run.shards.wake();
@@ -122,7 +131,7 @@ pub fn run(plan: &Plan) -> Result<Finished, String> {
     (run.moments.interrupted, run.moments.saturation) = (run.interrupted, run.watch.found());
     let stats = &run.shards.stats;
     let known = Known { ledger: run.settings.ledger.as_ref(), roster: &run.settings.roster };
-    let answers = run.published.as_ref().map(|published| published.latency.clone());
+    let answers = run.published.latency();
     let mut report = Report::new(plan, kind, stats, known, run.published, run.moments);
     let measured = Measured::of(&report, stats, answers, time);
     report.thresholds = plan.thresholds.iter().map(|threshold| threshold.check(&measured)).collect();
@@ -142,10 +151,35 @@ struct Run<'a> {
     progress: Progress,
     moments: Moments,
     watch: Watch,
-    published: Option<Published>,
+    published: Publications,
+    /// What there was when the first devices were about to be let go, if that has come.
+    at_most: Option<Totals>,
+    /// When what has to end, if the run has stages.
+    ends: Option<Ends>,
     interrupted: bool,
     /// A second signal: nothing is waited for any more.
     hurried: bool,
+}
+
+/// What has become of everything that was published.
+#[derive(Default)]
+pub struct Publications {
+    /// To devices.
+    pub pushes: Option<Published>,
+    /// To channels.
+    pub messages: Option<Published>,
+}
+
+impl Publications {
+    /// From when messages were due to the answers of their requests.
+    fn latency(&self) -> Option<Histogram<u64>> {
+        let mut latency: Option<Histogram<u64>> = None;
+        for published in self.pushes.iter().chain(&self.messages) {
+            // All have the same bounds, so there is nothing that could fail.
+            let _ = latency.get_or_insert_with(histogram).add(&published.latency);
+        }
+        latency
+    }
 }
 
 /// What asks us to end early.
@@ -174,6 +208,10 @@ impl Interrupts {
 
 impl Run<'_> {
     async fn phases(&mut self, api_key: &str, interrupts: &mut Interrupts) -> Result<(), String> {
+        let plan = self.plan;
+        if let Some(staging) = &plan.staging {
+            return self.staged(staging, api_key, interrupts).await;
+        }
         if self.plan.options.offline {
             self.register(api_key, interrupts).await?;
         } else {
@@ -185,10 +223,10 @@ impl Run<'_> {
         if self.plan.options.until_caught_up {
             self.replay(interrupts).await?;
         }
-        if let Some(publishing) = self.plan.publishing {
+        if self.plan.publishings().next().is_some() {
             self.wait("pause", self.plan.options.pause, interrupts).await?;
             if !self.interrupted {
-                self.publish(publishing, api_key, interrupts).await?;
+                self.publish(Time::monotonic(), api_key, interrupts).await?;
             }
         }
         self.wait("hold", self.plan.hold, interrupts).await?;
@@ -196,7 +234,15 @@ impl Run<'_> {
     }
 
     async fn wait(&mut self, phase: &str, time: Duration, interrupts: &mut Interrupts) -> Result<(), String> {
-        let until = Time::monotonic() + time;
+        self.wait_until(phase, Time::monotonic() + time, interrupts).await
+    }
+
+    async fn wait_until(
+        &mut self,
+        phase: &str,
+        until: Time,
+        interrupts: &mut Interrupts,
+    ) -> Result<(), String> {
         while !self.interrupted && Time::monotonic() < until {
             self.tick(phase, None, interrupts).await?;
         }
@@ -205,7 +251,14 @@ impl Run<'_> {
 
     /// Until every device is registered.
     async fn register(&mut self, api_key: &str, interrupts: &mut Interrupts) -> Result<(), String> {
-        let settings = self.publish_settings(api_key);
+        let settings = RegisterSettings {
+            api: self.plan.options.api.clone(),
+            api_key: api_key.to_owned(),
+            audience: self.plan.audience,
+            user_prefix: self.plan.user_prefix.clone(),
+            connections: self.plan.options.publishers,
+            timeout: PUBLISH_TIMEOUT,
+        };
         let thread = spawn("registrar", move || register(&settings))?;
         while !thread.is_finished() && !self.interrupted {
             self.tick("register", None, interrupts).await?;
@@ -231,7 +284,7 @@ impl Run<'_> {
     async fn tick(
         &mut self,
         phase: &str,
-        publishing: Option<&PublishProgress>,
+        published: Option<u64>,
         interrupts: &mut Interrupts,
     ) -> Result<(), String> {
         if interrupts.tick().await {
@@ -245,7 +298,7 @@ impl Run<'_> {
             self.shards.join()?;
             return Err("a shard has ended".into());
         }
-        self.progress.show(phase, &self.shards.stats, publishing);
+        self.progress.show(phase, &self.shards.stats, published);
         Ok(())
     }
 
@@ -267,54 +320,67 @@ impl Run<'_> {
         }
     }
 
+    /// Publishes everything, and waits for what comes of it; `begin` is what the starts of publishers count from.
     async fn publish(
         &mut self,
-        publishing: Publishing,
+        begin: Time,
         api_key: &str,
         interrupts: &mut Interrupts,
     ) -> Result<(), String> {
         let (start, cpu) = self.publishing_begins();
-        let published = match self.plan.options.channels.is_from_devices() {
-            true => self.publish_from_devices(publishing, interrupts).await?,
-            false => self.publish_over_http(publishing, api_key, interrupts).await?,
-        };
-        self.moments.publish = Time::monotonic().since(start);
-        self.moments.publish_cpu = process::cpu().saturating_sub(cpu);
-        self.begin_drain(&published);
-        self.drain(&published, interrupts).await?;
-        self.published = Some(published);
-        Ok(())
-    }
-
-    async fn publish_over_http(
-        &mut self,
-        publishing: Publishing,
-        api_key: &str,
-        interrupts: &mut Interrupts,
-    ) -> Result<Published, String> {
-        let progress = Arc::new(PublishProgress::default());
-        let publisher = self.start_publisher(publishing, api_key, &progress)?;
-        while !publisher.is_finished() {
-            self.tick("publish", Some(&progress), interrupts).await?;
-            self.watch_threads(progress.thread.value());
-            if self.interrupted {
-                progress.stop.store(true, Ordering::Relaxed);
+        let is_from_devices = self.plan.options.channels.is_from_devices();
+        let mut publishers = Vec::new();
+        for (to_channels, publishing) in [(false, &self.plan.pushes), (true, &self.plan.messages)] {
+            if let Some(publishing) = publishing.clone().filter(|_| !(to_channels && is_from_devices)) {
+                publishers.push(self.start_publisher(publishing, to_channels, begin, api_key)?);
             }
         }
-        joined(publisher)
+        let from_devices = self.plan.messages.clone().filter(|_| is_from_devices);
+        if let Some(publishing) = &from_devices {
+            self.let_devices_publish(begin, publishing);
+        }
+        let mut answers = Answers::new(from_devices.map_or(0, |publishing| publishing.messages()));
+        while publishers.iter().any(|publisher| !publisher.thread.is_finished())
+            || self.await_answers(&mut answers)
+        {
+            let sent = publishers.iter().map(|publisher| publisher.progress.sent.value()).sum();
+            self.tick("publish", Some(sent), interrupts).await?;
+            self.watch_threads(publishers.iter().map(|publisher| publisher.progress.thread.value()));
+            if self.interrupted || self.ends.is_some_and(|ends| Time::monotonic() >= ends.publishing) {
+                publishers.iter().for_each(|one| one.progress.stop.store(true, Ordering::Relaxed));
+            }
+        }
+        for publisher in publishers {
+            let published = Some(joined(publisher.thread)?);
+            match publisher.to_channels {
+                true => self.published.messages = published,
+                false => self.published.pushes = published,
+            }
+        }
+        if is_from_devices && self.plan.messages.is_some() {
+            self.published.messages = Some(self.published_by_devices());
+        }
+        self.moments.publish = Time::monotonic().since(start);
+        self.moments.publish_cpu = process::cpu().saturating_sub(cpu);
+        self.begin_drain();
+        self.drain(interrupts).await
     }
 
     /// Until everything that the gateway has taken has arrived, or nothing more comes.
-    async fn drain(&mut self, published: &Published, interrupts: &mut Interrupts) -> Result<(), String> {
+    async fn drain(&mut self, interrupts: &mut Interrupts) -> Result<(), String> {
         let (ledger, roster) = (self.settings.ledger.as_ref(), &self.settings.roster);
         let expected =
             |(number, &reported)| ledger.map_or(0, |ledger| ledger.expected(number, reported, roster));
-        let pushed: u64 = (0..).zip(&published.delivered).map(expected).sum();
-        let expected = pushed + channels::expected_frames(self.plan, roster, &published.positions);
+        let delivered = self.published.pushes.iter().flat_map(|published| (0..).zip(&published.delivered));
+        let pushed: u64 = delivered.map(expected).sum();
+        let positions =
+            self.published.messages.as_ref().map_or(&[][..], |published| &published.positions[..]);
+        let expected = pushed + channels::expected_frames(self.plan, roster, positions);
         self.moments.expected_frames = expected - pushed;
+        let hard_end = self.ends.map_or(Time(u64::MAX), |ends| ends.waiting);
         let (mut before, mut until) = (0, Time::monotonic() + GRACE);
         // Who interrupts a run still wants to know whether what was under way has arrived.
-        while !self.hurried && Time::monotonic() < until {
+        while !self.hurried && Time::monotonic() < until.min(hard_end) {
             let totals = Totals::of(&self.shards.stats);
             // What came twice does not stand for another.
             let frames = (totals.frames + totals.frames_late).saturating_sub(totals.duplicates);
@@ -327,54 +393,74 @@ impl Run<'_> {
             }
             self.tick("drain", None, interrupts).await?;
         }
+        let totals = Totals::of(&self.shards.stats);
+        self.moments.gone_when_drained = totals.ended + totals.left;
         Ok(())
     }
 
     /// Notes how busy those are who publish and receive.
-    fn watch_threads(&mut self, publishers: u64) {
+    fn watch_threads(&mut self, publishers: impl Iterator<Item = u64>) {
         let shards = self.shards.stats.iter().map(|stats| stats.thread.value());
-        self.watch.look(Time::monotonic(), shards.chain([publishers]));
+        self.watch.look(Time::monotonic(), shards.chain(publishers));
     }
 
     fn start_publisher(
         &self,
         publishing: Publishing,
+        to_channels: bool,
+        begin: Time,
         api_key: &str,
-        progress: &Arc<PublishProgress>,
-    ) -> Result<JoinHandle<Result<Published, String>>, String> {
-        let (progress, core) = (Arc::clone(progress), self.plan.options.core);
-        let settings = self.publish_settings(api_key);
-        spawn("publishers", move || {
+    ) -> Result<Publisher, String> {
+        let (progress, core) = (Arc::new(PublishProgress::default()), self.plan.options.core);
+        let settings = PublishSettings {
+            targets: self.plan.channels.targets.clone().filter(|_| to_channels),
+            ..self.publish_settings(&publishing, api_key)
+        };
+        let own_progress = Arc::clone(&progress);
+        let thread = spawn("publishers", move || {
             shards::pin(core)?;
-            let (start, messages_max) = (Time::monotonic(), publishing.messages_max);
-            let pace = match publishing.per_second {
-                Some(rate) => {
-                    Pace::Open(Schedule::new(start, rate, publishing.duration).limited(messages_max))
-                }
+            let now = Time::monotonic();
+            let planned = publishing.start.map_or(now, |start| begin + start);
+            let start = planned.max(now);
+            let messages_max = publishing.messages_max;
+            // Devices that came late cost time in which nothing is published, and do not move the end.
+            let duration = publishing.duration.saturating_sub(start.since(planned));
+            let pace = match &publishing.rate {
+                Some(rate) => Pace::Open(rate.schedule(start, duration).limited(messages_max)),
                 None => Pace::Closed { until: start + publishing.duration, messages_max },
             };
-            publish(&settings, pace, &progress)
-        })
+            publish(&settings, pace, &own_progress)
+        })?;
+        Ok(Publisher { to_channels, thread, progress })
     }
 
-    fn publish_settings(&self, api_key: &str) -> PublishSettings {
+    fn publish_settings(&self, publishing: &Publishing, api_key: &str) -> PublishSettings {
         let options = &self.plan.options;
+        let graceful_stop = self.plan.staging.as_ref().map(|staging| staging.graceful_stop);
         PublishSettings {
             api: options.api.clone(),
             api_key: api_key.to_owned(),
             audience: self.plan.audience,
             user_prefix: self.plan.user_prefix.clone(),
             run: self.settings.run,
-            payload_bytes: options.payload_bytes,
-            batch: options.batch_ms,
-            batch_pushes_max: options.batch,
-            single: options.single,
-            durability: options.durability,
-            publishers: options.publishers,
-            timeout: PUBLISH_TIMEOUT,
-            targets: self.plan.channels.targets.clone(),
+            payload_bytes: publishing.payload_bytes,
+            batch: publishing.batch_time,
+            batch_pushes_max: publishing.batch,
+            single: publishing.single,
+            durability: publishing.durability,
+            publishers: publishing.connections,
+            timeout: graceful_stop.map_or(PUBLISH_TIMEOUT, staged::publish_timeout),
+            graceful_stop: graceful_stop.unwrap_or(GRACEFUL_STOP),
+            targets: None,
         }
     }
+}
+
+/// Publishers of one kind, on their thread.
+struct Publisher {
+    to_channels: bool,
+    thread: JoinHandle<Result<Published, String>>,
+    progress: Arc<PublishProgress>,
 }
 
 fn spawn<T: Send + 'static>(
@@ -392,8 +478,13 @@ fn joined<T>(thread: JoinHandle<Result<T, String>>) -> Result<T, String> {
 fn credentials(options: &Options, plan: &Plan) -> Result<Credentials, String> {
     match (&options.jwt_hs256_file, &options.tokens_file) {
         (Some(file), _) => {
-            let publishing = plan.publishing.map_or(Duration::ZERO, |publishing| publishing.duration);
-            let lifetime = plan.hold.saturating_add(publishing).saturating_add(TOKEN_MARGIN);
+            let publishing: Duration = plan.publishings().map(|publishing| publishing.duration).sum();
+            let stages = plan
+                .staging
+                .as_ref()
+                .map_or(Duration::ZERO, |staging| staging.start + staging.connections.length());
+            let lifetime =
+                [publishing, stages, TOKEN_MARGIN].into_iter().fold(plan.hold, Duration::saturating_add);
             Credentials::hs256(file, plan.user_prefix.clone(), lifetime)
         }
         (None, Some(file)) => Credentials::listed(file, options.connections),

@@ -4,18 +4,61 @@ use std::time::Duration;
 
 use campanile_engine::Time;
 
-/// Messages at a steady rate from a start for a while.
-#[derive(Copy, Clone, Debug)]
+use crate::stages::Stages;
+
+/// Messages at a rate from a start for a while.
+#[derive(Clone, Debug)]
 pub struct Schedule {
     start: Time,
-    per_second: f64,
+    rate: Rate,
     messages: u64,
+}
+
+/// How many messages there are a second.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rate {
+    /// Always so many.
+    Constant(f64),
+    /// More and fewer.
+    Stages(Stages),
+}
+
+impl Rate {
+    /// How many messages that makes in this time; stages have a length of their own.
+    pub fn messages(&self, duration: Duration) -> u64 {
+        match self {
+            Rate::Constant(per_second) => Schedule::count(*per_second, duration),
+            Rate::Stages(stages) => Schedule::staged_count(stages),
+        }
+    }
+
+    /// When they are due, the first at `start`.
+    pub fn schedule(&self, start: Time, duration: Duration) -> Schedule {
+        match self {
+            Rate::Constant(per_second) => Schedule::new(start, *per_second, duration),
+            Rate::Stages(stages) => Schedule::staged(start, stages.clone()),
+        }
+    }
+
+    /// The rate, if it is always the same.
+    pub fn constant(&self) -> Option<f64> {
+        match self {
+            Rate::Constant(per_second) => Some(*per_second),
+            Rate::Stages(_) => None,
+        }
+    }
 }
 
 impl Schedule {
     /// `per_second` messages a second for `duration`, the first at `start`.
     pub fn new(start: Time, per_second: f64, duration: Duration) -> Schedule {
-        Schedule { start, per_second, messages: Schedule::count(per_second, duration) }
+        Schedule { start, rate: Rate::Constant(per_second), messages: Schedule::count(per_second, duration) }
+    }
+
+    /// Messages at a rate that has stages, which begin at `start`.
+    pub fn staged(start: Time, stages: Stages) -> Schedule {
+        let messages = Schedule::staged_count(&stages);
+        Schedule { start, rate: Rate::Stages(stages), messages }
     }
 
     /// The same, but no more than so many messages.
@@ -28,6 +71,11 @@ impl Schedule {
         (per_second * duration.as_secs_f64()).round().max(0.0) as u64
     }
 
+    /// How many messages stages make.
+    pub fn staged_count(stages: &Stages) -> u64 {
+        stages.area(stages.length()).round().max(0.0) as u64
+    }
+
     /// How many messages there are.
     pub fn messages(&self) -> u64 {
         self.messages
@@ -35,7 +83,11 @@ impl Schedule {
 
     /// When message `number` is due.
     pub fn due(&self, number: u64) -> Time {
-        self.start + Duration::from_secs_f64(number as f64 / self.per_second)
+        self.start
+            + match &self.rate {
+                Rate::Constant(per_second) => Duration::from_secs_f64(number as f64 / per_second),
+                Rate::Stages(stages) => stages.time_of(number as f64),
+            }
     }
 
     /// How many messages are due at `now`.
@@ -43,8 +95,11 @@ impl Schedule {
         if now < self.start {
             return 0;
         }
-        let passed = now.since(self.start).as_secs_f64();
-        let about = (passed * self.per_second) as u64;
+        let passed = now.since(self.start);
+        let about = match &self.rate {
+            Rate::Constant(per_second) => (passed.as_secs_f64() * per_second) as u64,
+            Rate::Stages(stages) => stages.area(passed) as u64,
+        };
         // Rounding may be off by one either way; what counts is `due`.
         let mut count = about.saturating_sub(1);
         while count < self.messages && self.due(count) <= now {
@@ -59,6 +114,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::stages::Stage;
+
+    fn agree(schedule: &Schedule, now: Time) -> Result<(), TestCaseError> {
+        let count = schedule.due_by(now);
+        prop_assert!(count == 0 || schedule.due(count - 1) <= now);
+        prop_assert!(count == schedule.messages() || schedule.due(count) > now);
+        Ok(())
+    }
+
+    #[test]
+    fn a_rate_may_have_stages() {
+        let stage = |seconds, target| Stage { duration: Duration::from_secs(seconds), target };
+        let stages = Stages::new(0.0, [stage(10, 100.0), stage(10, 100.0)]);
+        let schedule = Schedule::staged(Time(0), stages);
+        assert_eq!(schedule.messages(), 1_500);
+        assert_eq!(schedule.due_by(Time(10_000_000_000)), 501);
+        assert_eq!(schedule.due(1_000), Time(15_000_000_000));
+    }
 
     #[test]
     fn messages_are_evenly_spaced_whatever_the_rate() {
@@ -83,11 +156,15 @@ mod tests {
         /// A message is handed out at its time, neither before nor after.
         #[test]
         fn due_by_agrees_with_due(start in 0..10_000_000_000u64, rate in 0.1..300_000.0f64, after in 0..20_000_000_000u64) {
-            let schedule = Schedule::new(Time(start), rate, Duration::from_secs(10));
-            let now = Time(start + after);
-            let count = schedule.due_by(now);
-            prop_assert!(count == 0 || schedule.due(count - 1) <= now);
-            prop_assert!(count == schedule.messages() || schedule.due(count) > now);
+            agree(&Schedule::new(Time(start), rate, Duration::from_secs(10)), Time(start + after))?;
+        }
+
+        /// Also while the rate rises and falls.
+        #[test]
+        fn due_by_agrees_with_due_in_stages(rate in 1.0..3_000.0f64, after in 0..20_000_000_000u64) {
+            let stage = |seconds, target| Stage { duration: Duration::from_secs(seconds), target };
+            let stages = Stages::new(0.0, [stage(4, rate), stage(5, rate), stage(6, 0.0)]);
+            agree(&Schedule::staged(Time(7), stages), Time(7 + after))?;
         }
     }
 }

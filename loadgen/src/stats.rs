@@ -214,8 +214,10 @@ pub struct Details {
     pub connecting: Histogram<u64>,
     /// From connect to the session.
     pub opening: Histogram<u64>,
-    /// From when a message was due to its arrival.
+    /// From when a message to a device was due to its arrival.
     pub latency: Histogram<u64>,
+    /// From when a message of a channel was due to its arrival.
+    pub channel_latency: Histogram<u64>,
     /// When each was due and how long it took, in nanoseconds, if that is kept.
     pub samples: Vec<(u64, u64)>,
     /// Why subscriptions were refused or ended.
@@ -249,6 +251,7 @@ impl Default for Details {
             connecting: histogram(),
             opening: histogram(),
             latency: histogram(),
+            channel_latency: histogram(),
             samples: Vec::new(),
             refusals: Reasons::new(),
             first_refusal: None,

@@ -18,7 +18,8 @@ use crate::near::did_you_mean;
 const SCENARIO: &str = "scenario";
 
 /// A metric as a threshold names it, perhaps of one scenario only.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Key {
     /// The metric's name as it was written.
     name: String,
@@ -57,6 +58,14 @@ impl FromStr for Key {
         let metric = Metric::named(name)
             .ok_or_else(|| format!("`{name}` is no metric{}", did_you_mean(name, Metric::names())))?;
         Ok(Key { name: name.into(), metric, scenario })
+    }
+}
+
+impl TryFrom<String> for Key {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Key, String> {
+        text.parse()
     }
 }
 
@@ -136,6 +145,13 @@ pub struct Checked {
     pub unit: String,
     /// Whether the threshold was kept. Not if nothing was measured.
     pub kept: bool,
+}
+
+impl Checked {
+    /// ✓ if the threshold was kept, ✗ if not.
+    pub fn sign(&self) -> char {
+        if self.kept { '✓' } else { '✗' }
+    }
 }
 
 impl fmt::Display for Checked {

@@ -1,5 +1,6 @@
 //! Why a run did not go as it should, and the exit code that says so: every reason is said, the weightiest decides.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::process::ExitCode;
 
@@ -7,6 +8,7 @@ use crate::console;
 use crate::report::{Flaw, Report, grouped};
 use crate::run::Finished;
 use crate::saturation::Saturation;
+use crate::scenario::RunReport;
 use crate::stats::Reasons;
 use crate::thresholds::Checked;
 
@@ -92,6 +94,13 @@ pub enum Reason {
     Bottleneck(Saturation),
     /// A signal ended the run.
     Interrupted,
+    /// What went wrong in one of several scenarios.
+    Scenario {
+        /// Its name.
+        name: String,
+        /// What it was.
+        reason: Box<Reason>,
+    },
 }
 
 impl Reason {
@@ -131,6 +140,10 @@ impl Reason {
                 Code::Interrupted,
                 "interrupted by a signal; the results are of what had happened until then".into(),
             ),
+            Reason::Scenario { name, reason } => {
+                let (code, words) = reason.entry();
+                (code, format!("scenario {name}: {words}"))
+            }
         }
     }
 
@@ -182,6 +195,26 @@ impl Verdict {
         verdict
     }
 
+    /// What a scenario file comes to.
+    pub fn of_scenarios(
+        report: &RunReport,
+        finished: &BTreeMap<String, Finished>,
+        fail_on_loss: bool,
+    ) -> Verdict {
+        let mut verdict = Verdict::default();
+        let failed = report.thresholds.iter().filter(|checked| !checked.kept);
+        verdict.add_all(failed.cloned().map(Reason::Threshold));
+        for (name, finished) in finished {
+            let own = Verdict::of(finished, fail_on_loss).reasons.into_iter();
+            // A signal is for all of them.
+            let own = own.filter(|reason| !matches!(reason, Reason::Interrupted));
+            verdict
+                .add_all(own.map(|reason| Reason::Scenario { name: name.clone(), reason: Box::new(reason) }));
+        }
+        verdict.add_all(report.interrupted.then_some(Reason::Interrupted));
+        verdict
+    }
+
     /// Adds a reason.
     pub fn add(&mut self, reason: Reason) {
         self.reasons.push(reason);
@@ -221,10 +254,7 @@ impl Verdict {
             let how = connections.ended_early_by_reason.clone();
             self.add(Reason::EverybodyLost { connections: connections.ended_early, how });
         }
-        if let Some(pushes) = &report.pushes
-            && pushes.accepted == 0
-            && pushes.failed > 0
-        {
+        for pushes in report.publications().filter(|pushes| pushes.accepted == 0 && pushes.failed > 0) {
             let why = pushes.failed_by_reason.clone();
             self.add(Reason::NothingAccepted { messages: pushes.failed, why });
         }

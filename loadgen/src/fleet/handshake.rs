@@ -139,6 +139,7 @@ impl Fleet {
         }
         self.devices[slot] =
             Device { generation: conn.generation, number, state: State::Upgrading, ..Device::default() };
+        self.note_place(number, conn.slot);
         self.post(conn, request);
         commands.push(Command::Watch { conn });
     }
@@ -246,7 +247,7 @@ impl Fleet {
         }
         self.will_go(now, conn);
         // Those that subscribe stop reading when they have.
-        if is_silent && !self.subscribes() {
+        if is_silent && !self.subscribes(number) {
             self.subscribers.pausing.push(conn);
         }
     }

@@ -35,9 +35,9 @@ impl Fleet {
     /// What devices publish, if they do.
     fn device_publishing(&self) -> Option<(&ChannelPublishing, Schedule)> {
         let publishing = self.settings.channels.as_ref()?.publishing.as_ref()?;
-        let devices = publishing.from_devices?;
+        let devices = publishing.from_devices.as_ref()?;
         let start = self.control.publish_start();
-        let schedule = Schedule::new(start, devices.per_second, devices.duration);
+        let schedule = devices.rate.schedule(start, devices.duration);
         Some((publishing, schedule.limited(publishing.messages)))
     }
 

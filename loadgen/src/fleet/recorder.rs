@@ -15,6 +15,7 @@ pub(super) struct Recorder {
     connecting: Histogram<u64>,
     opening: Histogram<u64>,
     latency: Histogram<u64>,
+    channel_latency: Histogram<u64>,
     /// When each message was due and how long it took, in nanoseconds, if that is kept.
     samples: Option<Vec<(u64, u64)>>,
     /// When to hand over; `None` when there is nothing.
@@ -24,7 +25,14 @@ pub(super) struct Recorder {
 impl Recorder {
     pub(super) fn new(samples: bool) -> Recorder {
         let samples = samples.then(Vec::new);
-        Recorder { connecting: histogram(), opening: histogram(), latency: histogram(), samples, due: None }
+        Recorder {
+            connecting: histogram(),
+            opening: histogram(),
+            latency: histogram(),
+            channel_latency: histogram(),
+            samples,
+            due: None,
+        }
     }
 
     /// A connection has been upgraded.
@@ -39,10 +47,19 @@ impl Recorder {
         self.due.get_or_insert(now + HAND_OVER);
     }
 
-    /// A message that was due then has arrived.
+    /// A message to a device that was due then has arrived.
     pub(super) fn arrived(&mut self, now: Time, due: Time) {
-        let took = now.since(due);
-        record(&mut self.latency, took);
+        record(&mut self.latency, now.since(due));
+        self.sample(now, due);
+    }
+
+    /// A message of a channel that was due then has arrived.
+    pub(super) fn arrived_on_channel(&mut self, now: Time, due: Time) {
+        record(&mut self.channel_latency, now.since(due));
+        self.sample(now, due);
+    }
+
+    fn sample(&mut self, now: Time, due: Time) {
         if let Some(samples) = &mut self.samples {
             samples.push((due.as_nanos(), now.as_nanos().saturating_sub(due.as_nanos())));
         }
@@ -58,6 +75,7 @@ impl Recorder {
                 (&mut self.connecting, &mut details.connecting),
                 (&mut self.opening, &mut details.opening),
                 (&mut self.latency, &mut details.latency),
+                (&mut self.channel_latency, &mut details.channel_latency),
             ] {
                 if !own.is_empty() {
                     // Both have the same bounds, so there is nothing that could fail.

@@ -39,10 +39,21 @@ impl Fleet {
 
     /// A device's connection has ended, or could not be made; it comes back if devices are to.
     pub(super) fn will_return(&mut self, now: Time, number: u32) {
-        if self.settings.reconnect {
+        if self.settings.reconnect && self.is_to_be_there(number) {
             let away = AWAY_MAX.mul_f64(self.random.f64());
             self.returns.coming.push(Reverse((now + away, number)));
         }
+    }
+
+    /// A device with a session ends it, because it wants to. Which one it is; `None` if there is no session.
+    pub(super) fn part_with(&mut self, conn: Conn) -> Option<u32> {
+        let number = self.tenant(conn).filter(|device| device.state == State::Open)?.number;
+        self.stats.connected.subtract(1);
+        self.stats.left.add(1);
+        self.leave_channels(number);
+        self.may_not_publish(number);
+        self.close(conn, close_code::NORMAL, "");
+        Some(number)
     }
 
     /// Lets those go and come whose time it is.
@@ -51,23 +62,19 @@ impl Fleet {
             && at <= now
         {
             self.returns.going.pop();
-            let Some(number) =
-                self.tenant(conn).filter(|device| device.state == State::Open).map(|d| d.number)
-            else {
-                continue;
-            };
-            self.stats.connected.subtract(1);
-            self.stats.left.add(1);
-            self.leave_channels(number);
-            self.may_not_publish(number);
-            self.close(conn, close_code::NORMAL, "");
-            self.will_return(now, number);
+            if let Some(number) = self.part_with(conn) {
+                self.will_return(now, number);
+            }
         }
         while let Some(&Reverse((at, number))) = self.returns.coming.peek()
             && at <= now
             && self.attempts.len() < self.settings.attempts_max
         {
             self.returns.coming.pop();
+            // Whom the stages have let go, or called themselves meanwhile.
+            if !self.is_to_be_there(number) || self.is_there(number) {
+                continue;
+            }
             match self.settings.credentials.token(&self.settings.audience, number) {
                 Ok(token) => self.begin(number, token, now, commands),
                 Err(reason) => *self.stats.details().failures.entry(reason).or_default() += 1,

@@ -22,7 +22,7 @@ impl Fleet {
         let (number, mut skimming, leaving) =
             (device.number, device.skimming, device.state == State::Closing);
         self.tally.leaving = leaving;
-        let skims = self.subscribes() && !self.is_checked(number);
+        let skims = self.subscribes(number) && !self.is_checked(number);
         // Of several pings the last one is answered (RFC 6455 §5.5.3).
         let mut pong: Option<Vec<u8>> = None;
         loop {

@@ -61,9 +61,9 @@ impl Fleet {
         self.settings.channels.as_ref()?.subscriptions.as_ref()
     }
 
-    /// Whether devices are to be subscribed to anything.
-    pub(super) fn subscribes(&self) -> bool {
-        self.subscriptions().is_some()
+    /// Whether a device is to be subscribed to anything.
+    pub(super) fn subscribes(&self, number: u32) -> bool {
+        self.subscriptions().is_some_and(|all| number < all.devices())
     }
 
     /// Whether a device looks at each message. Those that stand still do, so that one sees what they are told.
@@ -74,7 +74,11 @@ impl Fleet {
 
     /// A session has begun: asks for the device's channels, from where it was.
     pub(super) fn subscribe(&mut self, conn: Conn, number: u32) {
-        let Some(count) = self.subscriptions().map(Subscriptions::of_each) else { return };
+        let Some(count) =
+            self.subscriptions().filter(|_| self.subscribes(number)).map(Subscriptions::of_each)
+        else {
+            return;
+        };
         let (place, checked) = (self.place(number), self.is_checked(number));
         let mut bytes = Vec::new();
         for index in 0..count {
@@ -257,7 +261,7 @@ impl Fleet {
         }
         // What was recovered waited for its device, and who stood still kept it waiting: neither is the gateway's time.
         if live && !self.settings.audience.is_silent(number) {
-            self.recorder.arrived(now, stamp.due);
+            self.recorder.arrived_on_channel(now, stamp.due);
         }
     }
 

@@ -293,6 +293,8 @@ impl Simulation {
             sources: vec![Ipv4Addr::new(127, 0, 0, 3)],
             encoding: Encoding::Protobuf,
             ramp_per_second: 0.0,
+            stages: None,
+            goodbye: Duration::from_secs(3),
             attempts_max: 7,
             connect_timeout: Duration::from_secs(5),
             is_welcomed: true,
@@ -607,4 +609,56 @@ fn devices_come_back_from_a_gateway_that_hangs_up() {
         "and are no more for that"
     );
     assert_eq!(stats.ended.value(), stats.opened.value() - stats.connected.value());
+}
+
+/// Stages of so many seconds to a number of devices each.
+fn stages(list: &[(u64, f64)]) -> Stages {
+    let stage = |&(seconds, target)| crate::stages::Stage { duration: Duration::from_secs(seconds), target };
+    Stages::new(0.0, list.iter().map(stage))
+}
+
+/// Lets time pass until so long after the stages' beginning, and a little more for what is to happen then.
+fn pass_until(simulation: &mut Simulation, seconds: u64) {
+    let until = simulation.control.start() + Duration::from_secs(seconds);
+    let now = simulation.world.time();
+    simulation.world.advance(until.since(now));
+    simulation.world.steps(1_200);
+}
+
+#[test]
+fn devices_come_and_go_as_the_stages_have_it() {
+    let hill = stages(&[(100, 20.0), (100, 20.0), (100, 5.0), (100, 5.0), (0, 12.0), (100, 12.0)]);
+    for seed in 0..5 {
+        let change = |settings: &mut FleetSettings| settings.stages = Some(hill.clone());
+        let mut simulation = Simulation::with(seed, Faults::NONE, Script::Deliver, change);
+        for (at, connected) in [(50, 10), (150, 20), (250, 12), (350, 5), (450, 12)] {
+            pass_until(&mut simulation, at);
+            assert_eq!(simulation.stats.connected.value(), connected, "seed {seed}, at {at} s");
+            let Node::Fleet(fleet) = simulation.world.core(1) else { panic!("node 1 is the fleet") };
+            let open = fleet.devices.iter().filter(|device| device.state == State::Open);
+            let mut numbers: Vec<u32> = open.map(|device| device.number).collect();
+            numbers.sort_unstable();
+            assert!(numbers.into_iter().eq(0..connected as u32), "who came last goes first");
+        }
+        let stats = &simulation.stats;
+        assert_eq!((stats.opened.value(), stats.left.value()), (20 + 7, 15));
+        assert_eq!((stats.ended.value(), stats.failed.value()), (0, 0), "nobody was thrown out");
+        simulation.end();
+    }
+}
+
+#[test]
+fn nobody_comes_back_whom_the_stages_have_let_go() {
+    let change = |settings: &mut FleetSettings| {
+        settings.stages = Some(stages(&[(0, 20.0), (100, 20.0), (0, 0.0), (100, 0.0)]));
+        settings.reconnect = true;
+    };
+    let mut simulation = Simulation::with(4, Faults::NONE, Script::Close(4409), change);
+    pass_until(&mut simulation, 10);
+    let opened = simulation.stats.opened.value();
+    assert!(opened > 20, "they come back while they may: {opened}");
+    pass_until(&mut simulation, 110);
+    let opened = simulation.stats.opened.value();
+    pass_until(&mut simulation, 150);
+    assert_eq!((simulation.stats.opened.value(), simulation.stats.connected.value()), (opened, 0));
 }

@@ -42,7 +42,7 @@ impl Endpoint {
 }
 
 /// Reads `127.0.0.1-8`, `127.0.0.1`, or several of either with commas between them.
-pub(super) fn sources(text: &str) -> Result<Sources, String> {
+pub(crate) fn sources(text: &str) -> Result<Sources, String> {
     let mut addresses = Vec::new();
     for part in text.split(',') {
         let (first, last) = part.split_once('-').map_or((part, None), |(first, last)| (first, Some(last)));

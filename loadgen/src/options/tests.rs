@@ -102,7 +102,7 @@ fn channels_need_no_room_to_note_what_arrives() {
 #[test]
 fn as_many_as_possible_has_an_end() {
     let publishing =
-        |arguments: &str| plan(&format!("--api-key-file k {arguments}")).unwrap().publishing.unwrap();
+        |arguments: &str| plan(&format!("--api-key-file k {arguments}")).unwrap().pushes.unwrap();
     assert_eq!(publishing("--max --duration 2").messages(), 1_000_000);
     assert_eq!(publishing("--max --messages 70 --duration 2").messages(), 70);
     assert_eq!(publishing("--rate 50 --messages 70 --duration 2").messages(), 70);

@@ -16,7 +16,7 @@ const TICK_MIN: Duration = Duration::from_micros(20);
 const STOP_CHECK: Duration = Duration::from_millis(50);
 
 /// When messages are due.
-#[derive(Copy, Clone, Debug)]
+#[derive(Clone, Debug)]
 pub enum Pace {
     /// At fixed times, whatever the gateway does.
     Open(Schedule),
@@ -104,7 +104,7 @@ impl Pacer {
 
     /// Says what is due: together every `batch`, or each message by itself. Ends at once in a closed loop.
     pub(super) fn run(&self, batch: Option<Duration>, progress: &PublishProgress) {
-        let Pace::Open(schedule) = self.pace else { return };
+        let Pace::Open(schedule) = &self.pace else { return };
         let messages = schedule.messages();
         let mut at = batch.map_or(schedule.due(0), |batch| Time::monotonic() + batch);
         while self.taken.load(Ordering::Relaxed) < messages && !progress.stop.load(Ordering::Relaxed) {

@@ -1,30 +1,49 @@
 //! Registering devices that do not connect.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::StatusCode;
 
+use super::all;
 use super::http::{Api, ApiError};
-use super::{PublishSettings, all};
+use crate::audience::Audience;
+use crate::options::Endpoint;
+
+/// Who is registered, and where.
+pub struct RegisterSettings {
+    /// The API.
+    pub api: Endpoint,
+    /// The key to it.
+    pub api_key: String,
+    /// The devices.
+    pub audience: Audience,
+    /// What users' names begin with.
+    pub user_prefix: String,
+    /// Connections, each with one request at a time.
+    pub connections: u32,
+    /// From a request to its answer.
+    pub timeout: Duration,
+}
 
 /// Registers every device of the audience over the API. Blocks; runs its own event loop. A device that is registered
 /// already is as good.
 ///
 /// # Errors
 /// In words for the operator: the first device that could not be registered, and why.
-pub fn register(settings: &PublishSettings) -> Result<(), String> {
+pub fn register(settings: &RegisterSettings) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("the publisher cannot be set up: {error}"))?;
     let (next, failure) = (Cell::new(0), Cell::new(None));
-    runtime.block_on(all((0..settings.publishers).map(|_| one_after_another(settings, &next, &failure))));
+    runtime.block_on(all((0..settings.connections).map(|_| one_after_another(settings, &next, &failure))));
     failure.take().map_or(Ok(()), Err)
 }
 
 /// Registers devices until there are no more, or one could not be.
-async fn one_after_another(settings: &PublishSettings, next: &Cell<u32>, failure: &Cell<Option<String>>) {
+async fn one_after_another(settings: &RegisterSettings, next: &Cell<u32>, failure: &Cell<Option<String>>) {
     let mut api = Api::new(&settings.api, &settings.api_key);
     let audience = &settings.audience;
     while next.get() < audience.devices {

@@ -16,6 +16,7 @@ pub(super) fn settings(to: To) -> PublishSettings {
         durability: None,
         publishers: 2,
         timeout: Duration::from_secs(5),
+        graceful_stop: GRACEFUL_STOP,
         targets: None,
     }
 }

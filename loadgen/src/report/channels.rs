@@ -90,7 +90,7 @@ impl Channels {
         for stats in stats {
             let details = stats.details();
             // All have the same bounds, so there is nothing that could fail.
-            let _ = latency.add(&details.latency);
+            let _ = latency.add(&details.channel_latency);
             merge(&mut refused_by_reason, &details.refusals);
         }
         let last = stats.iter().map(|stats| stats.channels.last_frame.value()).max().unwrap_or(0);
@@ -100,10 +100,10 @@ impl Channels {
         };
         let frames = count(|channels| &channels.frames);
         let gaps_told = count(|channels| &channels.gaps_told);
-        let went = sum(stats, |stats| &stats.ended) + sum(stats, |stats| &stats.left);
         let came = frames + count(|channels| &channels.frames_late);
         // Of devices that went, or were told of gaps, one cannot say what was to come.
-        let missing = match went + gaps_told + count(|channels| &channels.gaps_told_late) {
+        let missing = match moments.gone_when_drained + gaps_told + count(|channels| &channels.gaps_told_late)
+        {
             0 => moments.expected_frames.saturating_sub(came),
             _ => 0,
         };

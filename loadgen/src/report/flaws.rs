@@ -37,7 +37,7 @@ impl Report {
         let mut losses: Vec<Flaw> = occurred([
             ("attempts to connect that failed", self.connections.failed),
             ("connections ended early", self.connections.ended_early),
-            ("messages not accepted", self.pushes.as_ref().map_or(0, |pushes| pushes.failed)),
+            ("messages not accepted", self.publications().map(|pushes| pushes.failed).sum()),
         ])
         .collect();
         if let Some(deliveries) = &self.deliveries {

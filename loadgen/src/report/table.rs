@@ -141,7 +141,7 @@ impl fmt::Display for Report {
         row("  connect latency", latency(connections.connect_latency_ms.as_ref()))?;
         row("  session latency", latency(connections.session_latency_ms.as_ref()))?;
         row("  pings answered", grouped(connections.pings_answered))?;
-        if let Some(pushes) = &self.pushes {
+        for pushes in self.publications() {
             row(
                 "pushes",
                 format!(
@@ -180,8 +180,7 @@ impl fmt::Display for Report {
             channels.rows(&mut row)?;
         }
         for checked in &self.thresholds {
-            let sign = if checked.kept { '✓' } else { '✗' };
-            row("threshold", format!("{sign} {checked}"))?;
+            row("threshold", format!("{} {checked}", checked.sign()))?;
         }
         if let Some(replay) = &self.replay {
             row(

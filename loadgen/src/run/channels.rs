@@ -26,14 +26,13 @@ pub(super) fn settings(plan: &Plan) -> Option<ChannelSettings> {
     if channels.subscriptions.is_none() && channels.targets.is_none() {
         return None;
     }
-    let publishing = plan.publishing.zip(channels.targets.clone()).map(|(publishing, targets)| {
-        let from_devices = publishing.per_second.filter(|_| options.is_from_devices());
+    let publishing = plan.messages.as_ref().zip(channels.targets.clone()).map(|(publishing, targets)| {
+        let from_devices = publishing.rate.clone().filter(|_| options.is_from_devices());
         ChannelPublishing {
             targets,
             messages: publishing.messages(),
-            payload_bytes: plan.options.payload_bytes,
-            from_devices: from_devices
-                .map(|per_second| DevicePublishing { per_second, duration: publishing.duration }),
+            payload_bytes: publishing.payload_bytes,
+            from_devices: from_devices.map(|rate| DevicePublishing { rate, duration: publishing.duration }),
         }
     });
     Some(ChannelSettings {
@@ -109,6 +108,20 @@ fn subscribers_of(
     index.and_then(|index| subscribers.get(index as usize)).copied().unwrap_or(0)
 }
 
+/// What devices publish, and what of it is waited for.
+pub(super) struct Answers {
+    messages: u64,
+    settled: u64,
+    until: Time,
+}
+
+impl Answers {
+    /// Of so many messages.
+    pub(super) fn new(messages: u64) -> Answers {
+        Answers { messages, settled: 0, until: Time::monotonic() + GRACE }
+    }
+}
+
 impl Run<'_> {
     /// Until every device that has connected is subscribed.
     ///
@@ -123,7 +136,11 @@ impl Run<'_> {
             self.check_refusals(&totals)?;
             // Where devices come and go some are always on their way.
             let coming = if self.plan.options.reconnect { totals.connected / 100 } else { 0 };
-            if totals.subscribed + coming >= totals.connected || self.interrupted {
+            let subscribing = self.plan.channels.subscriptions.as_ref().map_or(0, Subscriptions::devices);
+            let subscribing = self.settings.roster.connected_in(0..subscribing.min(self.settings.connecting));
+            let wanted = totals.connected.min(subscribing.into());
+            let is_over = self.ends.is_some_and(|ends| Time::monotonic() >= ends.publishing);
+            if totals.subscribed + coming >= wanted || self.interrupted || is_over {
                 return Ok(());
             }
             if before.replace(totals.subscriptions) != Some(totals.subscriptions) {
@@ -149,37 +166,25 @@ impl Run<'_> {
         first.map_or(Ok(()), |first| Err(refusal(&first, totals.refused, &self.settings.credentials)))
     }
 
-    /// Lets devices publish, and waits for the answers.
-    pub(super) async fn publish_from_devices(
-        &mut self,
-        publishing: Publishing,
-        interrupts: &mut Interrupts,
-    ) -> Result<Published, String> {
-        let messages = publishing.messages();
-        self.control.publish(Time::monotonic());
+    /// Lets devices publish.
+    pub(super) fn let_devices_publish(&self, begin: Time, publishing: &Publishing) {
+        self.control.publish(publishing.start.map_or(begin, |start| begin + start));
         self.shards.wake();
-        let (mut before, mut until) = (0, Time::monotonic() + GRACE);
-        loop {
-            self.tick("publish", None, interrupts).await?;
-            // Devices publish by themselves.
-            self.watch_threads(0);
-            let totals = Totals::of(&self.shards.stats);
-            let settled = totals.accepted + totals.publish_failed;
-            if self.interrupted || settled >= messages {
-                break;
-            }
-            // Of those that have been sent the next answer may take so long.
-            if totals.offered < messages || std::mem::replace(&mut before, settled) != settled {
-                until = Time::monotonic() + GRACE;
-            }
-            if Time::monotonic() >= until {
-                break;
-            }
-        }
-        Ok(self.published_by_devices())
     }
 
-    fn published_by_devices(&self) -> Published {
+    /// Whether answers are still waited for of what devices publish.
+    pub(super) fn await_answers(&self, answers: &mut Answers) -> bool {
+        let totals = Totals::of(&self.shards.stats);
+        let (now, settled) = (Time::monotonic(), totals.accepted + totals.publish_failed);
+        // Of those that have been sent the next answer may take so long.
+        if totals.offered < answers.messages || std::mem::replace(&mut answers.settled, settled) != settled {
+            answers.until = now + GRACE;
+        }
+        let is_over = self.ends.is_some_and(|ends| now >= ends.publishing);
+        !self.interrupted && !is_over && settled < answers.messages && now < answers.until
+    }
+
+    pub(super) fn published_by_devices(&self) -> Published {
         let channels = self.plan.channels.targets.as_ref().map_or(0, |targets| targets.names().channels());
         let totals = Totals::of(&self.shards.stats);
         let mut published = Published {
@@ -209,10 +214,12 @@ impl Run<'_> {
     }
 
     /// Publishing is over: devices that stood still read again, and all know what there was to come.
-    pub(super) fn begin_drain(&mut self, published: &Published) {
+    pub(super) fn begin_drain(&mut self) {
         if let Some(channels) = &self.settings.channels {
-            // Publishing takes place once.
-            let _ = channels.newest.set(published.positions.clone());
+            if let Some(published) = &self.published.messages {
+                // Publishing takes place once.
+                let _ = channels.newest.set(published.positions.clone());
+            }
             self.control.drain();
             self.shards.wake();
         }

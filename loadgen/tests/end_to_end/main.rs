@@ -5,6 +5,7 @@ mod failures;
 mod gateway;
 mod processes;
 mod real;
+mod scenarios;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

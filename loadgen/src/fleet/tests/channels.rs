@@ -6,6 +6,7 @@ use campanile_protocol::messages::{
 
 use super::*;
 use crate::channels::{Names, Template};
+use crate::schedule::Rate;
 use crate::stats::ChannelStats;
 
 /// What the server does with every subscription.
@@ -210,7 +211,7 @@ fn every_device_subscribes_to_its_own_channels() {
     assert!(server.channels.subscribes.iter().all(|frame| frame.since.is_none()));
     let channels = &stats.channels;
     assert_eq!((channels.frames.value(), channels.checked.value()), (2 * SUBSCRIPTIONS, 2 * SUBSCRIPTIONS));
-    assert_eq!(stats.details().latency.len(), 2 * SUBSCRIPTIONS);
+    assert_eq!(stats.details().channel_latency.len(), 2 * SUBSCRIPTIONS);
     assert!(channels.bytes.value() > 80 * SUBSCRIPTIONS && channels.last_frame.value() > 0);
     for wrong in [&channels.gaps_not_told, &channels.duplicated, &channels.astray, &channels.foreign] {
         assert_eq!(wrong.value(), 0);
@@ -307,7 +308,7 @@ fn whoever_comes_back_asks_for_what_it_missed() {
     assert!(channels.replayed.value() >= SUBSCRIPTIONS);
     assert_eq!((channels.not_recovered.value(), channels.gaps_not_told.value()), (0, 0));
     let live = channels.checked.value() - channels.replayed.value() - channels.duplicated.value();
-    assert_eq!(stats.details().latency.len(), live, "what was recovered waited for its device");
+    assert_eq!(stats.details().channel_latency.len(), live, "what was recovered waited for its device");
 }
 
 #[test]
@@ -356,7 +357,7 @@ fn who_stands_still_has_subscribed_before_and_may_read_again() {
         assert_eq!(stats.channels.gaps_told.value(), SUBSCRIPTIONS - silent);
         // They are looked at, and so is device 0.
         assert_eq!(stats.channels.gaps_not_told.value(), late + 2);
-        assert_eq!(stats.details().latency.len(), 3 * 2, "and the wait is theirs");
+        assert_eq!(stats.details().channel_latency.len(), 3 * 2, "and the wait is theirs");
         simulation.end();
     }
 }
@@ -380,7 +381,7 @@ fn what_is_lacking_at_the_end_is_counted() {
 fn devices_publish_in_turn_when_it_is_time_and_hear_what_became_of_it() {
     let mut simulation = subscribed(25, Faults::NONE, ChannelScript::Send(&[]), |settings| {
         settings.audience.silent_percent = 10;
-        let devices = DevicePublishing { per_second: 1_000.0, duration: Duration::from_secs(1) };
+        let devices = DevicePublishing { rate: Rate::Constant(1_000.0), duration: Duration::from_secs(1) };
         channels(settings).publishing.as_mut().unwrap().from_devices = Some(devices);
     });
     simulation.settle();
