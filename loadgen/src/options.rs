@@ -350,9 +350,10 @@ impl Options {
     /// In words for the operator.
     pub fn plan(self) -> Result<Plan, String> {
         let publishing = self.publishing()?;
-        match self.channels.publish_to.is_empty() {
-            true => self.plan_to_publish(publishing, None),
-            false => self.plan_to_publish(None, publishing),
+        if self.channels.publish_to.is_empty() {
+            self.plan_to_publish(publishing, None)
+        } else {
+            self.plan_to_publish(None, publishing)
         }
     }
 

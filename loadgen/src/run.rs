@@ -352,9 +352,10 @@ impl Run<'_> {
         }
         for publisher in publishers {
             let published = Some(joined(publisher.thread)?);
-            match publisher.to_channels {
-                true => self.published.messages = published,
-                false => self.published.pushes = published,
+            if publisher.to_channels {
+                self.published.messages = published;
+            } else {
+                self.published.pushes = published;
             }
         }
         if is_from_devices && self.plan.messages.is_some() {

@@ -1,7 +1,7 @@
 //! Stages, as in k6: a level that goes in straight lines from one target to the next, whatever the server does.
 //!
-//! The level is a number of connections, or a rate. When device 0, 1, … is to be there follows from it, and when message
-//! 0, 1, … is due, so both clocks are open loops.
+//! The level is a number of connections, or a rate. When device 0, 1, … is to be there follows from it, and when
+//! message 0, 1, … is due, so both clocks are open loops.
 
 use std::sync::Arc;
 use std::time::Duration;

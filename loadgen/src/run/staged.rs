@@ -1,5 +1,5 @@
-//! Runs whose connections have stages. Everything has its time, counted from the first connect, and a hard end: a run never
-//! lasts longer than its stages and its graceful stop.
+//! Runs whose connections have stages. Everything has its time, counted from the first connect, and a hard end: a run
+//! never lasts longer than its stages and its graceful stop.
 
 use std::time::Duration;
 

@@ -189,9 +189,10 @@ fn scenario(target: &Target, table: &Table, scale: Scale) -> Result<(Plan, Stagi
     for (index, publish) in table.publish.iter().enumerate() {
         let at = |problem: String| format!("publish[{index}]: {problem}");
         let publishing = publishing(publish, &staging, &options, scale).map_err(at)?;
-        let (place, whom) = match publish.to_channels.is_empty() {
-            true => (&mut pushes, "devices"),
-            false => (&mut messages, "channels"),
+        let (place, whom) = if publish.to_channels.is_empty() {
+            (&mut pushes, "devices")
+        } else {
+            (&mut messages, "channels")
         };
         if place.replace(publishing).is_some() {
             return Err(at(format!("a second one to {whom}: put it into a scenario of its own")));

@@ -242,8 +242,9 @@ mod tests {
 
         #[test]
         fn no_text_makes_the_parser_panic(text in "\\PC*", piece in "(p|rate|\\(|\\)|<|=|!|[0-9.eä ]){0,12}") {
-            let _ = (text.parse::<Expression>(), piece.parse::<Expression>());
-            let _ = (text.parse::<super::super::Threshold>(), format!("errors={piece}").parse::<super::super::Threshold>());
+            for text in [text, piece] {
+                let _ = (text.parse::<Expression>(), format!("errors={text}").parse::<crate::thresholds::Threshold>());
+            }
         }
     }
 }
