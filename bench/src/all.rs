@@ -31,12 +31,13 @@ pub(crate) struct All {
 }
 
 /// The runs: the name of the file, and the arguments of `bench`.
-const RUNS: [(&str, &str); 16] = [
+const RUNS: [(&str, &str); 17] = [
     ("demo", "demo"),
     ("fanout", "gateway fanout --rounds 30"),
     ("push", "gateway push --seconds 10"),
     ("connect", "gateway connect"),
     ("hold", "gateway hold --seconds 25"),
+    ("hold-one-shard", "gateway hold --connections 15000 --set shards=1 --seconds 25 --no-floor"),
     ("durable", "gateway durable --unpinned --set shards=1 --seconds 4"),
     ("replay", "gateway replay --unpinned --replays 2 --quiet-seconds 5"),
     ("restart", "gateway restart --unpinned"),

@@ -124,7 +124,27 @@ const SUSTAINED: Row = Row {
 };
 
 const MEASURED: &[Row] = &[HELD, MEMORY, KERNEL, IDLE, FANOUT, PUSH, CONNECT, BATCHES, LEDGER, SUSTAINED];
-const CONNECTIONS: &[Row] = &[HELD, MEMORY, KERNEL, IDLE, FANOUT, PUSH, CONNECT, DEMO];
+const CONNECTIONS: &[Row] =
+    &[HELD, MEMORY, MEMORY_OF_ONE_SHARD, KERNEL, IDLE, FANOUT, PUSH, HOT_PATH, CONNECT, DEMO];
+
+const MEMORY_OF_ONE_SHARD: Row = Row {
+    file: "hold-one-shard",
+    what: "the same with {connections:,} connections on one shard",
+    asked: &[("rss_per_session_bytes", AtMost(256.0), "≤ 256 B")],
+    reached: "{rss_per_session_bytes:.0+} B; {rss_held_bytes:MB} in all, {rss_ready_bytes:MB} of it when ready",
+};
+const HOT_PATH: Row = Row {
+    file: "hot-path",
+    what: "CPU per message, beside the gateway of c51ac1f, before the core was divided into rooms",
+    asked: &[
+        ("fanout_gateway_to_other_ratio", AtMost(1.03), "≤ 1.03 for fan-out"),
+        ("push_gateway_to_other_ratio", AtMost(1.03), "for pushes"),
+        ("durable_gateway_to_other_ratio", AtMost(1.03), "for durable ones"),
+    ],
+    reached: "{fanout_gateway_to_other_ratio:.2+} ({fanout_gateway_cpu_usec:.2} µs, the floor's send \
+              {fanout_floor_send_cpu_usec:.2}), {push_gateway_to_other_ratio:.2+} ({push_gateway_cpu_usec:.1} µs), \
+              {durable_gateway_to_other_ratio:.2+} ({durable_gateway_cpu_usec:.1} µs)",
+};
 
 const DEMO: Row = Row {
     file: "demo",
