@@ -167,12 +167,13 @@ pub(crate) struct Record {
 impl Record {
     /// An empty record about this machine, for these arguments of `bench`.
     pub(crate) fn new(arguments: impl Iterator<Item = String>) -> Self {
+        let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         Self {
             command: command(arguments),
             commit: commit(),
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
-            cores: campanile_engine::thread::allowed_cores().len(),
-            cpu: cpu_model(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
+            cores: cores(&processors),
+            cpu: cpu_model(&processors),
             date: rfc3339(SystemTime::now()),
             repetitions: Vec::new(),
             median: Figures::default(),
@@ -281,6 +282,11 @@ fn commit() -> String {
     if changes.is_none_or(|changes| changes.is_empty()) { commit } else { commit + "+" }
 }
 
+/// The machine's cores, also when this process keeps to one of them.
+fn cores(cpuinfo: &str) -> usize {
+    cpuinfo.lines().filter(|line| line.starts_with("processor")).count()
+}
+
 fn cpu_model(cpuinfo: &str) -> String {
     cpuinfo
         .lines()
@@ -371,6 +377,13 @@ mod tests {
         };
         assert!(judge(250.0).met && !judge(618.0).met && !judge(f64::NAN).met);
         assert_eq!(judge(1.0).wanted, ">= 8 with p95_msec <= 250");
+    }
+
+    #[test]
+    fn the_cores_are_those_of_the_machine() {
+        let of = |number| format!("processor\t: {number}\nmodel name\t: AMD EPYC\n\n");
+        let processors = of(0) + &of(1);
+        assert_eq!((cores(&processors), cpu_model(&processors).as_str()), (2, "AMD EPYC"));
     }
 
     #[test]

@@ -44,6 +44,9 @@ const FAST_CLIENT: [&str; 3] =
     [QUIET[0], "limits.frames_per_second_max = 10000", "channels.default.publishes_per_second_max = 10000"];
 /// How long a comparison may take.
 const PATIENCE: Duration = Duration::from_secs(1_200);
+/// Lower rates that are tried at the most after the one that a search has found.
+const CONFIRMATIONS_MAX: u32 = 4;
+const CONFIRMATION_STEP: f64 = 0.9;
 /// Rounds of the floor.
 const FLOOR_ROUNDS: u32 = 15;
 
@@ -64,8 +67,22 @@ impl Sustained {
             |a: &&Step, b: &&Step| a.delivered_frames_per_second.total_cmp(&b.delivered_frames_per_second);
         let best = series.best(self.p95_max_ms).or_else(|| series.steps.iter().max_by(delivered));
         let rate = best.context("no step was measured")?.offered_messages_per_second;
+        let rate = self.confirmed(gateway, rate)?;
         series.steps.sort_by(|a, b| a.offered_messages_per_second.total_cmp(&b.offered_messages_per_second));
         Ok((rate, series))
+    }
+
+    /// A search ends at the edge, which the next run may be beyond: the highest rate below, by small steps, that the
+    /// gateway keeps up with when it is asked again.
+    fn confirmed(&self, gateway: &Gateway, mut rate: f64) -> anyhow::Result<f64> {
+        for _ in 0..CONFIRMATIONS_MAX {
+            let again = self.compare(gateway, &[("--rates", rate.to_string())])?;
+            if again.best(self.p95_max_ms).is_some() {
+                break;
+            }
+            rate *= CONFIRMATION_STEP;
+        }
+        Ok(rate)
     }
 
     fn once(&self, found: &mut Option<f64>) -> anyhow::Result<Findings> {
