@@ -3,7 +3,7 @@
 # tokens for its subscribers, who are subscribed from the beginning; `./campanile.sh PORT` starts it, its API on the
 # next port.
 set -euo pipefail
-program="$(cd "$(dirname "$0")/../.." && pwd)/target/dist/campanile"
+program="$(cd "$(dirname "$0")/../.." && pwd)/target/release/campanile"
 # In the folder for temporary files, and left there: the measured process is the gateway itself.
 folder="$(mktemp -d)"
 # For the benchmark only.

@@ -50,7 +50,7 @@ impl Terminal {
         let (listen, api) = (free_address().unwrap(), free_address().unwrap());
         let programs = Path::new(env!("CARGO_BIN_EXE_campanile")).parent().unwrap();
         let replacements = vec![
-            ("cargo build --profile dist --bins && export PATH=\"$PWD/target/dist:$PATH\"", String::new()),
+            ("cargo build --release --bins && export PATH=\"$PWD/target/release:$PATH\"", String::new()),
             ("campanile serve", {
                 let others = "--admin-listen 127.0.0.1:0 --devices-listen 127.0.0.1:0";
                 format!("campanile serve --listen {listen} --api-listen {api} {others}")

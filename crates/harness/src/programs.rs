@@ -25,7 +25,7 @@ pub fn beside(name: &str) -> anyhow::Result<PathBuf> {
     let path = path.join(name);
     ensure!(
         path.exists(),
-        "{name} is not built: cargo build --workspace --bins, with the --profile or --release that this one has"
+        "{name} is not built: cargo build --workspace --bins, with --release if this one is"
     );
     Ok(path)
 }
