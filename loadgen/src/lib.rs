@@ -1,7 +1,7 @@
 //! The load generator: virtual devices that connect to a gateway on this machine, publishers that push to them at a
 //! steady rate, and the evidence of what arrived, when, and whether only once.
 //!
-//! A run has one control thread ([`run`]), shards of devices ([`fleet`], on the same engine as the gateway) and one
+//! A run has one control thread ([`mod@run`]), shards of devices ([`fleet`], on the same engine as the gateway) and one
 //! thread of publishers ([`publish`]). What always holds:
 //! - Only loopback addresses are put under load.
 //! - When a message is due is decided before the run; nothing that the gateway does can move it. Latency is measured

@@ -1,8 +1,8 @@
 //! Scenario files: what a run does, as data. `campanile-load run FILE` does it, `campanile-load check FILE` says what
 //! it would do.
 //!
-//! A file is read in three steps: variables are put in ([`expand`]), the text is read ([`mod@file`]), and what it means
-//! is worked out ([`Scenarios`]). Whatever makes no sense is told before anybody connects, with the file and the key or
+//! A file is read in three steps: variables are put in ([`mod@expand`]), the text is read ([`mod@file`]), and what it
+//! means is worked out ([`Scenarios`]). Whatever makes no sense is told before anybody connects, with the file and the key or
 //! the line.
 
 mod check;

@@ -1,4 +1,4 @@
-//! The language of scenarios: what a file may say. What it means is in [`super::compile`].
+//! The language of scenarios: what a file may say. What it means is in `compile`.
 
 use std::collections::BTreeMap;
 use std::fmt;
