@@ -134,7 +134,10 @@ fn every_command_ends_as_it_would_where_nothing_can_be_printed() {
         assert_eq!(code(&["nonsense"]), Some(2));
         assert_eq!(code(&["load"]), Some(104), "nothing to do");
         let nothing_worked = Some(91);
-        assert_eq!(code(&["load", "--connect-only", "--url", "ws://127.0.0.1:1/"]), nothing_worked);
+        assert_eq!(
+            code(&["load", "--connect-only", "--anonymous", "--url", "ws://127.0.0.1:1/"]),
+            nothing_worked
+        );
         let folder = folder();
         let secret = folder.write_secret("jwt", SECRET).unwrap();
         let token = ["token", "--jwt-hs256-file", secret.to_str().unwrap(), "--user", "u", "--device", "1"];
